@@ -1,0 +1,69 @@
+/**
+ * Builds dist/ (what npm ships), or with --tests / --bench the test and bench bundles in build/.
+ *   dist/unitcell.wasm   the AssemblyScript kernels
+ *   dist/index.js        the library, Wasm inlined; dist/cli.js the command; both share chunks
+ *   dist/types/          declarations
+ */
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import * as esbuild from "esbuild";
+
+const require = createRequire(import.meta.url);
+const tests = process.argv.includes("--tests");
+const bench = process.argv.includes("--bench");
+
+/** Runs a package's own command with this Node, so that no shell or PATH is involved. */
+function node(script, ...args) {
+  execFileSync(process.execPath, [script, ...args], { stdio: "inherit" });
+}
+
+const shared = {
+  bundle: true,
+  format: "esm",
+  splitting: true,
+  // es2022 makes esbuild's base64 decoder run on Node 20, which lacks Uint8Array.fromBase64.
+  target: "es2022",
+  loader: { ".wasm": "binary" },
+  logLevel: "warning",
+};
+
+function buildKernels() {
+  mkdirSync("dist", { recursive: true });
+  node(require.resolve("assemblyscript/bin/asc.js"), "assembly/index.ts", "--target", "release");
+}
+
+async function buildDist() {
+  rmSync("dist", { recursive: true, force: true });
+  buildKernels();
+  await esbuild.build({
+    ...shared,
+    entryPoints: ["src/index.ts", "src/cli.ts"],
+    outdir: "dist",
+    minify: true,
+    external: ["node:*", "fflate"],
+    chunkNames: "chunk-[hash]",
+  });
+  chmodSync("dist/cli.js", 0o755);
+  node(require.resolve("typescript/package.json").replace("package.json", "bin/tsc"), "-p", "tsconfig.types.json");
+}
+
+/** Transpiles test/ or bench/ with the sources inlined; packages stay imports. */
+async function buildScripts(folder, pattern) {
+  const entryPoints = readdirSync(folder)
+    .filter((name) => pattern.test(name))
+    .map((name) => `${folder}/${name}`);
+  rmSync(`build/${folder}`, { recursive: true, force: true });
+  await esbuild.build({
+    ...shared,
+    entryPoints,
+    outdir: `build/${folder}`,
+    platform: "node",
+    packages: "external",
+    sourcemap: true,
+  });
+}
+
+await buildDist();
+if (tests) await buildScripts("test", /\.test\.ts$/);
+if (bench) await buildScripts("bench", /\.ts$/);

@@ -1,0 +1,39 @@
+/** The eight kinds of deliberate failure; a program branches on the code, a person reads the message. */
+export type ErrorCode =
+  /** The bytes or text break their own format (truncated, wrong checksum, not a number where one must stand). */
+  | "CORRUPT"
+  /** Well-formed, but a feature unitcell does not handle (disorder, an element outside the table). */
+  | "UNSUPPORTED"
+  /** A file names code to import or run; nothing was run. */
+  | "UNSAFE"
+  /** A named size cap was hit before memory was allocated. */
+  | "LIMIT"
+  /** Two things that must agree do not (tensor shapes and config, counts, checksums of parts). */
+  | "MISMATCH"
+  /** A named file, key or entry is not there. */
+  | "NOT_FOUND"
+  /** The caller passed a value that no input could make right. */
+  | "ARGUMENT"
+  /** The runtime cannot do the work (no Wasm SIMD, out of memory). */
+  | "BACKEND";
+
+/**
+ * Every error unitcell throws on purpose. The message says what was expected, what was found and where; `detail` holds
+ * the same numbers for programs.
+ */
+export class UnitcellError extends Error {
+  readonly code: ErrorCode;
+  readonly detail: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, detail: Record<string, unknown> = {}, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "UnitcellError";
+    this.code = code;
+    this.detail = detail;
+  }
+}
+
+/** True for errors unitcell threw on purpose, narrowed to one code when given. */
+export function isUnitcellError(error: unknown, code?: ErrorCode): error is UnitcellError {
+  return error instanceof UnitcellError && (code === undefined || error.code === code);
+}
