@@ -90,8 +90,8 @@ function cosDegrees(angle: number): number {
 
 /**
  * Check that a lattice and its atoms can be a crystal, then return them as a Structure.
- * Overlapping atoms are found later, by the neighbour search, which looks at every pair once anyway.
- * @throws {UnitcellError} CORRUPT when there is no atom, a number is not finite, or the cell has no volume
+ * @throws {UnitcellError} CORRUPT when there is no atom, a number is not finite, the cell has no volume, or two atoms
+ *   lie closer than MIN_ATOM_DISTANCE
  */
 export function makeStructure(parts: Structure): Structure {
   const { lattice, numbers, fracCoords } = parts;
@@ -109,5 +109,44 @@ export function makeStructure(parts: Structure): Structure {
       throw new UnitcellError("CORRUPT", `atom ${Math.floor(i / 3)}: coordinate ${"xyz"[i % 3]} is ${fracCoords[i]}`, {
         atom: Math.floor(i / 3),
       });
+  assertNoOverlap(parts, volume);
   return parts;
+}
+
+/**
+ * Sweep along the tallest axis: atoms closer than the limit are neighbours in that order, so the cost is N log N.
+ * Each component is reduced to its nearest image on its own, which is exact for distances far below the cell's heights.
+ */
+function assertNoOverlap({ lattice, pbc, numbers, fracCoords }: Structure, volume: number): void {
+  const heights = [0, 3, 6].map((i) => {
+    const [u, v] = [(i + 3) % 9, (i + 6) % 9].map((j) => lattice.subarray(j, j + 3));
+    return volume / Math.hypot(u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]);
+  });
+  const axis = heights.indexOf(Math.max(...heights));
+  const wrap = (x: number, k: number) => (pbc[k] ? x - Math.floor(x) : x);
+  const along = Float64Array.from(numbers, (_, i) => wrap(fracCoords[3 * i + axis], axis));
+  const order = Array.from(along.keys()).sort((i, j) => along[i] - along[j]);
+  const window = MIN_ATOM_DISTANCE / heights[axis];
+  const delta = new Float64Array(3);
+  const check = (i: number, j: number) => {
+    for (let k = 0; k < 3; k++) {
+      const d = fracCoords[3 * j + k] - fracCoords[3 * i + k];
+      delta[k] = pbc[k] ? d - Math.round(d) : d;
+    }
+    const distance = Math.hypot(...transformRows(delta, lattice));
+    if (distance < MIN_ATOM_DISTANCE)
+      throw new UnitcellError(
+        "CORRUPT",
+        `atoms ${i} and ${j} overlap: ${distance.toPrecision(3)} Å apart, at least ${MIN_ATOM_DISTANCE} Å expected`,
+        { atoms: [i, j], distance },
+      );
+  };
+  for (let at = 0; at < order.length; at++) {
+    for (let next = at + 1; next < order.length && along[order[next]] - along[order[at]] < window; next++)
+      check(order[at], order[next]);
+    // Atoms just below 1 against atoms just above 0.
+    if (pbc[axis] && along[order[at]] > 1 - window)
+      for (let next = 0; next < at && along[order[next]] + 1 - along[order[at]] < window; next++)
+        check(order[at], order[next]);
+  }
 }
