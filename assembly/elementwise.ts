@@ -1,0 +1,23 @@
+/** out[i] = a[i] + b[i] for n floats; out may be a or b. */
+export function addForward(out: usize, a: usize, b: usize, n: i32): void {
+  const end = a + ((<usize>n) << 2);
+  for (; a < end; a += 16, b += 16, out += 16) v128.store(out, f32x4.add(v128.load(a), v128.load(b)));
+}
+
+/** out[i] = a[i] * b[i] for n floats; out may be a or b. */
+export function mulForward(out: usize, a: usize, b: usize, n: i32): void {
+  const end = a + ((<usize>n) << 2);
+  for (; a < end; a += 16, b += 16, out += 16) v128.store(out, f32x4.mul(v128.load(a), v128.load(b)));
+}
+
+/**
+ * Copy R rows of F floats between row-major matrices of any width: concat writes into a column range, slice reads one.
+ *   out, x: address of the first element to write and to read; outStride, xStride: floats per row
+ */
+export function copyColumns(out: usize, outStride: i32, x: usize, xStride: i32, R: i32, F: i32): void {
+  for (let r = 0; r < R; r++) {
+    memory.copy(out, x, (<usize>F) << 2);
+    out += (<usize>outStride) << 2;
+    x += (<usize>xStride) << 2;
+  }
+}

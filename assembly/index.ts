@@ -1,0 +1,20 @@
+/**
+ * The kernels' ABI: what this file exports is all that src/backends/wasm.ts and src/graphs/neighbors.ts can call.
+ * Raw pointers, no allocation, no imports but the memory. Dimension letters: B crystals, N atoms, E edges, F features,
+ * K basis functions or input columns, R rows of any of these.
+ * Every float32 buffer starts on 16 bytes and is padded to a multiple of 16 bytes: elementwise kernels run over the
+ * padding too.
+ */
+export { gaussianForward } from "./basis";
+export { gatherForward, segmentMeanForward, segmentSumForward } from "./segment";
+export { gateForward } from "./gate";
+export { linearForward, packWeight, packedBytes } from "./linear";
+export { affineForward } from "./norm";
+export { binAtoms, nearestNeighbors } from "./neighbors";
+export { addForward, copyColumns, mulForward } from "./elementwise";
+export { expForward, logSoftmaxForward, sigmoidForward, softplusForward } from "./activation";
+
+/** First byte JavaScript may place buffers at; below it are this module's tables and scratch. */
+export function heapBase(): usize {
+  return __heap_base;
+}

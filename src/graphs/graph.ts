@@ -1,0 +1,162 @@
+import type { GraphConfig } from "../config.js";
+import { UnitcellError } from "../errors.js";
+import { ELECTRONEGATIVITY, SYMBOLS } from "../structures/elements.js";
+import type { Structure } from "../structures/structure.js";
+import { findNeighbors, type NeighborLists } from "./neighbors.js";
+import { clusterDistances, otherCuts, proportionalCut, refineColors, type ShellCut } from "./ties.js";
+
+/** Something about a graph that can change a prediction and that its reader should know. */
+export interface Warning {
+  readonly code: "structure-note" | "neighbor-tie" | "few-neighbors";
+  readonly message: string;
+  /** The atoms concerned, by position in the structure. */
+  readonly atoms?: readonly number[];
+}
+
+/**
+ * N atoms and their E edges, edges sorted by receiving atom:
+ *   numbers (N,) atomic numbers; start (N + 1,) first edge of each atom; source (E,) the neighbouring atom of each edge;
+ *   lengths (E,) Å
+ */
+export interface CrystalGraph {
+  readonly numAtoms: number;
+  readonly numEdges: number;
+  readonly numbers: Uint8Array;
+  readonly start: Int32Array;
+  readonly source: Int32Array;
+  readonly lengths: Float64Array;
+  /** Å, the cutoff really used. */
+  readonly cutoff: number;
+  readonly warnings: readonly Warning[];
+}
+
+/** What a graph is assembled from; the colours are worked out only where a choice depends on them. */
+interface Parts {
+  readonly structure: Structure;
+  readonly config: GraphConfig;
+  readonly lists: NeighborLists;
+  readonly colors: Int32Array | undefined;
+  readonly cluster: Int32Array | undefined;
+}
+
+/**
+ * CGCNN's graph: edges to the `maxNeighbors` nearest atoms within `cutoff`, periodic images included.
+ *
+ * An atom with fewer neighbours is filled up with edges to one atom of the crystal at length cutoff + 1 Å, as upstream
+ * does (CIFData in CGCNN's data.py takes atom 0 after pymatgen has sorted a CIF's sites by electronegativity). Here it
+ * is the least electronegative atom, of the lowest colour among equals: the same atom in any atom order.
+ * Ties at the cut are resolved as ties.ts describes. Both are named in `warnings` where they can change a prediction.
+ * @throws {UnitcellError} ARGUMENT when the settings are not positive
+ */
+export function buildGraph(structure: Structure, config: GraphConfig): CrystalGraph {
+  return assemble(analyse(structure, config), proportionalCut);
+}
+
+/**
+ * The same crystal with its tied shells cut otherwise, `count` ways; nothing when no tie matters.
+ * For the range of predictions that upstream's accident of order could give.
+ */
+export function* tieVariants(structure: Structure, config: GraphConfig, count: number): Generator<CrystalGraph> {
+  const parts = analyse(structure, config);
+  const ambiguous = assemble(parts, proportionalCut).warnings.some((warning) => warning.code === "neighbor-tie");
+  if (ambiguous) for (const cut of otherCuts(count)) yield assemble(parts, cut);
+}
+
+function analyse(structure: Structure, config: GraphConfig): Parts {
+  const { cutoff, maxNeighbors } = config;
+  if (!(cutoff > 0 && Number.isFinite(cutoff) && Number.isInteger(maxNeighbors) && maxNeighbors > 0))
+    throw new UnitcellError("ARGUMENT", `graph needs a positive cutoff and neighbour count, found ${cutoff} Å, ${maxNeighbors}`);
+  const lists = findNeighbors(structure, cutoff, maxNeighbors);
+  let uneven = false;
+  for (let i = 0; i < structure.numbers.length; i++) uneven ||= lists.start[i + 1] - lists.start[i] !== maxNeighbors;
+  return {
+    structure,
+    config,
+    lists,
+    colors: uneven ? refineColors(structure.numbers, lists) : undefined,
+    cluster: uneven ? clusterDistances(lists.distance) : undefined,
+  };
+}
+
+function assemble(parts: Parts, cut: ShellCut): CrystalGraph {
+  const { structure, config, lists } = parts;
+  const N = structure.numbers.length;
+  const k = config.maxNeighbors;
+  const start = Int32Array.from({ length: N + 1 }, (_, i) => i * k);
+  const source = new Int32Array(N * k);
+  const lengths = new Float64Array(N * k);
+  const tied: number[] = [];
+  const short: number[] = [];
+  for (let i = 0; i < N; i++) {
+    const found = lists.start[i + 1] - lists.start[i];
+    const entries = found > k ? cutTies(parts, i, cut, tied) : undefined;
+    for (let slot = 0; slot < Math.min(found, k); slot++) {
+      const entry = entries ? entries[slot] : lists.start[i] + slot;
+      source[i * k + slot] = lists.index[entry];
+      lengths[i * k + slot] = lists.distance[entry];
+    }
+    if (found < k) {
+      short.push(i);
+      source.fill(paddingAtom(parts), i * k + found, (i + 1) * k);
+      lengths.fill(config.cutoff + 1, i * k + found, (i + 1) * k);
+    }
+  }
+  return {
+    numAtoms: N,
+    numEdges: N * k,
+    numbers: structure.numbers,
+    start,
+    source,
+    lengths,
+    cutoff: config.cutoff,
+    warnings: describe(structure, config, tied, short),
+  };
+}
+
+/** The first k neighbours of atom i, its tied shell cut; notes the atom when the cut could have gone otherwise. */
+function cutTies({ lists, config, colors, cluster }: Parts, i: number, cut: ShellCut, tied: number[]): number[] {
+  const [from, end] = [lists.start[i], lists.start[i + 1]];
+  const color = (entry: number) => colors![lists.index[entry]];
+  let shell = from + config.maxNeighbors - 1;
+  while (shell > from && cluster![shell - 1] === cluster![shell]) shell--;
+  const entries = Array.from({ length: end - shell }, (_, at) => shell + at);
+  if (entries.some((entry) => color(entry) !== color(shell))) tied.push(i);
+  const kept = Array.from({ length: shell - from }, (_, at) => from + at);
+  return kept.concat(cut(entries, color, config.maxNeighbors - kept.length));
+}
+
+function paddingAtom({ structure, colors }: Parts): number {
+  let best = 0;
+  const rank = (i: number) => ELECTRONEGATIVITY[structure.numbers[i]];
+  for (let i = 1; i < structure.numbers.length; i++)
+    if (rank(i) < rank(best) || (rank(i) === rank(best) && colors![i] < colors![best])) best = i;
+  return best;
+}
+
+function describe(structure: Structure, config: GraphConfig, tied: number[], short: number[]): Warning[] {
+  const warnings: Warning[] = (structure.notes ?? []).map((message) => ({ code: "structure-note", message }));
+  if (tied.length)
+    warnings.push({
+      code: "neighbor-tie",
+      message:
+        `${nameAtoms(structure, tied)}: different neighbours tie for the last of ${config.maxNeighbors} places; ` +
+        "the reference code picks by accident, here they share the places in proportion",
+      atoms: tied,
+    });
+  if (short.length)
+    warnings.push({
+      code: "few-neighbors",
+      message:
+        `${nameAtoms(structure, short)}: fewer than ${config.maxNeighbors} neighbours within ${config.cutoff} Å; ` +
+        "filled up with distant edges as the reference code does",
+      atoms: short,
+    });
+  return warnings;
+}
+
+/** "O3, O4 and 10 more atoms": symbol and position from 1, as most viewers count. */
+function nameAtoms(structure: Structure, atoms: number[]): string {
+  const shown = atoms.slice(0, 4).map((i) => `${SYMBOLS[structure.numbers[i]]}${i + 1}`);
+  const more = atoms.length - shown.length;
+  return shown.join(", ") + (more ? ` and ${more} more ${more === 1 ? "atom" : "atoms"}` : "");
+}

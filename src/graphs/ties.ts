@@ -1,0 +1,109 @@
+import { type NeighborLists, TIE_TOLERANCE } from "./neighbors.js";
+
+/**
+ * Which of several equally distant neighbours make the cut at k is an accident of search order in upstream's code.
+ * Here it follows from the crystal alone, so it is the same for any atom order, origin or setting of the cell:
+ *
+ * 1. Colour refinement. Atoms start with their atomic number as colour; then an atom's colour becomes (its colour, the
+ *    sorted list of (distance, colour) of its neighbours, whole tied shells included) until no class splits. Distances
+ *    are numbered by clusters, gaps above TIE_TOLERANCE apart, so rounding splits no class.
+ * 2. A tied shell of which only some fit is cut in proportion to its colours (largest remainder; the lower colour first).
+ *
+ * Atoms of one colour see the same colours at the same distances before the cut, hence after it too: the partition is
+ * equitable on the cut graph, so atoms of one colour get equal features in any message-passing network, and which atoms
+ * of a colour are taken changes nothing (colour refinement: Weisfeiler and Leman 1968; for networks, Xu et al.,
+ * arXiv:1810.00826).
+ */
+
+/** Colours of the atoms, (N,): 0, 1, ... in an order that depends on the crystal alone. */
+export function refineColors(numbers: Uint8Array, lists: NeighborLists): Int32Array {
+  const cluster = clusterDistances(lists.distance);
+  let colors = Int32Array.from(numbers);
+  let classes = 0;
+  for (;;) {
+    const signatures = Array.from(colors, (color, i) => signature(color, i, lists, cluster, colors));
+    const order = Array.from(signatures.keys()).sort((a, b) => compare(signatures[a], signatures[b]));
+    const next = new Int32Array(colors.length);
+    let count = 0;
+    for (let at = 0; at < order.length; at++) {
+      if (at > 0 && compare(signatures[order[at - 1]], signatures[order[at]]) !== 0) count++;
+      next[order[at]] = count;
+    }
+    colors = next;
+    if (count + 1 === classes) return colors;
+    classes = count + 1;
+  }
+}
+
+/** An atom's own colour, then its neighbours as (distance cluster, colour) in ascending order. */
+function signature(color: number, i: number, lists: NeighborLists, cluster: Int32Array, colors: Int32Array) {
+  const pairs: number[] = [];
+  // Clusters stay below 2^31 and colours below 2^22, so a pair is an exact double.
+  for (let e = lists.start[i]; e < lists.start[i + 1]; e++) pairs.push(cluster[e] * 2 ** 22 + colors[lists.index[e]]);
+  pairs.sort((a, b) => a - b);
+  return Float64Array.of(color, ...pairs);
+}
+
+function compare(a: Float64Array, b: Float64Array): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i] - b[i];
+  return a.length - b.length;
+}
+
+/** Number the distances 0, 1, ... ascending; neighbours in the sorted list share a number unless a gap parts them. */
+export function clusterDistances(distance: Float64Array): Int32Array {
+  const order = Uint32Array.from(distance.keys()).sort((a, b) => distance[a] - distance[b]);
+  const cluster = new Int32Array(distance.length);
+  let id = 0;
+  for (let at = 1; at < order.length; at++) {
+    if (distance[order[at]] - distance[order[at - 1]] > TIE_TOLERANCE) id++;
+    cluster[order[at]] = id;
+  }
+  return cluster;
+}
+
+/** Which `room` of the tied `entries` (positions in the neighbour lists, of these colours) become edges. */
+export type ShellCut = (entries: readonly number[], color: (entry: number) => number, room: number) => number[];
+
+/** In proportion to the colours: largest remainder, the lower colour first. */
+export const proportionalCut: ShellCut = (entries, color, room) => {
+  const groups = new Map<number, number[]>();
+  for (const entry of entries) groups.set(color(entry), [...(groups.get(color(entry)) ?? []), entry]);
+  const shares = Array.from(groups, ([key, members]) => {
+    const wanted = members.length * room; // in units of 1 / entries.length, so that remainders are whole numbers
+    return { key, members, take: Math.floor(wanted / entries.length), rest: wanted % entries.length };
+  });
+  let left = room - shares.reduce((sum, share) => sum + share.take, 0);
+  for (const share of shares.sort((a, b) => b.rest - a.rest || a.key - b.key)) if (left-- > 0) share.take++;
+  return shares.flatMap((share) => share.members.slice(0, share.take));
+};
+
+/**
+ * Other ways to cut, to see how far a tie moves a prediction: lowest colours first, highest colours first, then random
+ * orders from a fixed seed, as many as wanted.
+ */
+export function* otherCuts(count: number): Generator<ShellCut> {
+  const sorted =
+    (key: (color: number) => number): ShellCut =>
+    (entries, color, room) =>
+      [...entries].sort((a, b) => key(color(a)) - key(color(b))).slice(0, room);
+  const random = seededRandom(1);
+  for (let i = 0; i < count; i++) {
+    if (i === 0) yield sorted((color) => color);
+    else if (i === 1) yield sorted((color) => -color);
+    else
+      yield (entries, _color, room) => {
+        const left = [...entries];
+        return Array.from({ length: room }, () => left.splice(Math.floor(random() * left.length), 1)[0]);
+      };
+  }
+}
+
+/** Numbers in [0, 1) from a seed: the linear congruential generator of Numerical Recipes (Press et al., 7.1). */
+function seededRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}

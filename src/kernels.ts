@@ -1,0 +1,130 @@
+import bytes from "../dist/unitcell.wasm";
+import { UnitcellError } from "./errors.js";
+
+/** The exports of assembly/index.ts; addresses and sizes are numbers, contracts stand in the kernels' own files. */
+export interface Kernels {
+  heapBase(): number;
+  packedBytes(O: number, K: number): number;
+  packWeight(out: number, weight: number, bias: number, O: number, K: number): void;
+  linearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
+  affineForward(out: number, x: number, scale: number, shift: number, R: number, F: number): void;
+  gaussianForward(
+    out: number,
+    lengths: number,
+    first: number,
+    step: number,
+    width: number,
+    E: number,
+    K: number,
+  ): void;
+  gatherForward(out: number, x: number, index: number, R: number, F: number): void;
+  segmentSumForward(out: number, x: number, start: number, S: number, F: number): void;
+  segmentMeanForward(out: number, x: number, start: number, S: number, F: number): void;
+  gateForward(out: number, z: number, R: number, F: number): void;
+  addForward(out: number, a: number, b: number, n: number): void;
+  mulForward(out: number, a: number, b: number, n: number): void;
+  copyColumns(out: number, outStride: number, x: number, xStride: number, R: number, F: number): void;
+  expForward(out: number, x: number, n: number): void;
+  sigmoidForward(out: number, x: number, n: number): void;
+  softplusForward(out: number, x: number, n: number): void;
+  logSoftmaxForward(out: number, x: number, R: number, F: number): void;
+  binAtoms(atoms: number, start: number, frac: number, N: number, na: number, nb: number, nc: number): void;
+  nearestNeighbors(
+    count: number,
+    index: number,
+    distance: number,
+    room: number,
+    first: number,
+    last: number,
+    k: number,
+    cutoff: number,
+    tolerance: number,
+    lattice: number,
+    frac: number,
+    heights: number,
+    atoms: number,
+    start: number,
+    best: number,
+    na: number,
+    nb: number,
+    nc: number,
+  ): number;
+}
+
+let compiled: WebAssembly.Module | undefined;
+
+/** The embedded kernels, compiled once. */
+export function kernelModule(): WebAssembly.Module {
+  compiled ??= new WebAssembly.Module(bytes);
+  return compiled;
+}
+
+const PAGE = 65536;
+const MAX_PAGES = 65536; // 4 GiB: all a 32-bit address reaches
+
+/** One instance of the kernels with its own memory, and bump allocation on it. */
+export class KernelMemory {
+  readonly kernels: Kernels;
+  readonly #memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES });
+  #top: number;
+
+  constructor(module: WebAssembly.Module = kernelModule()) {
+    const instance = new WebAssembly.Instance(module, { env: { memory: this.#memory } });
+    this.kernels = instance.exports as unknown as Kernels;
+    this.#top = align(this.kernels.heapBase());
+  }
+
+  /** The address up to which memory is taken; `release` goes back to it. */
+  mark(): number {
+    return this.#top;
+  }
+
+  release(mark: number): void {
+    this.#top = mark;
+  }
+
+  /**
+   * The address of `bytes` new bytes, 16-byte aligned and padded, not cleared. Views taken before are stale after it.
+   * @throws {UnitcellError} BACKEND when memory cannot grow so far
+   */
+  allocate(bytes: number): number {
+    const at = this.#top;
+    const top = align(at + bytes);
+    const missing = Math.ceil(top / PAGE) - this.#memory.buffer.byteLength / PAGE;
+    if (missing > 0) this.#grow(missing, top);
+    this.#top = top;
+    return at;
+  }
+
+  #grow(pages: number, top: number): void {
+    try {
+      this.#memory.grow(pages);
+    } catch (cause) {
+      throw new UnitcellError("BACKEND", `Wasm memory cannot grow to ${Math.ceil(top / 2 ** 20)} MiB`, { top }, { cause });
+    }
+  }
+
+  f64(at: number, length: number): Float64Array {
+    return new Float64Array(this.#memory.buffer, at, length);
+  }
+
+  f32(at: number, length: number): Float32Array {
+    return new Float32Array(this.#memory.buffer, at, length);
+  }
+
+  i32(at: number, length: number): Int32Array {
+    return new Int32Array(this.#memory.buffer, at, length);
+  }
+
+  /** Allocate and fill in one step. */
+  put(data: Float32Array | Float64Array | Int32Array): number {
+    const at = this.allocate(data.byteLength);
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    new Uint8Array(this.#memory.buffer, at, data.byteLength).set(bytes);
+    return at;
+  }
+}
+
+function align(at: number): number {
+  return Math.ceil(at / 16) * 16; // not a bit mask: addresses pass 2^31
+}
