@@ -5,7 +5,7 @@ import { UnitcellError } from "./errors.js";
 export interface Kernels {
   heapBase(): number;
   packedBytes(O: number, K: number): number;
-  packWeight(out: number, weight: number, bias: number, O: number, K: number): void;
+  packWeight(out: number, weight: number, scale: number, shift: number, O: number, K: number): void;
   linearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
   affineForward(out: number, x: number, scale: number, shift: number, R: number, F: number): void;
   gaussianForward(

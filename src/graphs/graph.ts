@@ -3,7 +3,7 @@ import { UnitcellError } from "../errors.js";
 import { ELECTRONEGATIVITY, SYMBOLS } from "../structures/elements.js";
 import type { Structure } from "../structures/structure.js";
 import { findNeighbors, type NeighborLists } from "./neighbors.js";
-import { clusterDistances, otherCuts, proportionalCut, refineColors, type ShellCut } from "./ties.js";
+import { allCuts, clusterDistances, proportionalCut, randomCut, refineColors, type ShellCut } from "./ties.js";
 
 /** Something about a graph that can change a prediction and that its reader should know. */
 export interface Warning {
@@ -52,14 +52,38 @@ export function buildGraph(structure: Structure, config: GraphConfig): CrystalGr
   return assemble(analyse(structure, config), proportionalCut);
 }
 
+/** Graphs tried for the range of predictions over tie choices: all choices up to so many, else so many random ones. */
+export const MAX_TIE_CHOICES = 256;
+
 /**
- * The same crystal with its tied shells cut otherwise, `count` ways; nothing when no tie matters.
- * For the range of predictions that upstream's accident of order could give.
+ * The same crystal with its tied shells cut otherwise: every choice of neighbours where there are at most
+ * MAX_TIE_CHOICES (`exhaustive`), else that many random ones from a fixed seed. None when no tie matters.
  */
-export function* tieVariants(structure: Structure, config: GraphConfig, count: number): Generator<CrystalGraph> {
+export function tieVariants(
+  structure: Structure,
+  config: GraphConfig,
+): { graphs: readonly CrystalGraph[]; exhaustive: boolean } {
   const parts = analyse(structure, config);
-  const ambiguous = assemble(parts, proportionalCut).warnings.some((warning) => warning.code === "neighbor-tie");
-  if (ambiguous) for (const cut of otherCuts(count)) yield assemble(parts, cut);
+  const choices = new Map<number, readonly number[][] | undefined>();
+  const graph = assemble(parts, (entries, color, room, atom) => {
+    choices.set(atom, allCuts(entries, (entry) => parts.lists.index[entry], room, MAX_TIE_CHOICES));
+    return proportionalCut(entries, color, room, atom);
+  });
+  if (!graph.warnings.some((warning) => warning.code === "neighbor-tie")) return { graphs: [], exhaustive: true };
+  const total = [...choices.values()].reduce((product, cuts) => product * (cuts?.length ?? Number.POSITIVE_INFINITY), 1);
+  const exhaustive = total <= MAX_TIE_CHOICES;
+  const random = randomCut();
+  const graphs = Array.from({ length: Math.min(total, MAX_TIE_CHOICES) }, (_, n) => {
+    if (!exhaustive) return assemble(parts, random);
+    // n counts through the choices, one digit per atom.
+    const digits = new Map<number, number>();
+    for (const [atom, cuts] of choices) {
+      digits.set(atom, n % cuts!.length);
+      n = Math.floor(n / cuts!.length);
+    }
+    return assemble(parts, (_entries, _color, _room, atom) => choices.get(atom)![digits.get(atom)!]);
+  });
+  return { graphs, exhaustive };
 }
 
 function analyse(structure: Structure, config: GraphConfig): Parts {
@@ -122,7 +146,7 @@ function cutTies({ lists, config, colors, cluster }: Parts, i: number, cut: Shel
   const entries = Array.from({ length: end - shell }, (_, at) => shell + at);
   if (entries.some((entry) => color(entry) !== color(shell))) tied.push(i);
   const kept = Array.from({ length: shell - from }, (_, at) => from + at);
-  return kept.concat(cut(entries, color, config.maxNeighbors - kept.length));
+  return kept.concat(cut(entries, color, config.maxNeighbors - kept.length, i));
 }
 
 function paddingAtom({ structure, colors }: Parts): number {

@@ -62,8 +62,13 @@ export function clusterDistances(distance: Float64Array): Int32Array {
   return cluster;
 }
 
-/** Which `room` of the tied `entries` (positions in the neighbour lists, of these colours) become edges. */
-export type ShellCut = (entries: readonly number[], color: (entry: number) => number, room: number) => number[];
+/** Which `room` of the tied `entries` (positions in the neighbour lists, of these colours) become edges of an atom. */
+export type ShellCut = (
+  entries: readonly number[],
+  color: (entry: number) => number,
+  room: number,
+  atom: number,
+) => readonly number[];
 
 /** In proportion to the colours: largest remainder, the lower colour first. */
 export const proportionalCut: ShellCut = (entries, color, room) => {
@@ -79,24 +84,38 @@ export const proportionalCut: ShellCut = (entries, color, room) => {
 };
 
 /**
- * Other ways to cut, to see how far a tie moves a prediction: lowest colours first, highest colours first, then random
- * orders from a fixed seed, as many as wanted.
+ * Every way to take `room` of the tied entries that gives another multiset of neighbouring atoms; undefined when there
+ * are more than `limit`.
  */
-export function* otherCuts(count: number): Generator<ShellCut> {
-  const sorted =
-    (key: (color: number) => number): ShellCut =>
-    (entries, color, room) =>
-      [...entries].sort((a, b) => key(color(a)) - key(color(b))).slice(0, room);
-  const random = seededRandom(1);
-  for (let i = 0; i < count; i++) {
-    if (i === 0) yield sorted((color) => color);
-    else if (i === 1) yield sorted((color) => -color);
-    else
-      yield (entries, _color, room) => {
-        const left = [...entries];
-        return Array.from({ length: room }, () => left.splice(Math.floor(random() * left.length), 1)[0]);
-      };
+export function allCuts(
+  entries: readonly number[],
+  atom: (entry: number) => number,
+  room: number,
+  limit: number,
+): number[][] | undefined {
+  const groups = new Map<number, number[]>();
+  for (const entry of entries) groups.set(atom(entry), [...(groups.get(atom(entry)) ?? []), entry]);
+  let partial: number[][] = [[]];
+  let rest = entries.length;
+  for (const members of groups.values()) {
+    rest -= members.length;
+    partial = partial.flatMap((chosen) => {
+      const least = Math.max(0, room - chosen.length - rest);
+      const most = Math.min(members.length, room - chosen.length);
+      return Array.from({ length: most - least + 1 }, (_, i) => [...chosen, ...members.slice(0, least + i)]);
+    });
+    if (partial.length > limit) return undefined; // each of them can be completed, so there are at least as many
   }
+  return partial;
+}
+
+/** Cuts in random order from a fixed seed, for where all of them are too many. */
+export function randomCut(): ShellCut {
+  const random = seededRandom(1);
+  return (entries, _color, room) => {
+    const left = [...entries];
+    return Array.from({ length: room }, () => left.splice(Math.floor(random() * left.length), 1)[0]);
+  };
 }
 
 /** Numbers in [0, 1) from a seed: the linear congruential generator of Numerical Recipes (Press et al., 7.1). */

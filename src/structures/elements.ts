@@ -28,3 +28,23 @@ export const ELECTRONEGATIVITY: readonly number[] = (
 )
   .split(" ")
   .map((x) => (x === "-" ? Number.POSITIVE_INFINITY : Number(x)));
+
+/** Reduced formula of a crystal's atomic numbers, elements by rising electronegativity: "SrTiO3", "LiFePO4". */
+export function chemicalFormula(numbers: ArrayLike<number>): string {
+  const counts = new Map<number, number>();
+  for (let i = 0; i < numbers.length; i++) counts.set(numbers[i], (counts.get(numbers[i]) ?? 0) + 1);
+  const divisor = [...counts.values()].reduce(greatestCommonDivisor);
+  return [...counts]
+    .sort(([a], [b]) => compareNumbers(ELECTRONEGATIVITY[a], ELECTRONEGATIVITY[b]) || a - b)
+    .map(([number, count]) => SYMBOLS[number] + (count === divisor ? "" : count / divisor))
+    .join("");
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}
+
+/** Infinite electronegativities compare equal, where a difference would be NaN. */
+function compareNumbers(a: number, b: number): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

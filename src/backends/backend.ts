@@ -1,0 +1,18 @@
+import type { Batch } from "../graphs/batch.js";
+import type { Program } from "../ops/program.js";
+
+/** A program loaded on a device, weights included. Runs one batch at a time. */
+export interface Session {
+  /** The program's output, (B, columns) row-major. */
+  run(batch: Batch): Promise<Float32Array>;
+  /** Labelled values on the way, each (rows, columns) row-major. A pass may have rewritten a label away: NOT_FOUND. */
+  values(batch: Batch, labels: readonly string[]): Promise<Map<string, Float32Array>>;
+  /** Give the memory back; the session cannot be used after it. */
+  dispose(): void;
+}
+
+/** Where programs run. A backend knows operations, never models. */
+export interface Backend {
+  readonly name: string;
+  createSession(program: Program): Promise<Session>;
+}

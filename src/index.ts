@@ -1,0 +1,25 @@
+export type { Backend, Session } from "./backends/backend.js";
+export { wasmBackend } from "./backends/wasm.js";
+export type { ByteSource, Input } from "./bytes.js";
+export { type Checkpoint, loadCheckpoint } from "./checkpoint.js";
+export type { CgcnnConfig, GaussianBasis, GraphConfig, ModelConfig } from "./config.js";
+export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
+export { loadTorch, type TorchValue } from "./formats/torch.js";
+export { type Batch, collate } from "./graphs/batch.js";
+export { cgcnnElementTable, type ElementTable, parseElementTable } from "./graphs/features.js";
+export { buildGraph, type CrystalGraph, type Warning } from "./graphs/graph.js";
+export { type Model, type ModelOptions, modelFromCheckpoint, type Normalizer } from "./models/model.js";
+export type { Axis, Node, Param, Program, Value } from "./ops/program.js";
+export {
+  type FailedPrediction,
+  type PredictOptions,
+  type Prediction,
+  type PredictionWarning,
+  predict,
+  predictStream,
+  type TieRange,
+  type UnreadStructure,
+} from "./predict.js";
+export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
+export type { Structure } from "./structures/structure.js";
+export { type DType, type StateDict, type Tensor, toFloat32 } from "./tensor.js";
