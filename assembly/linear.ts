@@ -9,7 +9,7 @@
  */
 const TILE: i32 = 16; // output columns per panel
 const ROWS: i32 = 128; // rows of x that stay in the second-level cache while the panels pass
-const BLOCK: usize = 32 << 2; // bytes of x per block of the sum
+const BLOCK: usize = 16 << 2; // bytes of x per block of the sum
 
 /** Totals of a 2 x 16 tile, and a tile wider than the output before its columns are copied: 2 x 16 floats each. */
 const TOTAL = memory.data(128, 16);
