@@ -148,7 +148,8 @@ function widen(bytes: Uint8Array, record: Directory, end: number): { directory: 
   if (limit + END_RECORD_64_BYTES > locator || new ByteReader(bytes, limit).u32() !== END_RECORD_64)
     throw corrupt(`no zip64 end record at byte ${limit}`, { offset: limit });
   const reader = new ByteReader(bytes, limit + 4);
-  if (limit + 12 + reader.u64() !== locator) throw corrupt("the zip64 end record has the wrong size", { offset: limit });
+  if (limit + 12 + reader.u64() !== locator)
+    throw corrupt("the zip64 end record has the wrong size", { offset: limit });
   reader.offset = limit + 24;
   const [here, count, size, offset] = [reader.u64(), reader.u64(), reader.u64(), reader.u64()];
   const agrees = (narrow: number, wide: number, sentinel: number) => narrow === wide || narrow === sentinel;
