@@ -18,6 +18,11 @@ export const MAX_INFLATE_RATIO = 100;
 export const INFLATE_STEP_BYTES = 16 * 1024;
 /** Opcodes of one pickle, each of which can add one stack slot. A CGCNN checkpoint has about 4 thousand. */
 export const MAX_PICKLE_OPS = 10_000_000;
+/**
+ * Values and marks on the pickle stack at once. Python writes lists and dicts in batches of 1000, so only the items of one
+ * long tuple pile up; a million nested lists would take 270 MB of JavaScript arrays.
+ */
+export const MAX_PICKLE_STACK = 500_000;
 /** One integer. Converting text to an integer is quadratic; Python's own text limit is 4300 digits (1786 bytes). */
 export const MAX_INTEGER_BYTES = 2048;
 /** Tensor dimensions; torch itself stops at 64 in most operations. */

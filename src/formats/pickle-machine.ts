@@ -2,7 +2,7 @@
  * The state of the pickle machine: stack, marks, memo, and the rules for what may be made, built and appended to.
  * The opcodes that drive it are the table in pickle.ts.
  */
-import type { ByteReader } from "../bytes.js";
+import { type ByteReader, MAX_PICKLE_STACK } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 
 /** dict -> Map, list and set -> array, tuple and frozenset -> frozen array, bytes -> Uint8Array; else what a PickleClass made. */
@@ -56,6 +56,7 @@ export class Machine {
 
   push(value: PickleValue): void {
     this.stack.push(value);
+    if (this.stack.length > MAX_PICKLE_STACK) throw tooDeep();
   }
 
   pop(): PickleValue {
@@ -71,6 +72,7 @@ export class Machine {
 
   mark(): void {
     this.marks.push(this.stack.length);
+    if (this.marks.length > MAX_PICKLE_STACK) throw tooDeep();
   }
 
   /** Everything above the last mark; the mark goes too. */
@@ -172,6 +174,12 @@ export function describe(value: PickleValue): string {
   if (value instanceof Uint8Array) return "bytes";
   if (value instanceof PickleClass) return `the name ${value.name}`;
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
+
+function tooDeep(): UnitcellError {
+  return new UnitcellError("LIMIT", `the pickle stack holds more than ${MAX_PICKLE_STACK} values`, {
+    limit: MAX_PICKLE_STACK,
+  });
 }
 
 export function corrupt(message: string, machine: Machine): UnitcellError {
