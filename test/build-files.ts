@@ -100,11 +100,16 @@ export interface ZipPart {
   zip64?: boolean;
 }
 
+export interface ZipEnd {
+  count?: number;
+  offset?: number;
+  comment?: readonly number[];
+  /** Write a zip64 end record and locator; the 32-bit record then holds sentinels. */
+  zip64?: boolean;
+}
+
 /** A zip archive; `end` changes fields of the end record. */
-export function zip(
-  parts: readonly ZipPart[],
-  end: { count?: number; offset?: number; comment?: number[] } = {},
-): Uint8Array {
+export function zip(parts: readonly ZipPart[], end: ZipEnd = {}): Uint8Array {
   const out: number[] = [];
   const central: number[] = [];
   for (const part of parts) {
@@ -128,20 +133,27 @@ export function zip(
     central.push(...u32(0x02014b50), ...[20, 20].flatMap(u16), ...common, ...u16(name.length), ...u16(wide.length));
     central.push(...[0, 0, 0].flatMap(u16), ...u32(0), ...u32(part.zip64 ? 0xffffffff : header), ...name, ...wide);
   }
-  const count = end.count ?? parts.length;
-  const offset = end.offset ?? out.length;
+  out.push(...central, ...endRecords(out.length, central.length, { count: parts.length, ...end }));
+  return Uint8Array.from(out);
+}
+
+function endRecords(start: number, size: number, end: ZipEnd & { count: number }): number[] {
+  const offset = end.offset ?? start;
   const comment = end.comment ?? [];
-  out.push(
-    ...central,
+  const wide: number[] = [];
+  if (end.zip64) {
+    wide.push(...u32(0x06064b50), ...u64(44), ...[45, 45].flatMap(u16), ...[0, 0].flatMap(u32));
+    wide.push(...[end.count, end.count, size, offset].flatMap(u64));
+    wide.push(...u32(0x07064b50), ...u32(0), ...u64(start + size), ...u32(1));
+  }
+  const [count, sizeField, offsetField] = end.zip64 ? [0xffff, 0xffffffff, 0xffffffff] : [end.count, size, offset];
+  const narrow = [
     ...u32(0x06054b50),
     ...u32(0),
-    ...u16(count),
-    ...u16(count),
-    ...u32(central.length),
-    ...u32(offset),
-  );
-  out.push(...u16(comment.length), ...comment);
-  return Uint8Array.from(out);
+    ...[count, count].flatMap(u16),
+    ...[sizeField, offsetField].flatMap(u32),
+  ];
+  return [...wide, ...narrow, ...u16(comment.length), ...comment];
 }
 
 /** A torch zip: data.pkl of these opcodes (PROTO 2 and STOP are added), version, and data/<key> per storage. */

@@ -21,6 +21,7 @@ const good: [name: string, archive: Uint8Array][] = [
   ["stored", zip([{ name: "a/x", data: text }])],
   ["deflated", zip([{ name: "a/x", data: text, raw: packed, method: 8 }])],
   ["zip64 sizes and offset", zip([{ name: "a/x", data: text, zip64: true }])],
+  ["a zip64 end record", zip([{ name: "a/x", data: text }], { zip64: true })],
   ["a CRC of zero is one that was not computed", zip([{ name: "a/x", data: text, crc: 0 }])],
   ["an archive comment", zip([{ name: "a/x", data: text }], { comment: utf8("made by hand") })],
   [
