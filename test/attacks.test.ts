@@ -1,4 +1,5 @@
 /** One hostile input per cap and per refusal; the shared corpus of bad files is in bad-files.test.ts. */
+import { readFileSync } from "node:fs";
 import { deflateSync } from "fflate";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -11,7 +12,7 @@ import {
   MAX_ZIP_ENTRIES,
   MAX_ZIP_NAME_BYTES,
 } from "../src/bytes.js";
-import type { ErrorCode } from "../src/errors.js";
+import { type ErrorCode, isUnitcellError } from "../src/errors.js";
 import { type PickleContext, readPickle } from "../src/formats/pickle.js";
 import { loadTorch } from "../src/formats/torch.js";
 import { openZip } from "../src/formats/zip.js";
@@ -300,5 +301,18 @@ test("torch attack: __proto__ as a key changes no prototype", async () => {
   assert.instance(((await loadTorch(file)) as Map<string, unknown>).get("__proto__"), Map);
   assert.is(({} as Record<string, unknown>).polluted, undefined);
 });
+
+/** Every byte of every own fixture, one at a time, set to a few values an attacker would try. */
+const flips = [0x00, 0x28, 0x52, 0x62, 0x80, 0xff];
+for (const name of ["views", "containers"])
+  for (const container of ["zip", "legacy", "deflated"])
+    test(`torch attack: no byte of ${name}.${container}.pt makes anything but a typed error`, async () => {
+      const bytes = new Uint8Array(readFileSync(`test/fixtures/torch/${name}.${container}.pt`));
+      for (const [at, original] of bytes.entries()) {
+        bytes[at] = flips[at % flips.length];
+        await loadTorch(bytes).catch((error) => assert.ok(isUnitcellError(error), `byte ${at}: ${error.stack}`));
+        bytes[at] = original;
+      }
+    });
 
 test.run();

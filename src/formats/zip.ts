@@ -3,17 +3,10 @@
  * two readers could take in two ways is refused. Source: PKWARE APPNOTE 6.3.10; what PyTorchFileWriter makes of it is
  * in torch's caffe2/serialize/inline_container.cc.
  */
-import { Inflate } from "fflate";
-import {
-  ByteReader,
-  INFLATE_FLOOR_BYTES,
-  INFLATE_STEP_BYTES,
-  MAX_INFLATE_RATIO,
-  MAX_ZIP_ENTRIES,
-  MAX_ZIP_NAME_BYTES,
-} from "../bytes.js";
+import { ByteReader, INFLATE_FLOOR_BYTES, MAX_INFLATE_RATIO, MAX_ZIP_ENTRIES, MAX_ZIP_NAME_BYTES } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { crc32 } from "./crc32.js";
+import { inflate } from "./inflate.js";
 
 const LOCAL_HEADER = 0x04034b50;
 const CENTRAL_HEADER = 0x02014b50;
@@ -97,7 +90,7 @@ export function openZip(bytes: Uint8Array): ZipArchive {
             { name: entry.name, size: inflated, limit: budget },
           );
       }
-      const data = entry.method === 8 ? inflate(raw, entry) : raw;
+      const data = entry.method === 8 ? inflate(raw, entry.size, entry.name) : raw;
       checkCrc(data, entry);
       return data;
     },
@@ -284,37 +277,6 @@ function refuseOverlap(central: readonly CentralEntry[], entries: ReadonlyMap<st
     const next = spans[i + 1]?.from ?? limit;
     if (to > next) throw corrupt(`zip entry "${name}" ends at byte ${to}, past the next record at ${next}`, { name });
   }
-}
-
-/** Inflates in small steps into an array of the declared size, so that a stream which says more stops early. */
-function inflate(raw: Uint8Array, entry: ZipEntry): Uint8Array {
-  const out = new Uint8Array(entry.size);
-  let filled = 0;
-  const stream = new Inflate((chunk) => {
-    if (filled + chunk.length > out.length)
-      throw corrupt(`zip entry "${entry.name}" inflates beyond its ${entry.size} bytes`, { name: entry.name });
-    out.set(chunk, filled);
-    filled += chunk.length;
-  });
-  try {
-    for (let at = 0; at === 0 || at < raw.length; at += INFLATE_STEP_BYTES)
-      stream.push(raw.subarray(at, at + INFLATE_STEP_BYTES), at + INFLATE_STEP_BYTES >= raw.length);
-  } catch (cause) {
-    if (cause instanceof UnitcellError) throw cause;
-    throw new UnitcellError(
-      "CORRUPT",
-      `zip entry "${entry.name}" is not a valid deflate stream`,
-      { name: entry.name },
-      { cause },
-    );
-  }
-  if (filled !== out.length)
-    throw corrupt(`zip entry "${entry.name}" inflates to ${filled} bytes, expected ${entry.size}`, {
-      name: entry.name,
-      found: filled,
-      expected: entry.size,
-    });
-  return out;
 }
 
 /** torch can leave the CRC out, which reads as 0; a wrong one that is not 0 is damage. */
