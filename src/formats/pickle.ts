@@ -1,0 +1,240 @@
+/**
+ * Just enough of a pickle machine to read data: protocols 0 to 5, one table row per opcode, no recursion.
+ * Nothing a file names is ever run or imported. A name resolves through the caller's closed list, or it becomes an inert
+ * Unknown, the reading goes on only to collect further names, and the whole pickle is refused as UNSAFE.
+ * Source: CPython's Lib/pickletools.py and Lib/pickle.py.
+ */
+import { type ByteReader, MAX_PICKLE_OPS } from "../bytes.js";
+import { UnitcellError } from "../errors.js";
+import { corrupt, describe, Machine, type PickleContext, type PickleValue, Unknown } from "./pickle-machine.js";
+import {
+  decodePython2,
+  decodeUtf8,
+  readFloatLine,
+  readIndexLine,
+  readIntLine,
+  readLong1,
+  readLong4,
+  readLongLine,
+  readNameLine,
+  readStringLine,
+  readUnicodeLine,
+} from "./pickle-scalars.js";
+
+export { PickleClass, type PickleContext, type PickleValue } from "./pickle-machine.js";
+
+/**
+ * Read one pickle; the reader is left after its STOP.
+ * @throws {UnitcellError} UNSAFE with detail.globals when the pickle names anything outside `context.globals`, CORRUPT
+ *   when it is malformed, LIMIT beyond MAX_PICKLE_OPS or MAX_INTEGER_BYTES, UNSUPPORTED for protocols above 5
+ */
+export function readPickle(reader: ByteReader, context: PickleContext): PickleValue {
+  const machine = new Machine(reader, context);
+  let value: PickleValue;
+  try {
+    value = run(machine);
+  } catch (cause) {
+    // A stream that breaks after naming code is an attack that has already run in Python: report the names.
+    if (machine.unknown.size > 0) throw unsafe(machine.unknown, cause);
+    throw cause;
+  }
+  if (machine.unknown.size > 0) throw unsafe(machine.unknown);
+  return value;
+}
+
+function run(machine: Machine): PickleValue {
+  const { reader } = machine;
+  for (let count = 0; count < MAX_PICKLE_OPS; count++) {
+    const code = reader.u8();
+    if (code === STOP) return machine.pop();
+    const row = OPCODES[code];
+    if (!row)
+      throw corrupt(`there is no opcode 0x${code.toString(16).padStart(2, "0")} (byte ${reader.offset - 1})`, machine);
+    row(machine);
+  }
+  throw new UnitcellError("LIMIT", `the pickle has more than ${MAX_PICKLE_OPS} opcodes`, { limit: MAX_PICKLE_OPS });
+}
+
+function unsafe(names: ReadonlySet<string>, cause?: unknown): UnitcellError {
+  const globals = [...names];
+  // Escaped, so that a look-alike letter or a control character cannot pass for the ASCII name.
+  const plain = (name: string) => name.replace(/[^\x20-\x7e]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
+  const shown = globals.slice(0, 8).map(plain).join(", ");
+  const more = globals.length > 8 ? ` and ${globals.length - 8} more` : "";
+  return new UnitcellError(
+    "UNSAFE",
+    `the pickle names code that is not plain data: ${shown}${more}; nothing was run`,
+    { globals },
+    cause === undefined ? undefined : { cause },
+  );
+}
+
+type Opcode = (machine: Machine) => void;
+const STOP = 0x2e;
+
+/** Every opcode of pickletools except STOP, by its byte. Order: as in pickletools, by kind. */
+const ROWS: readonly [code: number, name: string, run: Opcode][] = [
+  // integers, floats, None, booleans
+  [0x49, "INT", (m) => m.push(readIntLine(m.reader))],
+  [0x4a, "BININT", (m) => m.push(m.reader.i32())],
+  [0x4b, "BININT1", (m) => m.push(m.reader.u8())],
+  [0x4d, "BININT2", (m) => m.push(m.reader.u16())],
+  [0x4c, "LONG", (m) => m.push(readLongLine(m.reader))],
+  [0x8a, "LONG1", (m) => m.push(readLong1(m.reader))],
+  [0x8b, "LONG4", (m) => m.push(readLong4(m.reader))],
+  [0x46, "FLOAT", (m) => m.push(readFloatLine(m.reader))],
+  [0x47, "BINFLOAT", (m) => m.push(m.reader.f64(false))],
+  [0x4e, "NONE", (m) => m.push(null)],
+  [0x88, "NEWTRUE", (m) => m.push(true)],
+  [0x89, "NEWFALSE", (m) => m.push(false)],
+  // strings and bytes
+  [0x53, "STRING", (m) => m.push(readStringLine(m.reader))],
+  [0x54, "BINSTRING", (m) => m.push(decodePython2(m.reader.take(m.reader.i32())))],
+  [0x55, "SHORT_BINSTRING", (m) => m.push(decodePython2(m.reader.take(m.reader.u8())))],
+  [0x56, "UNICODE", (m) => m.push(readUnicodeLine(m.reader))],
+  [0x58, "BINUNICODE", (m) => m.push(decodeUtf8(m.reader.take(m.reader.u32()), m.reader))],
+  [0x8c, "SHORT_BINUNICODE", (m) => m.push(decodeUtf8(m.reader.take(m.reader.u8()), m.reader))],
+  [0x8d, "BINUNICODE8", (m) => m.push(decodeUtf8(m.reader.take(m.reader.u64()), m.reader))],
+  [0x42, "BINBYTES", (m) => m.push(m.reader.take(m.reader.u32()))],
+  [0x43, "SHORT_BINBYTES", (m) => m.push(m.reader.take(m.reader.u8()))],
+  [0x8e, "BINBYTES8", (m) => m.push(m.reader.take(m.reader.u64()))],
+  [0x96, "BYTEARRAY8", (m) => m.push(m.reader.take(m.reader.u64()))],
+  [0x97, "NEXT_BUFFER", refuseBuffer],
+  [0x98, "READONLY_BUFFER", refuseBuffer],
+  // containers
+  [0x28, "MARK", (m) => m.mark()],
+  [0x29, "EMPTY_TUPLE", (m) => m.tuple(0)],
+  [0x85, "TUPLE1", (m) => m.tuple(1)],
+  [0x86, "TUPLE2", (m) => m.tuple(2)],
+  [0x87, "TUPLE3", (m) => m.tuple(3)],
+  [0x74, "TUPLE", (m) => m.push(Object.freeze(m.popMark()))],
+  [0x5d, "EMPTY_LIST", (m) => m.push([])],
+  [0x6c, "LIST", (m) => m.push(m.popMark())],
+  [0x61, "APPEND", (m) => appendOne(m)],
+  [0x65, "APPENDS", (m) => m.append(m.popMark())],
+  [0x7d, "EMPTY_DICT", (m) => m.push(new Map())],
+  [0x64, "DICT", (m) => newDict(m)],
+  [0x73, "SETITEM", (m) => setOne(m)],
+  [0x75, "SETITEMS", (m) => m.setItems(m.popMark())],
+  [0x8f, "EMPTY_SET", (m) => m.push([])],
+  [0x90, "ADDITEMS", (m) => m.append(m.popMark())],
+  [0x91, "FROZENSET", (m) => m.push(Object.freeze(m.popMark()))],
+  // stack and memo
+  [0x30, "POP", (m) => m.popOrUnmark()],
+  [0x31, "POP_MARK", (m) => void m.popMark()],
+  [0x32, "DUP", (m) => m.push(m.top())],
+  [0x67, "GET", (m) => m.recall(readIndexLine(m.reader))],
+  [0x68, "BINGET", (m) => m.recall(m.reader.u8())],
+  [0x6a, "LONG_BINGET", (m) => m.recall(m.reader.u32())],
+  [0x70, "PUT", (m) => m.remember(readIndexLine(m.reader))],
+  [0x71, "BINPUT", (m) => m.remember(m.reader.u8())],
+  [0x72, "LONG_BINPUT", (m) => m.remember(m.reader.u32())],
+  // At the number of entries, not after the highest index: mixing both is how names are hidden.
+  [0x94, "MEMOIZE", (m) => m.remember(m.memo.size)],
+  // names, objects, persistent ids
+  [0x63, "GLOBAL", (m) => m.global(readNameLine(m.reader), readNameLine(m.reader))],
+  [0x93, "STACK_GLOBAL", stackGlobal],
+  [0x52, "REDUCE", reduce],
+  [0x81, "NEWOBJ", reduce],
+  [0x92, "NEWOBJ_EX", newObjectEx],
+  [0x69, "INST", inst],
+  [0x6f, "OBJ", obj],
+  [0x62, "BUILD", (m) => m.build(m.pop())],
+  [0x50, "PERSID", (m) => m.persistentId(readNameLine(m.reader))],
+  [0x51, "BINPERSID", (m) => m.persistentId(m.pop())],
+  [0x82, "EXT1", refuseExtension],
+  [0x83, "EXT2", refuseExtension],
+  [0x84, "EXT4", refuseExtension],
+  // framing
+  [0x80, "PROTO", checkProtocol],
+  [0x95, "FRAME", checkFrame],
+];
+
+const OPCODES: readonly (Opcode | undefined)[] = (() => {
+  const table = new Array<Opcode | undefined>(256).fill(undefined);
+  for (const [code, , run] of ROWS) table[code] = run;
+  return table;
+})();
+
+/** Opcode bytes by name, for tests and writers. */
+export const OPCODE_BYTES: ReadonlyMap<string, number> = new Map([
+  ...ROWS.map(([code, name]): [string, number] => [name, code]),
+  ["STOP", STOP],
+]);
+
+function appendOne(m: Machine): void {
+  const item = m.pop();
+  m.append([item]);
+}
+
+function setOne(m: Machine): void {
+  const value = m.pop();
+  const key = m.pop();
+  m.setItems([key, value]);
+}
+
+function newDict(m: Machine): void {
+  const items = m.popMark();
+  m.push(new Map());
+  m.setItems(items);
+}
+
+function stackGlobal(m: Machine): void {
+  const name = m.pop();
+  m.global(m.pop(), name);
+}
+
+/** REDUCE and NEWOBJ differ in what Python calls; here both are the same row of the closed list. */
+function reduce(m: Machine): void {
+  const args = m.pop();
+  m.create(m.pop(), args);
+}
+
+function newObjectEx(m: Machine): void {
+  const keywords = m.pop();
+  const args = m.pop();
+  if (!(keywords instanceof Unknown) && !(keywords instanceof Map && keywords.size === 0)) {
+    const type = m.pop();
+    if (!(type instanceof Unknown))
+      throw new UnitcellError("UNSUPPORTED", `${describe(type)} is created with keyword arguments`);
+    m.push(type);
+    return;
+  }
+  m.create(m.pop(), args);
+}
+
+function inst(m: Machine): void {
+  const args = m.popMark();
+  m.global(readNameLine(m.reader), readNameLine(m.reader));
+  m.create(m.pop(), Object.freeze(args));
+}
+
+function obj(m: Machine): void {
+  const [type, ...args] = m.popMark();
+  if (type === undefined) throw corrupt("OBJ without a class", m);
+  m.create(type, Object.freeze(args));
+}
+
+function refuseBuffer(m: Machine): void {
+  throw corrupt("it refers to buffers outside the file", m);
+}
+
+/** EXT codes are numbers for names in the reading program's own registry. */
+function refuseExtension(m: Machine): void {
+  throw new UnitcellError("UNSAFE", `the pickle names code by an extension number (byte ${m.reader.offset - 1})`, {
+    globals: [...m.unknown],
+    offset: m.reader.offset - 1,
+  });
+}
+
+function checkProtocol(m: Machine): void {
+  const protocol = m.reader.u8();
+  if (protocol > 5)
+    throw new UnitcellError("UNSUPPORTED", `pickle protocol ${protocol}; protocols 0 to 5 are known`, { protocol });
+}
+
+/** A frame only helps readers of streams; its length still has to be true. */
+function checkFrame(m: Machine): void {
+  const length = m.reader.u64();
+  if (length > m.reader.remaining) throw corrupt(`a frame of ${length} bytes where ${m.reader.remaining} are left`, m);
+}
