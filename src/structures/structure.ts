@@ -25,9 +25,7 @@ const MIN_CELL_FLATNESS = 1e-5;
 
 /** a · (b × c) of a row-major (3, 3) matrix; Å³ for a lattice, negative for a left-handed one. */
 export function determinant(m: ArrayLike<number>): number {
-  return (
-    m[0] * (m[4] * m[8] - m[5] * m[7]) - m[1] * (m[3] * m[8] - m[5] * m[6]) + m[2] * (m[3] * m[7] - m[4] * m[6])
-  );
+  return m[0] * (m[4] * m[8] - m[5] * m[7]) - m[1] * (m[3] * m[8] - m[5] * m[6]) + m[2] * (m[3] * m[7] - m[4] * m[6]);
 }
 
 /** Inverse of a row-major (3, 3) matrix. Cartesian row vector times the lattice's inverse gives fractional. */
@@ -74,8 +72,7 @@ export function latticeFromParameters(
     alpha + beta > gamma &&
     beta + gamma > alpha &&
     gamma + alpha > beta;
-  if (!closes)
-    throw new UnitcellError("CORRUPT", `cell angles ${alpha}, ${beta}, ${gamma}° close no cell`, { angles });
+  if (!closes) throw new UnitcellError("CORRUPT", `cell angles ${alpha}, ${beta}, ${gamma}° close no cell`, { angles });
   const [ca, cb, cg] = angles.map(cosDegrees);
   const sb = Math.sqrt(1 - cb * cb);
   const x = (cg - ca * cb) / sb;
