@@ -20,6 +20,9 @@ export interface Structure {
 /** Atoms closer than this cannot be two atoms: the shortest bond known is H-H at 0.74 Å. */
 export const MIN_ATOM_DISTANCE = 0.1; // Å
 
+/** Cells with more atoms are refused: graphs of that size are no crystal graphs, and a count in a file is not trusted. */
+export const MAX_ATOMS = 200_000;
+
 /** A cell thinner than this (volume over the product of its edge lengths) is taken as collapsed. */
 const MIN_CELL_FLATNESS = 1e-5;
 
