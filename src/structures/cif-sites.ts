@@ -34,7 +34,7 @@ export function nameSites(labels: readonly string[]): string {
 
 /** A CIF number, standard uncertainty (last digits, in brackets) dropped: `5.62(3)`, `.0573(2)`, `1.`. */
 export function parseCifNumber(value: string): number | undefined {
-  return parseReal(value.replace(/\(\d+\)$/, ""));
+  return parseReal(value.endsWith(")") ? value.replace(/\(\d+\)$/, "") : value);
 }
 
 /**

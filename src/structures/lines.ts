@@ -18,7 +18,8 @@ const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?$/;
 /** A finite decimal number, Fortran exponents (1.0D+00) included; undefined for anything else, NaN and Inf among it. */
 export function parseReal(word: string | undefined): number | undefined {
   if (word === undefined || !NUMBER.test(word)) return undefined;
-  const value = Number(word.replace(/[dD]/, "e"));
+  const plain = Number(word);
+  const value = Number.isNaN(plain) ? Number(word.replace(/[dD]/, "e")) : plain;
   return Number.isFinite(value) ? value : undefined;
 }
 

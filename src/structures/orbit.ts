@@ -14,12 +14,10 @@ const EXACT_DISTANCE = 1e-6; // Å
 
 export interface Orbit {
   /** (M, 3) row-major fractional coordinates in [0, 1), the listed site (or its special position) first. */
-  readonly coords: readonly number[];
+  readonly coords: Float64Array;
   /** How far the site was moved onto its special position, Å; 0 when it was exact. */
   readonly moved: number;
 }
-
-const wrap = (x: number) => x - Math.floor(x);
 
 /** rotation · x + translation into out[at .. at + 3]. */
 function applyTo(
@@ -50,6 +48,7 @@ export function orbitExpander(
   const windows = [0, 4, 8].map((i) => MERGE_DISTANCE * Math.sqrt(reciprocal[i]));
   const image = new Float64Array(3);
   const shift = new Float64Array(3);
+  const images = new Float64Array(3 * operators.length);
 
   /** Distance (Å) between fractional rows, nearest images; Infinity as soon as it must exceed MERGE_DISTANCE. Sets shift. */
   function near(a: ArrayLike<number>, i: number, b: ArrayLike<number>, j: number): number {
@@ -87,12 +86,11 @@ export function orbitExpander(
 
   return (listed) => {
     const { position, stabilizer, moved } = specialPosition(Float64Array.from(listed));
-    const coords = new Float64Array(3 * operators.length);
     let count = 0;
     for (const operator of operators) {
-      applyTo(coords, 3 * count, operator, position);
+      applyTo(images, 3 * count, operator, position);
       let earlier = 0;
-      while (earlier < count && near(coords, 3 * count, coords, 3 * earlier) >= MERGE_DISTANCE) earlier++;
+      while (earlier < count && near(images, 3 * count, images, 3 * earlier) >= MERGE_DISTANCE) earlier++;
       if (earlier === count) count++;
     }
     if (count * stabilizer !== operators.length)
@@ -102,6 +100,8 @@ export function orbitExpander(
           `${count} images, ${operators.length} operators, ${stabilizer} of which keep the site`,
         { images: count, operators: operators.length, stabilizer },
       );
-    return { coords: Array.from(coords.subarray(0, 3 * count), wrap), moved };
+    const coords = images.slice(0, 3 * count);
+    for (let i = 0; i < coords.length; i++) coords[i] -= Math.floor(coords[i]);
+    return { coords, moved };
   };
 }

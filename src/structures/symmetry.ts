@@ -108,46 +108,86 @@ export function compose(a: SymmetryOperator, b: SymmetryOperator): SymmetryOpera
   const rotation = new Array<number>(9);
   const translation = new Array<number>(3);
   for (let i = 0; i < 9; i += 3) {
-    const [p, q, r] = [a.rotation[i], a.rotation[i + 1], a.rotation[i + 2]];
+    const p = a.rotation[i];
+    const q = a.rotation[i + 1];
+    const r = a.rotation[i + 2];
     for (let j = 0; j < 3; j++) rotation[i + j] = p * b.rotation[j] + q * b.rotation[3 + j] + r * b.rotation[6 + j];
-    const [u, v, w] = b.translation;
-    translation[i / 3] = wrapTranslation(p * u + q * v + r * w + a.translation[i / 3]);
+    const shift = p * b.translation[0] + q * b.translation[1] + r * b.translation[2];
+    translation[i / 3] = wrapTranslation(shift + a.translation[i / 3]);
   }
   return { rotation, translation };
 }
 
-/** Equal for equal operators. A translation near a rounding edge could miss its equal: that is why they are snapped. */
-function operatorKey({ rotation, translation }: SymmetryOperator): string {
+/**
+ * Equal for equal operators: a number where entries are -2..2 and translations on 1/24, which is all but odd supercells.
+ * There, a translation near a rounding edge could miss its equal: one more reason to snap them.
+ */
+function operatorKey({ rotation, translation }: SymmetryOperator): number | string {
+  let key = 0;
+  let exact = true;
+  for (let i = 0; i < 9; i++) {
+    key = key * 5 + rotation[i] + 2;
+    exact &&= rotation[i] >= -2 && rotation[i] <= 2;
+  }
+  for (let i = 0; i < 3; i++) {
+    const step = Math.round(translation[i] * 24);
+    key = key * 24 + (step % 24);
+    exact &&= Math.abs(translation[i] * 24 - step) < TRANSLATION_STEP;
+  }
+  if (exact) return key;
   const steps = Math.round(1 / TRANSLATION_STEP);
-  let key = "";
-  for (const entry of rotation) key += String.fromCharCode(256 + entry);
-  for (const t of translation) key += `,${Math.round(t * steps) % steps}`;
-  return key;
+  return [...rotation, ...translation.map((t) => Math.round(t * steps) % steps)].join();
 }
 
+type Group = Map<number | string, SymmetryOperator>;
+
 /**
- * All products of the generators; at most `limit` operators.
- * @throws {UnitcellError} CORRUPT when they do not close within the limit
+ * All products of the generators, by Dimino's algorithm: a new generator turns the group so far into cosets, so each
+ * operator is made once and only coset representatives meet every generator.
+ * @param admit called before an operator is added; throws to stop. left after right gave the product
  */
-export function generateGroup(generators: readonly SymmetryOperator[], limit = MAX_OPERATORS): SymmetryOperator[] {
-  const group = [identityOperator];
-  const keys = new Set([operatorKey(identityOperator)]);
-  for (let at = 0; at < group.length; at++)
-    for (const generator of generators) {
-      const product = compose(generator, group[at]);
-      const key = operatorKey(product);
-      if (keys.has(key)) continue;
-      if (group.length === limit)
-        throw new UnitcellError("CORRUPT", `symmetry operators generate more than ${limit} others`, { limit });
-      keys.add(key);
-      group.push(product);
-    }
+function closure(
+  generators: Iterable<SymmetryOperator>,
+  admit: (key: number | string, left: SymmetryOperator, right: SymmetryOperator, size: number) => void,
+): Group {
+  const group: Group = new Map([[operatorKey(identityOperator), identityOperator]]);
+  const used: SymmetryOperator[] = [];
+  for (const generator of generators) {
+    if (group.has(operatorKey(generator))) continue;
+    used.push(generator);
+    const subgroup = [...group.values()];
+    const representatives: SymmetryOperator[] = [];
+    const addCoset = (left: SymmetryOperator, right: SymmetryOperator) => {
+      const representative = compose(left, right);
+      if (group.has(operatorKey(representative))) return;
+      representatives.push(representative);
+      for (const element of subgroup) {
+        const product = compose(representative, element);
+        const key = operatorKey(product);
+        admit(key, representative, element, group.size);
+        group.set(key, product);
+      }
+    };
+    addCoset(generator, identityOperator);
+    for (const representative of representatives) for (const left of used) addCoset(left, representative);
+  }
   return group;
 }
 
 /**
+ * All products of the generators, identity first; at most `limit` operators.
+ * @throws {UnitcellError} CORRUPT when they do not close within the limit
+ */
+export function generateGroup(generators: readonly SymmetryOperator[], limit = MAX_OPERATORS): SymmetryOperator[] {
+  const group = closure(generators, (_key, _left, _right, size) => {
+    if (size >= limit)
+      throw new UnitcellError("CORRUPT", `symmetry operators generate more than ${limit} others`, { limit });
+  });
+  return [...group.values()];
+}
+
+/**
  * Drop repeated operators and check that the rest are a group: a list cut short would silently lose atoms.
- * Generators are picked greedily, so the cost is operators times generators (at most 8 or so), not squared.
  * @throws {UnitcellError} MISMATCH naming a product that is not in the list; LIMIT above MAX_OPERATORS
  */
 export function checkGroup(operators: readonly SymmetryOperator[]): SymmetryOperator[] {
@@ -155,30 +195,17 @@ export function checkGroup(operators: readonly SymmetryOperator[]): SymmetryOper
     throw new UnitcellError("LIMIT", `${operators.length} symmetry operators, at most ${MAX_OPERATORS} are read`, {
       count: operators.length,
     });
-  const listed = new Map(operators.map((operator) => [operatorKey(operator), operator]));
-  const reached = new Map([[operatorKey(identityOperator), identityOperator]]);
-  const generators: SymmetryOperator[] = [];
-  for (const [key, operator] of listed) {
-    if (reached.has(key)) continue;
-    generators.push(operator);
-    // Products of a new generator with all that was reached, then of all generators with what that adds.
-    const queue = Array.from(reached.values(), (element): [SymmetryOperator, SymmetryOperator] => [operator, element]);
-    for (const [left, right] of queue) {
-      const product = compose(left, right);
-      const productKey = operatorKey(product);
-      if (reached.has(productKey)) continue;
-      if (!listed.has(productKey)) throw notClosed(left, right, product);
-      reached.set(productKey, product);
-      for (const generator of generators) queue.push([generator, product]);
-    }
-  }
+  const listed: Group = new Map(operators.map((operator) => [operatorKey(operator), operator]));
+  closure(listed.values(), (key, left, right) => {
+    if (!listed.has(key)) throw notClosed(left, right);
+  });
   if (!listed.has(operatorKey(identityOperator)))
     throw new UnitcellError("MISMATCH", "the symmetry operators lack the identity x,y,z");
   return [...listed.values()];
 }
 
-function notClosed(left: SymmetryOperator, right: SymmetryOperator, product: SymmetryOperator): UnitcellError {
-  const [a, b, c] = [left, right, product].map(formatOperator);
+function notClosed(left: SymmetryOperator, right: SymmetryOperator): UnitcellError {
+  const [a, b, c] = [left, right, compose(left, right)].map(formatOperator);
   return new UnitcellError(
     "MISMATCH",
     `the symmetry operators are not a group: "${b}" followed by "${a}" gives "${c}", which is not listed`,
