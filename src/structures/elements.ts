@@ -48,3 +48,24 @@ function greatestCommonDivisor(a: number, b: number): number {
 function compareNumbers(a: number, b: number): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
+export interface Species {
+  readonly number: number;
+  /** Written as D: read as hydrogen, which a reader says in its notes. */
+  readonly deuterium: boolean;
+}
+
+/** One or two letters that end there: `Na`, `Na+`, `Zn2+`, `Fe+3`, `O1`, `Fe_pv`, `O/9aa1bc`. */
+const SPECIES = /^([A-Za-z]{1,2})(?![A-Za-z])/;
+
+/**
+ * The element of a species written with a charge, a number or a pseudopotential suffix, in any case; undefined when the
+ * letters are no element. T is not taken for tritium: in structure files it is a tetrahedral site.
+ */
+export function parseSpecies(text: string): Species | undefined {
+  const letters = SPECIES.exec(text)?.[1];
+  if (letters === undefined || letters.toLowerCase() === "t") return undefined;
+  const number = atomicNumber(letters);
+  return number === undefined ? undefined : { number, deuterium: letters.toLowerCase() === "d" };
+}
+
+export const DEUTERIUM_NOTE = "deuterium (D) was read as hydrogen";

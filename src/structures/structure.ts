@@ -20,14 +20,15 @@ export interface Structure {
 /** Atoms closer than this cannot be two atoms: the shortest bond known is H-H at 0.74 Å. */
 export const MIN_ATOM_DISTANCE = 0.1; // Å
 
+/** Cells with more atoms are refused: graphs of that size are no crystal graphs, and a count in a file is not trusted. */
+export const MAX_ATOMS = 200_000;
+
 /** A cell thinner than this (volume over the product of its edge lengths) is taken as collapsed. */
 const MIN_CELL_FLATNESS = 1e-5;
 
 /** a · (b × c) of a row-major (3, 3) matrix; Å³ for a lattice, negative for a left-handed one. */
 export function determinant(m: ArrayLike<number>): number {
-  return (
-    m[0] * (m[4] * m[8] - m[5] * m[7]) - m[1] * (m[3] * m[8] - m[5] * m[6]) + m[2] * (m[3] * m[7] - m[4] * m[6])
-  );
+  return m[0] * (m[4] * m[8] - m[5] * m[7]) - m[1] * (m[3] * m[8] - m[5] * m[6]) + m[2] * (m[3] * m[7] - m[4] * m[6]);
 }
 
 /** Inverse of a row-major (3, 3) matrix. Cartesian row vector times the lattice's inverse gives fractional. */
@@ -74,8 +75,7 @@ export function latticeFromParameters(
     alpha + beta > gamma &&
     beta + gamma > alpha &&
     gamma + alpha > beta;
-  if (!closes)
-    throw new UnitcellError("CORRUPT", `cell angles ${alpha}, ${beta}, ${gamma}° close no cell`, { angles });
+  if (!closes) throw new UnitcellError("CORRUPT", `cell angles ${alpha}, ${beta}, ${gamma}° close no cell`, { angles });
   const [ca, cb, cg] = angles.map(cosDegrees);
   const sb = Math.sqrt(1 - cb * cb);
   const x = (cg - ca * cb) / sb;
@@ -114,7 +114,7 @@ export function makeStructure(parts: Structure): Structure {
 }
 
 /**
- * Sweep along the tallest axis: atoms closer than the limit are neighbours in that order, so the cost is N log N.
+ * Every atom against the earlier ones in the bins its surroundings touch: about one atom per bin, so the cost is linear.
  * Each component is reduced to its nearest image on its own, which is exact for distances far below the cell's heights.
  */
 function assertNoOverlap({ lattice, pbc, numbers, fracCoords }: Structure, volume: number): void {
@@ -122,16 +122,30 @@ function assertNoOverlap({ lattice, pbc, numbers, fracCoords }: Structure, volum
     const [u, v] = [(i + 3) % 9, (i + 6) % 9].map((j) => lattice.subarray(j, j + 3));
     return volume / Math.hypot(u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]);
   });
-  const axis = heights.indexOf(Math.max(...heights));
-  const wrap = (x: number, k: number) => (pbc[k] ? x - Math.floor(x) : x);
-  const along = Float64Array.from(numbers, (_, i) => wrap(fracCoords[3 * i + axis], axis));
-  const order = Array.from(along.keys()).sort((i, j) => along[i] - along[j]);
-  const window = MIN_ATOM_DISTANCE / heights[axis];
+  // A distance below the limit has every fractional component below its window.
+  const windows = heights.map((height) => MIN_ATOM_DISTANCE / height);
+  // Bins at least two windows wide, so that an atom's surroundings touch at most two along each axis.
+  const edge = Math.max(2 * MIN_ATOM_DISTANCE, Math.cbrt(volume / numbers.length));
+  const bins = heights.map((height) => Math.max(1, Math.floor(height / edge)));
+  // A cell far thinner than its bins would ask for many more of them than it has atoms.
+  while (bins[0] * bins[1] * bins[2] > 8 * numbers.length) {
+    const most = bins.indexOf(Math.max(...bins));
+    bins[most] = Math.ceil(bins[most] / 2);
+  }
+  const binAlong = (x: number, k: number) => {
+    const inside = pbc[k] ? x - Math.floor(x) : x;
+    return Math.min(bins[k] - 1, Math.max(0, Math.floor(inside * bins[k])));
+  };
+  const lastInBin = new Int32Array(bins[0] * bins[1] * bins[2]).fill(-1);
+  const previous = new Int32Array(numbers.length);
+  const low = new Int32Array(3);
+  const high = new Int32Array(3);
   const delta = new Float64Array(3);
   const check = (i: number, j: number) => {
     for (let k = 0; k < 3; k++) {
       const d = fracCoords[3 * j + k] - fracCoords[3 * i + k];
       delta[k] = pbc[k] ? d - Math.round(d) : d;
+      if (Math.abs(delta[k]) > windows[k]) return;
     }
     const distance = Math.hypot(...transformRows(delta, lattice));
     if (distance < MIN_ATOM_DISTANCE)
@@ -141,12 +155,25 @@ function assertNoOverlap({ lattice, pbc, numbers, fracCoords }: Structure, volum
         { atoms: [i, j], distance },
       );
   };
-  for (let at = 0; at < order.length; at++) {
-    for (let next = at + 1; next < order.length && along[order[next]] - along[order[at]] < window; next++)
-      check(order[at], order[next]);
-    // Atoms just below 1 against atoms just above 0.
-    if (pbc[axis] && along[order[at]] > 1 - window)
-      for (let next = 0; next < at && along[order[next]] + 1 - along[order[at]] < window; next++)
-        check(order[at], order[next]);
+  for (let atom = 0; atom < numbers.length; atom++) {
+    let own = 0;
+    for (let k = 0; k < 3; k++) {
+      const x = fracCoords[3 * atom + k];
+      own = own * bins[k] + binAlong(x, k);
+      low[k] = binAlong(x - windows[k], k);
+      high[k] = binAlong(x + windows[k], k);
+    }
+    for (let corner = 0; corner < 8; corner++) {
+      let bin = 0;
+      let fresh = true;
+      for (let k = 0; k < 3; k++) {
+        const upper = (corner >> k) & 1;
+        fresh &&= upper === 0 || high[k] !== low[k];
+        bin = bin * bins[k] + (upper ? high[k] : low[k]);
+      }
+      if (fresh) for (let other = lastInBin[bin]; other >= 0; other = previous[other]) check(other, atom);
+    }
+    previous[atom] = lastInBin[own];
+    lastInBin[own] = atom;
   }
 }

@@ -1,0 +1,234 @@
+/**
+ * CIF text to data blocks.
+ * Source: CIF 1.1 syntax, Hall, Allen & Brown, Acta Cryst. A47, 655 (1991), and International Tables G, section 2.2.
+ * Tags are lower-cased and `.` in them is `_`, so that `_atom_site.fract_x` (CIF 2 dictionaries) is `_atom_site_fract_x`.
+ */
+import { UnitcellError } from "../errors.js";
+import { quote } from "./lines.js";
+
+/** The values of one tag: one outside a loop, one per row inside. `lines[i]` is where `values[i]` stands, from 1. */
+export interface CifColumn {
+  readonly values: string[];
+  readonly lines: number[];
+}
+
+export interface CifBlock {
+  /** As in `data_<name>`. */
+  readonly name: string;
+  readonly line: number;
+  readonly columns: Map<string, CifColumn>;
+}
+
+/** A data item without a value: unknown `?` or not applicable `.`. */
+export function isAbsent(value: string | undefined): value is undefined | "?" | "." {
+  return value === undefined || value === "?" || value === ".";
+}
+
+interface Token {
+  readonly kind: "value" | "tag" | "loop" | "data" | "end";
+  /** The value, the normalized tag, or the block name. */
+  readonly text: string;
+  readonly line: number;
+}
+
+/** Position in the text; `line` counts from 1. */
+interface Cursor {
+  readonly text: string;
+  at: number;
+  line: number;
+  /** The file declares CIF 2.0, whose lists, tables and triple quotes are not read. */
+  readonly cif2: boolean;
+  peeked: Token | undefined;
+}
+
+const NEWLINE = 10;
+const SEMICOLON = 59;
+const HASH = 35;
+
+function corrupt(message: string, line: number): UnitcellError {
+  return new UnitcellError("CORRUPT", `line ${line}: ${message}`, { line });
+}
+
+function isSpace(code: number): boolean {
+  return code === 32 || code === 9 || code === NEWLINE;
+}
+
+function skipSpaceAndComments(c: Cursor): void {
+  for (; c.at < c.text.length; c.at++) {
+    const code = c.text.charCodeAt(c.at);
+    if (code === NEWLINE) c.line++;
+    else if (code === HASH) {
+      const end = c.text.indexOf("\n", c.at);
+      if (end < 0) c.at = c.text.length;
+      else c.at = end - 1;
+    } else if (!isSpace(code)) return;
+  }
+}
+
+/** A `;` in the first column opens a text field, the next one in a first column closes it. */
+function readTextField(c: Cursor): Token {
+  const { line } = c;
+  const end = c.text.indexOf("\n;", c.at);
+  if (end < 0) {
+    c.at = c.text.length;
+    throw corrupt('text field is never closed: expected a line that begins with ";"', line);
+  }
+  const text = c.text.slice(c.at + 1, end);
+  for (let i = c.text.indexOf("\n", c.at); i >= 0 && i <= end; i = c.text.indexOf("\n", i + 1)) c.line++;
+  c.at = end + 2;
+  return { kind: "value", text, line };
+}
+
+/** Only a quote before white space closes: 'a dog's life' is one value. */
+function readQuoted(c: Cursor, mark: string): Token {
+  const lineEnd = c.text.indexOf("\n", c.at);
+  const limit = lineEnd < 0 ? c.text.length : lineEnd;
+  const start = c.at;
+  c.at = limit; // where an error leaves it
+  if (c.cif2 && c.text.startsWith(mark.repeat(3), start))
+    throw new UnitcellError("UNSUPPORTED", `line ${c.line}: triple quotes of CIF 2.0 are not supported`, {
+      line: c.line,
+    });
+  for (let end = c.text.indexOf(mark, start + 1); end >= 0 && end < limit; end = c.text.indexOf(mark, end + 1))
+    if (end + 1 >= limit || isSpace(c.text.charCodeAt(end + 1))) {
+      const text = c.text.slice(start + 1, end);
+      c.at = end + 1;
+      return { kind: "value", text, line: c.line };
+    }
+  throw corrupt(`quoted value ${quote(c.text.slice(start, limit))} is not closed on its line`, c.line);
+}
+
+/** Keywords of STAR that CIF reserves, and structures of CIF 2.0. */
+function refuse(word: string, c: Cursor): void {
+  const lower = word.toLowerCase();
+  const nested = c.cif2 && (word.startsWith("[") || word.startsWith("{"));
+  if (!nested && lower !== "global_" && lower !== "stop_" && !lower.startsWith("save_")) return;
+  const what = nested ? "lists and tables of CIF 2.0 are" : `${quote(word)} is`;
+  throw new UnitcellError("UNSUPPORTED", `line ${c.line}: ${what} not supported in structure files`, { line: c.line });
+}
+
+function readWord(c: Cursor): Token {
+  const start = c.at;
+  while (c.at < c.text.length && !isSpace(c.text.charCodeAt(c.at))) c.at++;
+  const text = c.text.slice(start, c.at);
+  const { line } = c;
+  if (text.startsWith("_")) return { kind: "tag", text: text.toLowerCase().replaceAll(".", "_"), line };
+  // All keywords hold an underscore; most values do not.
+  if (text.includes("_") || c.cif2) {
+    if (/^data_/i.test(text)) return { kind: "data", text: text.slice(5), line };
+    if (/^loop_$/i.test(text)) return { kind: "loop", text, line };
+    refuse(text, c);
+  }
+  return { kind: "value", text, line };
+}
+
+function readToken(c: Cursor): Token {
+  skipSpaceAndComments(c);
+  if (c.at >= c.text.length) return { kind: "end", text: "", line: c.line };
+  const code = c.text.charCodeAt(c.at);
+  if (code === SEMICOLON && (c.at === 0 || c.text.charCodeAt(c.at - 1) === NEWLINE)) return readTextField(c);
+  if (code === 39 || code === 34) return readQuoted(c, String.fromCharCode(code));
+  return readWord(c);
+}
+
+function peek(c: Cursor): Token {
+  c.peeked ??= readToken(c);
+  return c.peeked;
+}
+
+function next(c: Cursor): Token {
+  const token = peek(c);
+  c.peeked = undefined;
+  return token;
+}
+
+/** A tag may come once per block; a second time with the same values does no harm and is met in the wild. */
+function addColumn(block: CifBlock, tag: string, column: CifColumn, line: number): void {
+  const earlier = block.columns.get(tag);
+  if (earlier && earlier.values.join("\n") !== column.values.join("\n"))
+    throw corrupt(`${tag} is given twice with different values (first at line ${earlier.lines[0] ?? "?"})`, line);
+  block.columns.set(tag, column);
+}
+
+function readItem(c: Cursor, block: CifBlock): void {
+  const tag = next(c);
+  const value = peek(c);
+  if (value.kind !== "value") {
+    const found = value.kind === "end" ? "the end of the file" : quote(value.text);
+    throw corrupt(`expected a value for ${tag.text}, found ${found}`, value.line);
+  }
+  next(c);
+  addColumn(block, tag.text, { values: [value.text], lines: [value.line] }, tag.line);
+}
+
+/** Rows may break anywhere; a loop ends at the next tag, keyword or the end. */
+function readLoop(c: Cursor, block: CifBlock): void {
+  const loop = next(c);
+  const tags: string[] = [];
+  while (peek(c).kind === "tag") tags.push(next(c).text);
+  if (tags.length === 0) throw corrupt(`expected tags after loop_, found ${quote(peek(c).text)}`, peek(c).line);
+  const columns = tags.map((): CifColumn => ({ values: [], lines: [] }));
+  let count = 0;
+  let line = loop.line;
+  for (; peek(c).kind === "value"; count++) {
+    const value = next(c);
+    const column = columns[count % columns.length];
+    column.values.push(value.text);
+    column.lines.push(value.line);
+    line = value.line;
+  }
+  if (count % tags.length !== 0)
+    throw corrupt(
+      `loop of ${tags.length} columns (${tags[0]}, ... from line ${loop.line}) has ${count} values: its last row is incomplete`,
+      line,
+    );
+  for (const [i, tag] of tags.entries()) addColumn(block, tag, columns[i], loop.line);
+}
+
+function readBlock(c: Cursor): CifBlock {
+  const header = next(c);
+  const block: CifBlock = { name: header.text, line: header.line, columns: new Map() };
+  for (;;) {
+    const token = peek(c);
+    if (token.kind === "tag") readItem(c, block);
+    else if (token.kind === "loop") readLoop(c, block);
+    else if (token.kind === "value")
+      throw corrupt(`value ${quote(token.text)} belongs to no tag (in data_${block.name})`, token.line);
+    else return block;
+  }
+}
+
+/** After an error to the next block or the end; what else is wrong on the way belongs to the block already reported. */
+function skipToNextBlock(c: Cursor): void {
+  for (;;)
+    try {
+      const { kind } = peek(c);
+      if (kind === "data" || kind === "end") return;
+      next(c);
+    } catch (error) {
+      // Every token that cannot be read has moved the cursor on, so this ends.
+      if (!(error instanceof UnitcellError)) throw error;
+    }
+}
+
+/**
+ * Every data block of a CIF, in order; for a block that cannot be read, its error (with line number) in its place.
+ * @param text with \n line ends (normalizeText)
+ */
+export function* readCifBlocks(text: string): Generator<CifBlock | UnitcellError> {
+  const c: Cursor = { text, at: 0, line: 1, cif2: text.startsWith("#\\#CIF_2"), peeked: undefined };
+  for (;;) {
+    let result: CifBlock | UnitcellError;
+    try {
+      const token = peek(c);
+      if (token.kind === "end") return;
+      if (token.kind !== "data") throw corrupt(`expected a data_ block, found ${quote(token.text)}`, token.line);
+      result = readBlock(c);
+    } catch (error) {
+      if (!(error instanceof UnitcellError)) throw error;
+      result = error;
+      skipToNextBlock(c);
+    }
+    yield result;
+  }
+}
