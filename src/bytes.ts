@@ -16,7 +16,7 @@ export const INFLATE_FLOOR_BYTES = 16 * 2 ** 20;
 export const MAX_INFLATE_RATIO = 100;
 /** Compressed bytes given to inflate at a time: deflate grows at most 1032-fold, so this bounds an overrun to 17 MB. */
 export const INFLATE_STEP_BYTES = 16 * 1024;
-/** Opcodes of one pickle, each of which can add one stack slot. A CGCNN checkpoint has about 4 thousand. */
+/** Opcodes of one pickle, each of which can add one stack slot. A published CGCNN checkpoint has 2400. */
 export const MAX_PICKLE_OPS = 10_000_000;
 /**
  * Values and marks on the pickle stack at once. Python writes lists and dicts in batches of 1000, so only the items of one

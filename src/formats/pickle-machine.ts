@@ -89,9 +89,9 @@ export class Machine {
   }
 
   tuple(count: number): void {
-    const items: PickleValue[] = [];
-    for (let i = 0; i < count; i++) items.unshift(this.pop());
-    this.push(Object.freeze(items));
+    const from = this.stack.length - count;
+    if (from < (this.marks.at(-1) ?? 0)) throw corrupt("the stack is empty", this);
+    this.push(Object.freeze(this.stack.splice(from)));
   }
 
   remember(index: number): void {

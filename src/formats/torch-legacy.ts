@@ -13,15 +13,17 @@ const MAGIC = 0x1950a86a20f9469cfc6cn;
 const PROTOCOL_VERSION = 1001;
 /** MAGIC as it lies in the file, little-endian. */
 const MAGIC_BYTES = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-/** PROTO, then at most a FRAME (9 bytes), then LONG1 and its length. */
-const MAX_MAGIC_OFFSET = 2 + 9 + 2;
+/** Where MAGIC starts: after PROTO, LONG1 and its length (2 bytes each); protocol 4 and later put a 9-byte FRAME between. */
+const MAGIC_OFFSET = 2 + 2;
+const FRAMED_MAGIC_OFFSET = 2 + 9 + 2;
 
 const NOTHING: PickleContext = { globals: new Map() };
 
 /** True when the bytes start as the legacy stream does, in any pickle protocol from 2. */
 export function isTorchLegacy(bytes: Uint8Array): boolean {
   if (bytes[0] !== 0x80) return false;
-  for (const at of [4, MAX_MAGIC_OFFSET]) if (MAGIC_BYTES.every((byte, i) => bytes[at + i] === byte)) return true;
+  for (const at of [MAGIC_OFFSET, FRAMED_MAGIC_OFFSET])
+    if (MAGIC_BYTES.every((byte, i) => bytes[at + i] === byte)) return true;
   return false;
 }
 
