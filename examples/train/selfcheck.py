@@ -1,4 +1,4 @@
-"""Check what the training rests on: Madelung constants, the graph builder, and our CGCNN against the published one.
+"""Check what the training rests on: Madelung constants, the saved files, our graphs and CGCNN against upstream's.
 
 The last two need the shared fixtures (../shared/fixtures beside the repository) and are skipped without them.
 Exits with status 1 when a check fails.
@@ -6,8 +6,10 @@ Exits with status 1 when a check fails.
 from __future__ import annotations
 
 import json
+import pickletools
 import sys
 import warnings
+import zipfile
 
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ from graph import REPO, Graph, GraphSettings, build_graph, element_rows
 
 FIXTURES = REPO.parent / "shared/fixtures"
 COULOMB = 14.399645  # e²/(4 pi eps0), eV Å
+MAX_BYTES = 150_000  # per checkpoint, so that the package stays small
+PLAIN = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch LongStorage"}
 MADELUNG = {  # per ion pair, in nearest-neighbour distances
     "NaCl": (1.747565, "Fm-3m", 5.64, 0.5, 0.5),
     "CsCl": (1.762675, "Pm-3m", 4.12, 0.5, np.sqrt(3) / 2),
@@ -84,10 +88,30 @@ def check_goldens() -> bool:
     return report("published CGCNN, float32, eV/atom", worst["f32"], 1e-5) and f64
 
 
+def check_checkpoints() -> bool:
+    """Saved files: small, only tensors and plain values inside, no paths."""
+    ok = True
+    for path in sorted((REPO / "examples/saved_models").glob("*.pt")):
+        with zipfile.ZipFile(path) as archive:
+            ops = list(pickletools.genops(archive.read(_pickle_name(archive))))
+        names = {str(arg) for op, arg, _ in ops if op.name == "GLOBAL"}
+        paths = [arg for op, arg, _ in ops if "UNICODE" in op.name and ("/" in arg or "\\" in arg)]
+        size = path.stat().st_size
+        good = names <= PLAIN and not paths and size <= MAX_BYTES
+        print(f"{'ok  ' if good else 'FAIL'} {path.name}: {size} bytes, globals {sorted(names)}, path-like {paths}")
+        ok &= good
+    return ok
+
+
+def _pickle_name(archive: zipfile.ZipFile) -> str:
+    """torch.save puts everything under one folder named after the file."""
+    return next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    passed = [check_madelung()]
+    passed = [check_madelung(), check_checkpoints()]
     if FIXTURES.is_dir():
         passed += [check_graphs(), check_goldens()]
     else:
