@@ -1,0 +1,211 @@
+"""The PyTorch and pymatgen side of the bench: the same steps as unitcell's, on one thread.
+
+    native.py                      worker: one JSON request a line on stdin, one JSON answer a line on stdout
+    native.py predict MODEL FILE   the whole process: load, parse, build the graph, run, print (bench/cold.ts)
+
+A worker's request is {"step": NAME, "calls": n, ...arguments}. What the step works on is prepared first and kept for
+the next request; only the step itself is timed, here, so that no message counts. The answer is
+{"ms": milliseconds per call, "result": ...} or {"error": text}.
+"""
+import json
+import sys
+import time
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+warnings.filterwarnings("ignore")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "train"))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from pymatgen.core import Lattice, Structure  # noqa: E402
+
+from cgcnn import collate, model_from_state  # noqa: E402
+from graph import Graph, GraphSettings, build_graph, element_rows, gaussian_features  # noqa: E402
+
+SETTINGS = GraphSettings()
+SUPPLIED = {}  # id -> Structure that the bench generated and sent
+
+
+def load(path):
+    """The network and its normaliser from a checkpoint file, ready to run."""
+    checkpoint = torch.load(path, map_location="cpu")
+    normalizer = checkpoint["normalizer"]
+    return model_from_state(checkpoint["state_dict"]), float(normalizer["mean"]), float(normalizer["std"])
+
+
+def features(graph, rows):
+    """What upstream's CIFData keeps of a crystal besides the neighbours: element rows and Gaussians, as tensors."""
+    return torch.from_numpy(rows[graph.numbers - 1]).float(), torch.from_numpy(gaussian_features(graph.nbr_dist, SETTINGS)).float()
+
+
+def array_graph(structure):
+    """The same graph from pymatgen's arrays instead of its neighbour objects: its fastest way, which upstream does not use."""
+    centre, index, _, distance = structure.get_neighbor_list(SETTINGS.radius)
+    order = np.lexsort((distance, centre))
+    centre, index, distance = centre[order], index[order], distance[order]
+    m, n = SETTINGS.max_num_nbr, len(structure)
+    place = np.arange(len(centre)) - np.searchsorted(centre, np.arange(n))[centre]
+    kept = place < m
+    nbr_idx = np.zeros((n, m), dtype=np.int64)
+    nbr_dist = np.full((n, m), SETTINGS.radius + 1.0)
+    nbr_idx[centre[kept], place[kept]] = index[kept]
+    nbr_dist[centre[kept], place[kept]] = distance[kept]
+    return Graph(np.array(structure.atomic_numbers, dtype=np.int64), nbr_idx, nbr_dist)
+
+
+@lru_cache(None)
+def kept_rows():
+    return element_rows()
+
+
+@lru_cache(None)
+def kept_model(path):
+    return load(path)
+
+
+@lru_cache(None)
+def kept_structure(name):
+    return SUPPLIED[name] if name in SUPPLIED else Structure.from_file(name)
+
+
+@lru_cache(None)
+def kept_batch(names):
+    rows = torch.from_numpy(kept_rows())
+    return collate([kept_graph(name) for name in names], rows, SETTINGS)
+
+
+@lru_cache(None)
+def kept_graph(name):
+    return build_graph(kept_structure(name), SETTINGS)
+
+
+def run(model, batch):
+    with torch.no_grad():
+        return model(batch)
+
+
+def file_to_value(model, path):
+    net, mean, std = model
+    graph = build_graph(Structure.from_file(path), SETTINGS)
+    output = run(net, collate([graph], torch.from_numpy(kept_rows()), SETTINGS))
+    return float(output[0]) * std + mean
+
+
+# Steps. Each takes a request and returns (what is timed, what is told of its result).
+
+
+def step_load(request):
+    return lambda: load(request["model"]), lambda loaded: sum(p.numel() for p in loaded[0].parameters())
+
+
+def step_parse(request):
+    return lambda: Structure.from_file(request["file"]), len
+
+
+def step_graph(request):
+    """As upstream's CIFData: neighbour objects, nearest first, cut; element rows; Gaussians."""
+    structure, rows = kept_structure(request["file"]), kept_rows()
+
+    def once():
+        graph = build_graph(structure, SETTINGS)
+        features(graph, rows)
+        return graph
+
+    return once, lambda graph: graph.nbr_idx.size
+
+
+def step_array_graph(request):
+    structure, rows = kept_structure(request["file"]), kept_rows()
+
+    def once():
+        graph = array_graph(structure)
+        features(graph, rows)
+        return graph
+
+    return once, lambda graph: graph.nbr_idx.size
+
+
+def step_forward(request):
+    net, mean, std = kept_model(request["model"])
+    batch = kept_batch(tuple(request["files"]))
+    return lambda: run(net, batch), lambda out: (out.double() * std + mean).tolist()
+
+
+def step_predict(request):
+    model = kept_model(request["model"])
+    return lambda: [file_to_value(model, path) for path in request["files"]], lambda values: values
+
+
+def step_predict_structures(request):
+    """From parsed structures to values, in one batch."""
+    net, mean, std = kept_model(request["model"])
+    structures = [kept_structure(path) for path in request["files"]]
+    rows = torch.from_numpy(kept_rows())
+
+    def once():
+        return run(net, collate([build_graph(s, SETTINGS) for s in structures], rows, SETTINGS))
+
+    return once, lambda out: (out.double() * std + mean).tolist()
+
+
+def step_linear(request):
+    layer = torch.nn.Linear(request["columns"], request["outputs"])
+    x = torch.rand(request["rows"], request["columns"])
+    return lambda: run(layer, x), lambda out: list(out.shape)
+
+
+def step_elementwise(request):
+    x = torch.rand(request["count"]) * 8 - 4
+    out = torch.empty_like(x)
+    half = x.reshape(-1, 128).chunk(2, dim=1)
+    calls = {
+        "exp": lambda: torch.exp(x, out=out),
+        "sigmoid": lambda: torch.sigmoid(x, out=out),
+        "softplus": lambda: torch.nn.functional.softplus(x),
+        "gate": lambda: torch.sigmoid(half[0]) * torch.nn.functional.softplus(half[1]),
+        "copy": lambda: out.copy_(x),
+    }
+    return calls[request["name"]], lambda out: out.numel()
+
+
+def step_supply(request):
+    """Keep a generated structure under a name for the graph steps."""
+    lattice = Lattice([request["lattice"][i : i + 3] for i in (0, 3, 6)])
+    frac = np.array(request["frac"]).reshape(-1, 3)
+    SUPPLIED[request["file"]] = Structure(lattice, request["numbers"], frac)
+    return lambda: None, lambda _: len(frac)
+
+
+STEPS = {name[5:]: function for name, function in list(globals().items()) if name.startswith("step_")}
+
+
+def answer(request):
+    once, tell = STEPS[request["step"]](request)
+    start = time.perf_counter()
+    for _ in range(request["calls"]):
+        result = once()
+    ms = (time.perf_counter() - start) * 1000 / request["calls"]
+    return {"ms": ms, "result": tell(result)}
+
+
+def work():
+    from importlib.metadata import version
+
+    hello = {"python": sys.version.split()[0], "torch": torch.__version__, "pymatgen": version("pymatgen"), "numpy": np.__version__}
+    print(json.dumps(hello), flush=True)
+    for line in sys.stdin:
+        try:
+            reply = answer(json.loads(line))
+        except Exception as error:  # reported to the bench, which stops
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(reply), flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1:2] == ["predict"]:
+        print(file_to_value(load(sys.argv[2]), sys.argv[3]))
+    else:
+        work()

@@ -1,0 +1,225 @@
+/** The steps from files to values, each beside its counterpart in PyTorch and pymatgen. */
+import { readFileSync } from "node:fs";
+import {
+  buildGraph,
+  type CgcnnConfig,
+  collate,
+  loadCheckpoint,
+  type Model,
+  modelFromCheckpoint,
+  type Prediction,
+  predict,
+  type Structure,
+  wasmBackend,
+} from "../src/index.js";
+import { decodeOutput, outputRow } from "../src/models/model.js";
+import { type Context, measure, rowOf, type Step, type Timing, time } from "./compare.js";
+import { geometricMean, median, quantile, type Row, type SectionResult } from "./stats.js";
+import { nameOf, namedFiles, readModel, readStructure } from "./structures.js";
+
+/** Both sides must give the same value where they see the same graph; property units. */
+const TOLERANCE = 2e-5;
+const BATCH = 256;
+/** Structures of a batch have at most so many atoms. */
+const BATCH_ATOMS = 60;
+/** Warm-up of each structure's own call, ms: the step itself is warm by then. */
+const SHORT_WARM_UP = 5;
+
+interface File {
+  readonly path: string;
+  readonly atoms: number;
+  readonly structure: Structure;
+}
+
+function readFiles({ inputs }: Context): File[] {
+  return inputs.structures.map((path) => {
+    const structure = readStructure(path);
+    return { path, structure, atoms: structure.numbers.length };
+  });
+}
+
+/** Checkpoint file to a network ready to run, weights in Wasm memory. */
+export async function load(context: Context): Promise<SectionResult> {
+  const { checkpoint } = context.inputs;
+  const step: Step = {
+    section: "load",
+    step: "load checkpoint",
+    size: nameOf(checkpoint),
+    ours: async () => {
+      const model = modelFromCheckpoint(await loadCheckpoint(readFileSync(checkpoint)));
+      const session = await wasmBackend().createSession(model.program);
+      session.dispose();
+    },
+    python: { step: "load", model: checkpoint },
+  };
+  return { rows: [await measure(context, step)] };
+}
+
+/** One step over many files: lines for files of named sizes, then the geometric mean over all. */
+async function overFiles(
+  context: Context,
+  files: readonly File[],
+  make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python">,
+): Promise<Row[]> {
+  for (const file of files) await time({ ...context, rounds: 1 }, { ...make(file), size: "" }, SHORT_WARM_UP);
+  const timings = new Map<File, Timing>();
+  for (const file of files) timings.set(file, await time(context, { ...make(file), size: "" }, SHORT_WARM_UP));
+  const rows = namedFiles(files).map((file) => {
+    const size = `${file.atoms} ${file.atoms === 1 ? "atom" : "atoms"} (${nameOf(file.path)})`;
+    return rowOf({ ...make(file as File), size }, timings.get(file as File)!);
+  });
+  const across = (medians: number[]) => ({
+    median: geometricMean(medians),
+    low: quantile(medians, 0.25),
+    high: quantile(medians, 0.75),
+  });
+  const all = [...timings.values()];
+  const ours = across(all.map((timing) => median(timing.ours)));
+  const python = context.native && across(all.map((timing) => median(timing.python!)));
+  const { section, step } = make(files[0]);
+  rows.push({
+    section,
+    step,
+    size: `geometric mean of ${files.length} files`,
+    unit: "ms",
+    ours,
+    ...(python && { python, ratio: python.median / ours.median }),
+  });
+  return rows;
+}
+
+/** File to structure, for CIF: symmetry applied, sites checked. */
+export async function parse(context: Context): Promise<SectionResult> {
+  const files = readFiles(context).filter(({ path }) => path.endsWith(".cif"));
+  const rows = await overFiles(context, files, ({ path }) => ({
+    section: "parse",
+    step: "parse CIF",
+    ours: () => readStructure(path),
+    python: { step: "parse", file: path },
+  }));
+  return { rows };
+}
+
+/**
+ * Structure to graph: all that is done before the network, as upstream's CIFData does it. On Python's side that includes
+ * the Gaussians and element rows, which unitcell works out in its forward step.
+ */
+export async function graphSteps(context: Context): Promise<Row[]> {
+  const { config } = await readModel(context.inputs.checkpoint);
+  const files = readFiles(context);
+  const make = (name: string, step: string) => (file: File) => ({
+    section: "graphs",
+    step: name,
+    ours: () => buildGraph(file.structure, config.graph),
+    python: { step, file: file.path },
+  });
+  const rows = await overFiles(context, files, make("build graph", "graph"));
+  if (context.native) rows.push(...(await overFiles(context, files, make("... pymatgen's array API", "array_graph"))));
+  return rows;
+}
+
+/** Graph to output. unitcell's side starts from lengths and atomic numbers, Python's from Gaussians and element rows. */
+export async function forward(context: Context): Promise<SectionResult> {
+  const { checkpoint } = context.inputs;
+  const model = await readModel(checkpoint);
+  const session = await wasmBackend().createSession(model.program);
+  const files = readFiles(context);
+  const graphOf = new Map(files.map((file) => [file, buildGraph(file.structure, model.config.graph)]));
+  const batchOf = new Map(files.map((file) => [file, collate([graphOf.get(file)!])]));
+  const rows = await overFiles(context, files, (file) => ({
+    section: "forward",
+    step: "forward, batch 1",
+    ours: () => session.run(batchOf.get(file)!),
+    python: { step: "forward", model: checkpoint, files: [file.path] },
+  }));
+
+  const many = cycle(files.filter(({ atoms }) => atoms <= BATCH_ATOMS));
+  const batch = collate(many.map((file) => graphOf.get(file)!));
+  const outputs = await session.run(batch);
+  const values = many.map((_, b) => decodeOutput(model, outputRow(model, batch, outputs, b)).value);
+  const step: Step = {
+    section: "forward",
+    step: `forward, batch ${BATCH}`,
+    size: `${batch.sizes.N} atoms, ${batch.sizes.E} edges`,
+    ours: () => session.run(batch),
+    python: { step: "forward", model: checkpoint, files: many.map(({ path }) => path) },
+  };
+  const timing = await time(context, step);
+  rows.push(rowOf(step, timing));
+  const untied = (b: number) => !graphOf.get(many[b])!.warnings.some(({ code }) => code === "neighbor-tie");
+  const checked = many.flatMap((file, b) => (untied(b) ? [{ file, ours: values[b], b }] : []));
+  const python = timing.result as number[] | undefined;
+  const worst = python && Math.max(...checked.map(({ ours, b }) => Math.abs(ours - python[b])));
+  const work = flops(model.config, batch.sizes);
+  return {
+    rows,
+    notes: [
+      `forward, batch ${BATCH}: ${(work / 1e9).toFixed(1)} GFLOP in linear layers, ` +
+        `${(work / median(timing.ours) / 1e6).toFixed(0)} GFLOP/s over the whole step`,
+      ...(worst === undefined ? [] : [`batch ${BATCH}: ${checked.length} untied values differ by at most ${worst.toExponential(1)}`]),
+    ],
+    failures: worst !== undefined && !(worst <= TOLERANCE) ? [`batch ${BATCH}: values differ by ${worst}`] : [],
+  };
+}
+
+function cycle<T>(items: readonly T[]): T[] {
+  return Array.from({ length: BATCH }, (_, i) => items[i % items.length]);
+}
+
+/** Multiplications and additions of the linear layers. */
+function flops(config: CgcnnConfig, { N, E, B }: Readonly<Record<"B" | "N" | "E", number>>): number {
+  const { hidden, elementFeatures, basis, convs, dense, denseLayers, outputs } = config;
+  const perEdge = 2 * hidden * (2 * hidden + basis.count) * convs;
+  const perCrystal = hidden * dense + (denseLayers - 1) * dense * dense + dense * outputs;
+  return 2 * (N * hidden * elementFeatures + E * perEdge + B * perCrystal);
+}
+
+/** Files to values in a warm process, one at a time, and 256 parsed structures to values; values compared. */
+export async function predictFiles(context: Context): Promise<SectionResult> {
+  const { checkpoint } = context.inputs;
+  const model = await readModel(checkpoint);
+  const files = readFiles(context);
+  const rows = await overFiles(context, files, ({ path }) => ({
+    section: "predict",
+    step: "file to value",
+    ours: () => predict(model, [readStructure(path)]),
+    python: { step: "predict", model: checkpoint, files: [path] },
+  }));
+  const many = cycle(files.filter(({ atoms }) => atoms <= BATCH_ATOMS));
+  const structures = many.map(({ structure }) => structure);
+  rows.push(
+    await measure(context, {
+      section: "predict",
+      step: `${BATCH} structures to values`,
+      size: `${structures.reduce((sum, { numbers }) => sum + numbers.length, 0)} atoms`,
+      ours: () => predict(model, structures),
+      python: { step: "predict_structures", model: checkpoint, files: many.map(({ path }) => path) },
+    }),
+  );
+  return { rows, ...(context.native && (await compareValues(context, model, files))) };
+}
+
+/** Where neighbours tie at the cut, Python's accident of a choice must lie among unitcell's range of choices. */
+async function compareValues(context: Context, model: Model, files: readonly File[]) {
+  const request = { step: "predict", model: context.inputs.checkpoint, files: files.map(({ path }) => path) };
+  const python = (await context.native!.run(request)).result as number[];
+  const ours = await predict(model, files.map(({ structure }) => structure), { tieRange: true });
+  const errors = ours.map((prediction, i) => ({ ...difference(prediction, python[i]), file: nameOf(files[i].path) }));
+  const worst = (kind: string) => errors.filter((error) => error.kind === kind).reduce((most, { by }) => Math.max(most, by), 0);
+  const count = (kind: string) => errors.filter((error) => error.kind === kind).length;
+  return {
+    notes: [
+      `values: ${count("direct")} structures differ by at most ${worst("direct").toExponential(1)}; ` +
+        `${count("range")} with tied neighbours lie outside unitcell's range by at most ${worst("range").toExponential(1)}; ` +
+        `${count("sampled")} have too many tie choices to try all`,
+    ],
+    failures: errors
+      .filter(({ kind, by }) => kind !== "sampled" && !(by <= TOLERANCE))
+      .map(({ file, by }) => `${file}: unitcell and Python differ by ${by}`),
+  };
+}
+
+function difference({ value, tie }: Prediction, python: number): { kind: "direct" | "range" | "sampled"; by: number } {
+  if (!tie) return { kind: "direct", by: Math.abs(value - python) };
+  return { kind: tie.exhaustive ? "range" : "sampled", by: Math.max(tie.min - python, python - tie.max, 0) };
+}
