@@ -133,7 +133,7 @@ const elementRows: [name: string, site: string, options: Parameters<typeof cif>[
   ["CA1 is calcium when the formula has it", "CA1 0 0 0", FORMULA("C O3 Ca"), 20],
   ["HO1 is hydrogen when the formula has no Ho", "HO1 0 0 0", FORMULA("H2 O"), 1],
   ["atom types settle it, too", "HO1 0 0 0", { extra: "loop_\n_atom_type_symbol\nH\nO" }, 1],
-  ["FE1 is iron", "FE1 0 0 0", {}, 26],
+  ["FE1 is iron with a note, as F is an element", "FE1 0 0 0", {}, 26, /FE1: no type symbol/],
   ["OW1 is oxygen", "OW1 0 0 0", {}, 8],
   ["D is hydrogen with a note", "D1 0 0 0", {}, 1, /D1: deuterium \(D\) was read as hydrogen/],
   ["Wat is oxygen with a note", "Wat1 0 0 0", {}, 8, /Wat1: has hydrogens without coordinates/],

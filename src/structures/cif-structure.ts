@@ -148,10 +148,14 @@ function nameOverlap(error: unknown, sites: readonly AtomSite[], siteOf: readonl
   const [a, b] = (error.detail.atoms as number[]).map((atom) => sites[siteOf[atom]]);
   const distance = Number(error.detail.distance).toPrecision(3);
   const what = `sites ${a.label} (line ${a.line}) and ${b.label} (line ${b.line})`;
-  return new UnitcellError("CORRUPT", `${what} overlap: ${distance} Å apart, so an atom is listed twice`, {
-    sites: [a.label, b.label],
-    distance: error.detail.distance,
-  });
+  return new UnitcellError(
+    "CORRUPT",
+    `${what} overlap: ${distance} Å apart; each is a whole atom, so one is listed twice`,
+    {
+      sites: [a.label, b.label],
+      distance: error.detail.distance,
+    },
+  );
 }
 
 /**
