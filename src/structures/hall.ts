@@ -5,7 +5,7 @@
  * and an optional shift `(0 0 -1)` in twelfths or change of basis `(x-y,x+y,z)`.
  */
 import { UnitcellError } from "../errors.js";
-import { located } from "./lines.js";
+import { located, quote } from "./lines.js";
 import { invert } from "./structure.js";
 import {
   compose,
@@ -56,6 +56,9 @@ const ROTATIONS: Readonly<Record<string, readonly number[]>> = {
 };
 
 const INVERSION: SymmetryOperator = { rotation: [-1, 0, 0, 0, -1, 0, 0, 0, -1], translation: [0, 0, 0] };
+
+/** The longest Hall symbol in use has about 30 characters. */
+const MAX_SYMBOL_LENGTH = 100;
 
 const ROTATION_WORD = /^(-?)([12346])([xyz]?)(['"*]?)([abcnuvwd1-5]*)$/;
 
@@ -152,7 +155,9 @@ function readGenerators(lattice: string, minus: string, words: readonly string[]
  * @throws {UnitcellError} CORRUPT when the symbol cannot be read or its rotations do not close within 192 operators
  */
 export function hallOperators(symbol: string): SymmetryOperator[] {
-  return located(`Hall symbol "${symbol}"`, () => {
+  return located(`Hall symbol ${quote(symbol)}`, () => {
+    if (symbol.length > MAX_SYMBOL_LENGTH)
+      throw new UnitcellError("LIMIT", `${symbol.length} characters, at most ${MAX_SYMBOL_LENGTH} are read`);
     const match = /^\s*(-?)\s*([pabcirhf])[\s_]*([^()]*)(?:\(([^()]*)\)\s*)?$/i.exec(symbol);
     if (!match) throw new UnitcellError("CORRUPT", "expected a lattice letter and rotations", { symbol });
     const [, minus, lattice, rotations, change] = match;
