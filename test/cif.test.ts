@@ -53,24 +53,59 @@ test("rows break anywhere, loops follow each other", () => {
 
 const syntaxRows: [name: string, text: string, code: ErrorCode, message: RegExp][] = [
   ["no block", "# only\n_cell_length_a 5", "CORRUPT", /^line 2: expected a data_ block, found "_cell_length_a"/],
-  ["unclosed text field", "data_x\n_t\n;\n_u 1\n", "CORRUPT", /^line 3: text field is never closed/],
-  ["unclosed quote", "data_x\n_t 'abc\n_u 1", "CORRUPT", /^line 2: quoted value "'abc" is not closed/],
-  ["a tag without value", "data_x\n_t\n_u 1", "CORRUPT", /^line 3: expected a value for _t, found "_u"/],
+  [
+    "unclosed text field",
+    "data_x\n_t\n;\n_u 1\n",
+    "CORRUPT",
+    /^data_x \(line \d\): line 3: text field is never closed/,
+  ],
+  [
+    "unclosed quote",
+    "data_x\n_t 'abc\n_u 1",
+    "CORRUPT",
+    /^data_x \(line \d\): line 2: quoted value "'abc" is not closed/,
+  ],
+  [
+    "a tag without value",
+    "data_x\n_t\n_u 1",
+    "CORRUPT",
+    /^data_x \(line \d\): line 3: expected a value for _t, found "_u"/,
+  ],
   ["a tag at the end", "data_x\n_t", "CORRUPT", /expected a value for _t, found the end of the file/],
-  ["a value too many", "data_x\n_t 1\n2", "CORRUPT", /^line 3: value "2" belongs to no tag/],
-  ["a loop without tags", "data_x\nloop_\n1 2", "CORRUPT", /^line 3: expected tags after loop_, found "1"/],
+  ["a value too many", "data_x\n_t 1\n2", "CORRUPT", /^data_x \(line \d\): line 3: value "2" belongs to no tag/],
+  [
+    "a loop without tags",
+    "data_x\nloop_\n1 2",
+    "CORRUPT",
+    /^data_x \(line \d\): line 3: expected tags after loop_, found "1"/,
+  ],
   [
     "an incomplete row",
     "data_x\nloop_\n_a\n_b\n1 2\n3\n",
     "CORRUPT",
-    /^line 6: loop of 2 columns \(_a, .* from line 2\) has 3 values/,
+    /^data_x \(line \d\): line 6: loop of 2 columns \(_a, .* from line 2\) has 3 values/,
   ],
-  ["a tag given twice", "data_x\n_t 1\n_t 2", "CORRUPT", /^line 3: _t is given twice .*line 2/],
-  ["a save frame", "data_x\nsave_y\n_t 1\nsave_", "UNSUPPORTED", /^line 2: "save_y" is not supported/],
+  ["a tag given twice", "data_x\n_t 1\n_t 2", "CORRUPT", /^data_x \(line \d\): line 3: _t is given twice .*line 2/],
+  [
+    "a save frame",
+    "data_x\nsave_y\n_t 1\nsave_",
+    "UNSUPPORTED",
+    /^data_x \(line \d\): line 2: "save_y" is not supported/,
+  ],
   ["global_", "global_\n_t 1", "UNSUPPORTED", /"global_"/],
   ["stop_", "data_x\nloop_ _a 1 stop_", "UNSUPPORTED", /"stop_"/],
-  ["a CIF 2.0 list", "#\\#CIF_2.0\ndata_x\n_t [1 2]", "UNSUPPORTED", /^line 3: lists and tables of CIF 2.0/],
-  ["CIF 2.0 triple quotes", "#\\#CIF_2.0\ndata_x\n_t '''a'''", "UNSUPPORTED", /^line 3: triple quotes/],
+  [
+    "a CIF 2.0 list",
+    "#\\#CIF_2.0\ndata_x\n_t [1 2]",
+    "UNSUPPORTED",
+    /^data_x \(line \d\): line 3: lists and tables of CIF 2.0/,
+  ],
+  [
+    "CIF 2.0 triple quotes",
+    "#\\#CIF_2.0\ndata_x\n_t '''a'''",
+    "UNSUPPORTED",
+    /^data_x \(line \d\): line 3: triple quotes/,
+  ],
 ];
 for (const [name, text, code, message] of syntaxRows)
   test(`syntax: ${name}`, () => {

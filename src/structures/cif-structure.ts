@@ -1,6 +1,6 @@
 /** A CIF data block to a Structure: cell, symmetry operators, atom sites, and their images. */
 import { UnitcellError } from "../errors.js";
-import { type CifBlock, type CifColumn, isAbsent, readCifBlocks } from "./cif.js";
+import { blockPlace, type CifBlock, type CifColumn, isAbsent, readCifBlocks } from "./cif.js";
 import { type AtomSite, nameSites, parseCifNumber, type Remarks, readAtomSites } from "./cif-sites.js";
 import { located, quote } from "./lines.js";
 import { orbitExpander } from "./orbit.js";
@@ -200,7 +200,7 @@ export function* readCif(text: string): Generator<Structure | UnitcellError> {
 
 function structureOrError(block: CifBlock): Structure | UnitcellError {
   try {
-    return located(`data_${block.name} (line ${block.line})`, () => structureFromBlock(block));
+    return located(blockPlace(block.name, block.line), () => structureFromBlock(block));
   } catch (error) {
     if (error instanceof UnitcellError) return error;
     throw error;
