@@ -66,7 +66,7 @@ function sniffFormat(text: string): StructureFormat | undefined {
   if (/^\s*[{[]/.test(text)) return "pymatgen";
   const [first = "", second = ""] = text.split("\n", 2);
   if (/^\s*\d+\s*$/.test(first) && /\blattice\s*=/i.test(second)) return "xyz";
-  if (/^\s*(?:data_|loop_)/im.test(text)) return "cif";
+  if (/^[ \t]*(?:data_|loop_)/im.test(text)) return "cif";
   return /^\s*[+-]?(?:\d|\.\d)/.test(second) ? "poscar" : undefined;
 }
 
