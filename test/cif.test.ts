@@ -2,9 +2,10 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type ErrorCode, isUnitcellError, UnitcellError } from "../src/errors.js";
 import { type CifBlock, readCifBlocks } from "../src/structures/cif.js";
-import { parseEach, parseStructures } from "../src/structures/parse.js";
+import { parseStructures } from "../src/structures/parse.js";
 import type { Structure } from "../src/structures/structure.js";
 import { fuzz } from "./fuzz.js";
+import { parseAll } from "./parsed.js";
 
 // --- tokens and blocks ------------------------------------------------------------------------------------------
 
@@ -342,7 +343,7 @@ const errorRows: [name: string, text: string, code: ErrorCode, message: RegExp][
 ];
 for (const [name, text, code, message] of errorRows)
   test(`error: ${name}`, () => {
-    const results = [...parseEach(text, { format: "cif" })];
+    const results = [...parseAll(text, { format: "cif" })];
     assert.is(results.length, 1);
     assert.ok(isUnitcellError(results[0], code), `${results[0]}`);
     assert.match((results[0] as UnitcellError).message, message);
@@ -352,7 +353,7 @@ test("blocks: those without a structure are passed over, each other one is a res
   const good = cif(["Na1 0 0 0"]);
   const bad = cif(["Na1 0 0 ?"]).replace("data_x", "data_bad");
   const text = ["data_global\n_journal_year 1999", good, bad, good.replace("data_x", "data_y")].join("\n");
-  const results = [...parseEach(text, { filename: "a/b/many.cif" })];
+  const results = [...parseAll(text, { filename: "a/b/many.cif" })];
   assert.is(results.length, 3);
   assert.is((results[0] as Structure).id, "many");
   assert.match((results[1] as UnitcellError).message, /^data_bad \(line 16\): line 28:/);

@@ -2,7 +2,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { UnitcellError } from "../src/errors.js";
-import { parseEach, type StructureFormat } from "../src/structures/parse.js";
+import type { StructureFormat } from "../src/structures/parse.js";
+import { parseAll } from "./parsed.js";
 
 const ROUNDS = 1500;
 
@@ -84,7 +85,7 @@ export function fuzz(name: string, format: StructureFormat, samples: readonly st
         const text = mutate(sample, random);
         const options = round % 4 === 3 ? { filename: "unknown" } : { format };
         let count = 0;
-        for (const result of parseEach(text, options)) {
+        for (const result of parseAll(text, options)) {
           count++;
           if (result instanceof UnitcellError) continue;
           const values = [...result.lattice, ...result.fracCoords];

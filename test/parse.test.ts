@@ -1,7 +1,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isUnitcellError } from "../src/errors.js";
-import { type ParseOptions, parseEach, parseStructures } from "../src/structures/parse.js";
+import { type ParseOptions, parseStructures } from "../src/structures/parse.js";
+import { parseAll } from "./parsed.js";
 
 const CIF =
   "data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 90\nloop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nNa 0 0 0\n";
@@ -44,7 +45,7 @@ for (const [text, options, id] of formats)
   });
 
 test("format: content that is none of them names what is supported", () => {
-  const [error] = [...parseEach("hello\nworld\n", { filename: "notes.txt" })];
+  const [error] = [...parseAll("hello\nworld\n", { filename: "notes.txt" })];
   assert.ok(isUnitcellError(error, "UNSUPPORTED"));
   assert.match(error.message, /"notes.txt" is in no supported format; supported are CIF .*POSCAR .*XYZ.*JSON/);
 });

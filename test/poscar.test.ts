@@ -1,8 +1,9 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type ErrorCode, isUnitcellError, type UnitcellError } from "../src/errors.js";
-import { parseEach, parseStructures } from "../src/structures/parse.js";
+import { parseStructures } from "../src/structures/parse.js";
 import { fuzz } from "./fuzz.js";
+import { parseAll } from "./parsed.js";
 
 interface Parts {
   comment: string;
@@ -130,7 +131,7 @@ const errors: [name: string, text: string, code: ErrorCode, message: RegExp][] =
 ];
 for (const [name, text, code, message] of errors)
   test(`POSCAR error: ${name}`, () => {
-    const [first, second] = [...parseEach(text, { format: "poscar" })];
+    const [first, second] = [...parseAll(text, { format: "poscar" })];
     assert.ok(isUnitcellError(first, code), `${first}`);
     assert.match((first as UnitcellError).message, message);
     assert.is(second, undefined);

@@ -1,9 +1,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type ErrorCode, isUnitcellError, type UnitcellError } from "../src/errors.js";
-import { parseEach, parseStructures } from "../src/structures/parse.js";
+import { parseStructures } from "../src/structures/parse.js";
 import type { Structure } from "../src/structures/structure.js";
 import { fuzz } from "./fuzz.js";
+import { parseAll } from "./parsed.js";
 
 const SITES = [
   { species: [{ element: "Na", occu: 1 }], abc: [0, 0, 0], xyz: [0, 0, 0], label: "Na", properties: {} },
@@ -83,14 +84,14 @@ const refused: [name: string, text: string, code: ErrorCode, message: RegExp][] 
 ];
 for (const [name, text, code, message] of refused)
   test(`pymatgen error: ${name}`, () => {
-    const [first] = [...parseEach(text, { format: "pymatgen" })];
+    const [first] = [...parseAll(text, { format: "pymatgen" })];
     assert.ok(isUnitcellError(first, code), `${first}`);
     assert.match((first as UnitcellError).message, message);
   });
 
 test("pymatgen: an array gives each structure or its error", () => {
   const text = JSON.stringify([NACL, site({ abc: [0, 0, 0] }), NACL]);
-  const results = [...parseEach(text, { filename: "set.json" })];
+  const results = [...parseAll(text, { filename: "set.json" })];
   assert.equal(
     [results[0], results[2]].map((result) => (result as Structure).id),
     ["set", "set#3"],

@@ -1,9 +1,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type ErrorCode, isUnitcellError, UnitcellError } from "../src/errors.js";
-import { parseEach, parseStructures } from "../src/structures/parse.js";
+import { parseStructures } from "../src/structures/parse.js";
 import type { Structure } from "../src/structures/structure.js";
 import { fuzz } from "./fuzz.js";
+import { parseAll } from "./parsed.js";
 
 const LATTICE = 'Lattice="4 0 0 0 5 0 0 0 6"';
 const PROPERTIES = "Properties=species:S:1:pos:R:3";
@@ -99,14 +100,14 @@ const errors: [name: string, text: string, code: ErrorCode, message: RegExp][] =
 ];
 for (const [name, text, code, message] of errors)
   test(`xyz error: ${name}`, () => {
-    const error = [...parseEach(text, { format: "xyz" })].find((result) => result instanceof UnitcellError);
+    const error = [...parseAll(text, { format: "xyz" })].find((result) => result instanceof UnitcellError);
     assert.ok(isUnitcellError(error, code), `${error}`);
     assert.match(error.message, message);
   });
 
 test("xyz: frames, blank lines between, one bad among them", () => {
   const good = frame(LATTICE, ATOMS);
-  const results = [...parseEach(`${good}${frame(LATTICE, ["Qq 0 0 0"])}\n${good}`, { filename: "md.xyz" })];
+  const results = [...parseAll(`${good}${frame(LATTICE, ["Qq 0 0 0"])}\n${good}`, { filename: "md.xyz" })];
   assert.is(results.length, 3);
   assert.equal(
     [results[0], results[2]].map((result) => (result as Structure).id),

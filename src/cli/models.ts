@@ -66,7 +66,10 @@ function readMetadata(path: string): Record<string, unknown> {
 
 function describe(path: string, { epoch }: Checkpoint, model: Model, metadata: Record<string, unknown>): string[] {
   const { config, property, unit } = model;
-  const parameters = [...model.program.params].reduce((sum, [name, p]) => sum + (name === "elements" ? 0 : p.data.length), 0);
+  const parameters = [...model.program.params].reduce(
+    (sum, [name, p]) => sum + (name === "elements" ? 0 : p.data.length),
+    0,
+  );
   const of = path === EXAMPLE ? `${basename(path)}, the example that ships with unitcell` : path;
   const lines = [
     `model: ${of}: CGCNN ${config.task}, ${config.convs} convolutions, ${parameters} parameters` +

@@ -66,7 +66,13 @@ export async function predictCommand(args: string[]): Promise<number> {
     throw new UsageError(`--format is one of ${FORMATS.join(", ")}, found "${values.format}"`);
   const output = chooseOutput(values);
   const models = await openModels(values.model, values);
-  if (!values.quiet) process.stderr.write(models.flatMap((model) => model.description).join("\n").concat("\n\n"));
+  if (!values.quiet)
+    process.stderr.write(
+      models
+        .flatMap((model) => model.description)
+        .join("\n")
+        .concat("\n\n"),
+    );
   const files = await listInputs(positionals);
   const progress = new Progress(files.length, process.stderr);
   const abort = new AbortController();

@@ -45,7 +45,8 @@ const CSV_COLUMNS: readonly [name: string, cell: (r: Record) => string | number 
 /** RFC 4180: quoted where a cell holds a comma, quote or line break. */
 function csvWriter(): RecordWriter {
   const quote = (cell: string) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-  const line = (cells: readonly (string | number | undefined)[]) => `${cells.map((c) => quote(String(c ?? ""))).join(",")}\n`;
+  const line = (cells: readonly (string | number | undefined)[]) =>
+    `${cells.map((c) => quote(String(c ?? ""))).join(",")}\n`;
   return {
     begin: () => line(CSV_COLUMNS.map(([name]) => name)),
     record: (r) => line(CSV_COLUMNS.map(([, cell]) => cell(r))),
