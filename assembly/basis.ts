@@ -29,7 +29,7 @@ export function gaussianForward(out: usize, lengths: usize, first: f64, step: f6
 }
 
 /** The first 1 to 3 lanes. */
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function storeFirst(at: usize, value: v128, count: i32): void {
   store<f32>(at, f32x4.extract_lane(value, 0));

@@ -5,14 +5,15 @@
  * Every float32 buffer starts on 16 bytes and is padded to a multiple of 16 bytes: elementwise kernels run over the
  * padding too.
  */
-export { gaussianForward } from "./basis";
-export { gatherForward, segmentMeanForward, segmentSumForward } from "./segment";
-export { gateForward } from "./gate";
-export { linearForward, packWeight, packedBytes } from "./linear";
-export { affineForward } from "./norm";
-export { binAtoms, nearestNeighbors } from "./neighbors";
-export { addForward, copyColumns, mulForward } from "./elementwise";
+
 export { expForward, logSoftmaxForward, sigmoidForward, softplusForward } from "./activation";
+export { gaussianForward } from "./basis";
+export { addForward, copyColumns, mulForward } from "./elementwise";
+export { gateForward } from "./gate";
+export { linearForward, packedBytes, packWeight } from "./linear";
+export { binAtoms, nearestNeighbors } from "./neighbors";
+export { affineForward } from "./norm";
+export { gatherForward, segmentMeanForward, segmentSumForward } from "./segment";
 
 /** First byte JavaScript may place buffers at; below it are this module's tables and scratch. */
 export function heapBase(): usize {

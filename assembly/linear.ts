@@ -34,7 +34,7 @@ export function packWeight(out: usize, weight: usize, scale: usize, shift: usize
 }
 
 /** Sixteen entries o * stride + k for o from `panel` on. */
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function packColumns(out: usize, from: usize, panel: i32, O: i32, stride: i32, k: i32): usize {
   for (let o = panel; o < panel + TILE; o++, out += 4)
@@ -76,7 +76,7 @@ export function linearForward(out: usize, x: usize, packed: usize, R: i32, O: i3
 }
 
 /** Two rows by sixteen columns. */
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function tile2(out: usize, outRow: usize, x: usize, xRow: usize, panel: usize): void {
   memory.fill(TOTAL, 0, 128);
@@ -116,7 +116,7 @@ function tile2(out: usize, outRow: usize, x: usize, xRow: usize, panel: usize): 
 }
 
 /** One row by sixteen columns: the same operations in the same order as one row of tile2. */
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function tile1(out: usize, x: usize, xRow: usize, panel: usize): void {
   memory.fill(TOTAL, 0, 64);
@@ -140,7 +140,7 @@ function tile1(out: usize, x: usize, xRow: usize, panel: usize): void {
   finish(out, TOTAL, scale);
 }
 
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function addTo(total: usize, a0: v128, a1: v128, a2: v128, a3: v128): void {
   v128.store(total, f32x4.add(v128.load(total, 0), a0), 0);
@@ -150,7 +150,7 @@ function addTo(total: usize, a0: v128, a1: v128, a2: v128, a3: v128): void {
 }
 
 /** out = total * scale + shift for sixteen columns; the shifts stand behind the scales. */
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function finish(out: usize, total: usize, scale: usize): void {
   for (let i: usize = 0; i < 64; i += 16) {

@@ -15,13 +15,13 @@ const CONSTANTS = memory.data<f32>([
   -0.003176057, 2.7442692e-8,
 ]);
 
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 export function constant(i: i32): v128 {
   return v128.load_splat<f32>(CONSTANTS + ((<usize>i) << 2));
 }
 
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 export function exp4(x: v128): v128 {
   // pmin/pmax in this operand order keep NaN.
@@ -41,7 +41,7 @@ export function exp4(x: v128): v128 {
 }
 
 /** 1 / (1 + exp(-x)). */
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 export function sigmoid4(x: v128): v128 {
   const one = constant(12);
@@ -52,7 +52,7 @@ export function sigmoid4(x: v128): v128 {
  * log(1 + exp(x)) = max(x, 0) + log1p(t), t = exp(-|x|) in (0, 1].
  * log1p(t) = t q(t - 1/2), q a polynomial of degree 9: Chebyshev interpolation of log1p(t) / t on [0, 1], off by 5e-8.
  */
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 export function softplus4(x: v128): v128 {
   const t = exp4(f32x4.neg(f32x4.abs(x)));

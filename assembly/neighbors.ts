@@ -35,27 +35,27 @@ export function binAtoms(atoms: usize, start: usize, frac: usize, N: i32, na: i3
   store<i32>(start + ((<usize>bins) << 2), N);
 }
 
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function slab(x: f64, n: i32): i32 {
   return min(<i32>(x * <f64>n), n - 1);
 }
 
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function binOf(frac: usize, na: i32, nb: i32, nc: i32): i32 {
   return (slab(load<f64>(frac), na) * nb + slab(load<f64>(frac, 8), nb)) * nc + slab(load<f64>(frac, 16), nc);
 }
 
 /** Periodic image of bin i on an axis with n bins: floor(i / n). */
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function imageOf(i: i32, n: i32): i32 {
   return i >= 0 ? i / n : -((n - 1 - i) / n);
 }
 
 /** Shortest possible distance (Å) along one axis to the slab d further on, from `inside` (0 to 1) one's own of height h. */
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function slabDistance(inside: f64, d: i32, h: f64): f64 {
   return d > 0 ? (<f64>d - inside) * h : d < 0 ? (inside - <f64>(d + 1)) * h : 0;
@@ -161,7 +161,7 @@ function nearestInRing(
 }
 
 /** Length in Å of a fractional vector. */
-// @ts-ignore: decorator
+// @ts-expect-error: decorator
 @inline
 function length(fa: f64, fb: f64, fc: f64, lattice: usize): f64 {
   const x = fa * load<f64>(lattice) + fb * load<f64>(lattice, 24) + fc * load<f64>(lattice, 48);

@@ -7,8 +7,8 @@ export function segmentSumForward(out: usize, x: usize, start: usize, S: i32, F:
   const row = (<usize>F) << 2;
   const whole = row & ~15;
   for (let s = 0; s < S; s++, out += row, start += 4) {
-    const first = x + (<usize>load<i32>(start)) * row;
-    const end = x + (<usize>load<i32>(start, 4)) * row;
+    const first = x + <usize>load<i32>(start) * row;
+    const end = x + <usize>load<i32>(start, 4) * row;
     for (let f: usize = 0; f < whole; f += 16) {
       let sum = f32x4.splat(0);
       for (let at = first; at < end; at += row) sum = f32x4.add(sum, v128.load(at + f));
@@ -39,5 +39,5 @@ export function segmentMeanForward(out: usize, x: usize, start: usize, S: i32, F
 export function gatherForward(out: usize, x: usize, index: usize, R: i32, F: i32): void {
   const row = (<usize>F) << 2;
   for (const end = index + ((<usize>R) << 2); index < end; index += 4, out += row)
-    memory.copy(out, x + (<usize>load<i32>(index)) * row, row);
+    memory.copy(out, x + <usize>load<i32>(index) * row, row);
 }

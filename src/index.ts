@@ -12,14 +12,13 @@ export { type Model, type ModelOptions, modelFromCheckpoint, type Normalizer } f
 export type { Axis, Node, Param, Program, Value } from "./ops/program.js";
 export {
   type FailedPrediction,
-  type PredictOptions,
   type Prediction,
   type PredictionWarning,
+  type PredictOptions,
   predict,
   predictStream,
   type TieRange,
-  type UnreadStructure,
 } from "./predict.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
-export type { Structure } from "./structures/structure.js";
+export type { Structure, UnreadStructure } from "./structures/structure.js";
 export { type DType, type StateDict, type Tensor, toFloat32 } from "./tensor.js";

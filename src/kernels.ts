@@ -8,15 +8,7 @@ export interface Kernels {
   packWeight(out: number, weight: number, scale: number, shift: number, O: number, K: number): void;
   linearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
   affineForward(out: number, x: number, scale: number, shift: number, R: number, F: number): void;
-  gaussianForward(
-    out: number,
-    lengths: number,
-    first: number,
-    step: number,
-    width: number,
-    E: number,
-    K: number,
-  ): void;
+  gaussianForward(out: number, lengths: number, first: number, step: number, width: number, E: number, K: number): void;
   gatherForward(out: number, x: number, index: number, R: number, F: number): void;
   segmentSumForward(out: number, x: number, start: number, S: number, F: number): void;
   segmentMeanForward(out: number, x: number, start: number, S: number, F: number): void;
@@ -100,7 +92,12 @@ export class KernelMemory {
     try {
       this.#memory.grow(pages);
     } catch (cause) {
-      throw new UnitcellError("BACKEND", `Wasm memory cannot grow to ${Math.ceil(top / 2 ** 20)} MiB`, { top }, { cause });
+      throw new UnitcellError(
+        "BACKEND",
+        `Wasm memory cannot grow to ${Math.ceil(top / 2 ** 20)} MiB`,
+        { top },
+        { cause },
+      );
     }
   }
 

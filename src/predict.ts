@@ -5,7 +5,7 @@ import { collate } from "./graphs/batch.js";
 import { buildGraph, type CrystalGraph, tieVariants, type Warning } from "./graphs/graph.js";
 import { checkElements, decodeOutput, type Model, outputRow } from "./models/model.js";
 import { chemicalFormula } from "./structures/elements.js";
-import type { Structure } from "./structures/structure.js";
+import type { Structure, UnreadStructure } from "./structures/structure.js";
 
 /** What the model says of one crystal. */
 export interface Prediction {
@@ -40,12 +40,6 @@ export interface FailedPrediction {
   readonly error: { readonly code: ErrorCode; readonly message: string };
 }
 
-/** A structure that could not be read, passed through a stream so that its place is kept. */
-export interface UnreadStructure {
-  readonly id?: string;
-  readonly error: UnitcellError;
-}
-
 export interface PredictOptions {
   /** By default the embedded Wasm kernels in this thread. */
   backend?: Backend;
@@ -77,7 +71,10 @@ export async function predict(
   const predictions: Prediction[] = [];
   for await (const result of predictStream(model, structures, options)) {
     if ("error" in result)
-      throw new UnitcellError(result.error.code, `${result.id ?? `structure ${predictions.length}`}: ${result.error.message}`);
+      throw new UnitcellError(
+        result.error.code,
+        `${result.id ?? `structure ${predictions.length}`}: ${result.error.message}`,
+      );
     predictions.push(result);
   }
   return predictions;

@@ -40,7 +40,9 @@ if (haveFixtures("cgcnn")) {
         for (const passes of [undefined, [lowerBatchNorm]]) {
           const session = await wasmBackend(passes && { passes }).createSession(model.program);
           // Folding a batch norm leaves no value for the linear before it.
-          const labels = Object.keys(float64).filter((key) => key !== "prediction" && (passes || !key.endsWith("fc_full")));
+          const labels = Object.keys(float64).filter(
+            (key) => key !== "prediction" && (passes || !key.endsWith("fc_full")),
+          );
           const values = await session.values(batch, labels);
           let worst = 0;
           for (const label of labels) {
@@ -55,7 +57,9 @@ if (haveFixtures("cgcnn")) {
               worst = Math.max(worst, error);
             }
           }
-          console.log(`  ${id}, ${name}, ${passes ? "plain" : "all"} passes: ${labels.length} values, worst ${worst.toExponential(2)}`);
+          console.log(
+            `  ${id}, ${name}, ${passes ? "plain" : "all"} passes: ${labels.length} values, worst ${worst.toExponential(2)}`,
+          );
         }
       }
     });

@@ -1,8 +1,9 @@
 /** The published CGCNN checkpoints, upstream's stored graphs and its predictions, in our types. */
+
+import { loadCheckpoint } from "../src/checkpoint.js";
 import type { Batch } from "../src/graphs/batch.js";
 import { collate } from "../src/graphs/batch.js";
 import type { CrystalGraph } from "../src/graphs/graph.js";
-import { loadCheckpoint } from "../src/checkpoint.js";
 import { type Model, type ModelOptions, modelFromCheckpoint } from "../src/models/model.js";
 import { fixtureBytes, fixtureJson } from "./fixtures.js";
 

@@ -86,10 +86,12 @@ const CELLS: Record<OpName, (node: Node, x: Matrix[], p: Float32Array[], index: 
     (_, [x]) =>
     (r, c) =>
       softplus(at(x, r, c)),
-  logSoftmax: (_, [x]) => (r, c) => {
-    const top = Math.max(...x.data.subarray(r * x.columns, (r + 1) * x.columns));
-    return at(x, r, c) - top - Math.log(sum(0, x.columns, (k) => Math.exp(at(x, r, k) - top)));
-  },
+  logSoftmax:
+    (_, [x]) =>
+    (r, c) => {
+      const top = Math.max(...x.data.subarray(r * x.columns, (r + 1) * x.columns));
+      return at(x, r, c) - top - Math.log(sum(0, x.columns, (k) => Math.exp(at(x, r, k) - top)));
+    },
   add:
     (_, [a, b]) =>
     (r, c) =>

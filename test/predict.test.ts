@@ -43,7 +43,11 @@ if (haveFixtures("cgcnn")) {
     let compared = 0;
     for (const { id, value, tie, warnings } of predictions) {
       const golden = expected.get(id!)!;
-      assert.is(tie !== undefined, warnings.some((warning) => warning.code === "neighbor-tie"), id);
+      assert.is(
+        tie !== undefined,
+        warnings.some((warning) => warning.code === "neighbor-tie"),
+        id,
+      );
       if (tie === undefined) continue;
       assert.ok(tie.min <= value + TOLERANCE && value <= tie.max + TOLERANCE, id);
       if (!tie.exhaustive || !golden.tie_range_method?.startsWith("exhaustive")) continue;

@@ -2,10 +2,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isUnitcellError } from "../src/errors.js";
 import { SYMBOLS } from "../src/structures/elements.js";
-import { parseEach, parseStructures } from "../src/structures/parse.js";
+import { parseStructures } from "../src/structures/parse.js";
 import type { Structure } from "../src/structures/structure.js";
 import { metricTensor } from "../src/structures/symmetry.js";
 import { fixtureJson, fixtureNames, fixtureText, haveFixtures } from "./fixtures.js";
+import { parseAll } from "./parsed.js";
 
 interface Expected {
   file: string;
@@ -67,10 +68,6 @@ const CHECKS: Record<string, (row: Malformed, results: ReturnType<typeof parseAl
   },
 };
 
-function parseAll(path: string) {
-  return [...parseEach(fixtureText(path), { filename: path })];
-}
-
 if (haveFixtures("structures")) {
   const expectations = fixtureNames("structures").filter((name) => name.endsWith(".json"));
   test("fixtures: there are 54", () => assert.is(expectations.length, 54));
@@ -85,7 +82,7 @@ if (haveFixtures("structures")) {
   const { files } = fixtureJson<{ files: Malformed[] }>("structures/malformed/index.json");
   for (const row of files)
     test(`malformed ${row.file}: ${row.problem}`, () =>
-      CHECKS[row.expect](row, parseAll(`structures/malformed/${row.file}`)));
+      CHECKS[row.expect](row, parseAll(fixtureText(`structures/malformed/${row.file}`), { filename: row.file })));
 }
 
 test.run();

@@ -156,7 +156,10 @@ class WasmSession implements Session {
     const wanted = labels.map((label) => {
       const value = this.#program.labels.get(label);
       if (!value)
-        throw new UnitcellError("NOT_FOUND", `no value "${label}"; there are ${[...this.#program.labels.keys()].join(", ")}`);
+        throw new UnitcellError(
+          "NOT_FOUND",
+          `no value "${label}"; there are ${[...this.#program.labels.keys()].join(", ")}`,
+        );
       return value;
     });
     const results = this.#compute(batch, wanted);
@@ -221,13 +224,22 @@ function pack(memory: KernelMemory, program: Program, node: Node): number {
  * @throws {UnitcellError} MISMATCH
  */
 function checkIndices(program: Program, { sizes, inputs }: Batch): void {
-  for (const { op, output, index, inputs: [x], params } of program.nodes) {
+  for (const {
+    op,
+    output,
+    index,
+    inputs: [x],
+    params,
+  } of program.nodes) {
     if (index === undefined) continue;
     const data = inputs.get(index);
     const starts = op === "segmentSum" || op === "segmentMean";
     const expected = sizes[output.rows] + (starts ? 1 : 0);
     if (data?.length !== expected)
-      throw new UnitcellError("MISMATCH", `batch input "${index}" must have ${expected} entries, found ${data?.length}`);
+      throw new UnitcellError(
+        "MISMATCH",
+        `batch input "${index}" must have ${expected} entries, found ${data?.length}`,
+      );
     if (op === "gaussian") continue;
     const limit = x ? sizes[x.rows] : program.params.get(params[0])!.shape[0];
     let previous = 0;

@@ -59,7 +59,7 @@ function checkValue(root: PickleValue): TorchValue {
     else if (!isTensor(value))
       throw new UnitcellError(
         "UNSUPPORTED",
-        `the file holds a ${value.constructor.name} as a value, which unitcell does not read`,
+        "the file holds a class, storage or numpy dtype as a value, which unitcell does not read",
       );
   }
   return root as TorchValue;

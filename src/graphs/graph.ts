@@ -66,11 +66,17 @@ export function tieVariants(
   const parts = analyse(structure, config);
   const choices = new Map<number, readonly number[][] | undefined>();
   const graph = assemble(parts, (entries, color, room, atom) => {
-    choices.set(atom, allCuts(entries, (entry) => parts.lists.index[entry], room, MAX_TIE_CHOICES));
+    choices.set(
+      atom,
+      allCuts(entries, (entry) => parts.lists.index[entry], room, MAX_TIE_CHOICES),
+    );
     return proportionalCut(entries, color, room, atom);
   });
   if (!graph.warnings.some((warning) => warning.code === "neighbor-tie")) return { graphs: [], exhaustive: true };
-  const total = [...choices.values()].reduce((product, cuts) => product * (cuts?.length ?? Number.POSITIVE_INFINITY), 1);
+  const total = [...choices.values()].reduce(
+    (product, cuts) => product * (cuts?.length ?? Number.POSITIVE_INFINITY),
+    1,
+  );
   const exhaustive = total <= MAX_TIE_CHOICES;
   const random = randomCut();
   const graphs = Array.from({ length: Math.min(total, MAX_TIE_CHOICES) }, (_, n) => {
@@ -89,7 +95,10 @@ export function tieVariants(
 function analyse(structure: Structure, config: GraphConfig): Parts {
   const { cutoff, maxNeighbors } = config;
   if (!(cutoff > 0 && Number.isFinite(cutoff) && Number.isInteger(maxNeighbors) && maxNeighbors > 0))
-    throw new UnitcellError("ARGUMENT", `graph needs a positive cutoff and neighbour count, found ${cutoff} Å, ${maxNeighbors}`);
+    throw new UnitcellError(
+      "ARGUMENT",
+      `graph needs a positive cutoff and neighbour count, found ${cutoff} Å, ${maxNeighbors}`,
+    );
   const lists = findNeighbors(structure, cutoff, maxNeighbors);
   let uneven = false;
   for (let i = 0; i < structure.numbers.length; i++) uneven ||= lists.start[i + 1] - lists.start[i] !== maxNeighbors;

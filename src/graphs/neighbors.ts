@@ -63,8 +63,24 @@ function search(memory: KernelMemory, structure: Structure, cutoff: number, k: n
     const last = Math.min(first + ATOMS_PER_CALL, N);
     // pymatgen counts a neighbour exactly at the cutoff as inside, with this same margin.
     const written = memory.kernels.nearestNeighbors(
-      at.count, at.index, at.distance, room, first, last, k, cutoff + TIE_TOLERANCE, TIE_TOLERANCE,
-      at.lattice, at.frac, at.heights, at.atoms, at.start, at.best, na, nb, nc,
+      at.count,
+      at.index,
+      at.distance,
+      room,
+      first,
+      last,
+      k,
+      cutoff + TIE_TOLERANCE,
+      TIE_TOLERANCE,
+      at.lattice,
+      at.frac,
+      at.heights,
+      at.atoms,
+      at.start,
+      at.best,
+      na,
+      nb,
+      nc,
     );
     // More ties than room: a crystal of extraordinary symmetry. Start over with more.
     if (written < 0) return search(memory, structure, cutoff, k, 4 * room);

@@ -52,7 +52,8 @@ function graphSettings(args: Arguments, overrides: Partial<GraphSettings>, assum
     else if (typeof value === "number" && Number.isFinite(value)) settings[name] = value;
     else throw new UnitcellError("CORRUPT", `argument "${name}" must be a number, found ${String(value)}`);
   }
-  if (missing.length) assumed.push(`graph settings not in the checkpoint, CGCNN's defaults used: ${missing.join(", ")}`);
+  if (missing.length)
+    assumed.push(`graph settings not in the checkpoint, CGCNN's defaults used: ${missing.join(", ")}`);
   return settings;
 }
 

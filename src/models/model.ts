@@ -61,8 +61,7 @@ export function modelFromCheckpoint(checkpoint: Checkpoint, options: ModelOption
     );
   params.set(ELEMENT_TABLE, tableParam(elements));
   const named = options.property ?? property;
-  const unit =
-    options.unit ?? (config.task === "classification" ? "probability" : named && PROPERTY_UNITS.get(named));
+  const unit = options.unit ?? (config.task === "classification" ? "probability" : named && PROPERTY_UNITS.get(named));
   const normalizer = options.normalizer ?? checkpoint.normalizer;
   return {
     config,
@@ -88,7 +87,8 @@ export function decodeOutput(model: Model, output: Float32Array): { value: numbe
 /** @throws {UnitcellError} UNSUPPORTED when a structure has elements that the model's table lacks */
 export function checkElements(model: Model, structure: Structure): void {
   const unknown = new Set<string>();
-  for (const number of structure.numbers) if (!model.elements.rows.has(number)) unknown.add(SYMBOLS[number] ?? `Z=${number}`);
+  for (const number of structure.numbers)
+    if (!model.elements.rows.has(number)) unknown.add(SYMBOLS[number] ?? `Z=${number}`);
   if (unknown.size)
     throw new UnitcellError("UNSUPPORTED", `the model's element table has no ${[...unknown].join(", ")}`, {
       elements: [...unknown],
@@ -110,8 +110,7 @@ function readParams(stateDict: StateDict, shapes: ReadonlyMap<string, readonly n
   for (const [name, shape] of shapes) {
     const tensor = stateDict.get(name);
     if (!tensor) problems.push(`missing ${name} [${shape}]`);
-    else if (tensor.shape.join() !== shape.join())
-      problems.push(`${name} is [${tensor.shape}], expected [${shape}]`);
+    else if (tensor.shape.join() !== shape.join()) problems.push(`${name} is [${tensor.shape}], expected [${shape}]`);
     else params.set(name, { shape, data: toFloat32(tensor) });
   }
   for (const name of stateDict.keys())

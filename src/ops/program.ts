@@ -147,7 +147,11 @@ export class ProgramBuilder {
       return param.shape;
     });
     const numbers = extra.numbers ?? {};
-    const columns = OPS[op].columns(inputs.map((x) => x.columns), shapes, numbers);
+    const columns = OPS[op].columns(
+      inputs.map((x) => x.columns),
+      shapes,
+      numbers,
+    );
     const shape: Shape = { rows: extra.rows ?? inputs[0].rows, columns };
     if (!(Number.isInteger(columns) && columns > 0) || (!extra.rows && inputs.some((x) => x.rows !== shape.rows)))
       throw new UnitcellError("MISMATCH", `${op}(${params.join(", ")}): shapes do not fit`, {

@@ -1,6 +1,6 @@
 /** A CIF data block to a Structure: cell, symmetry operators, atom sites, and their images. */
 import { UnitcellError } from "../errors.js";
-import { type CifBlock, type CifColumn, isAbsent, readCifBlocks } from "./cif.js";
+import { blockPlace, type CifBlock, type CifColumn, isAbsent, readCifBlocks } from "./cif.js";
 import { type AtomSite, nameSites, parseCifNumber, type Remarks, readAtomSites } from "./cif-sites.js";
 import { located, quote } from "./lines.js";
 import { orbitExpander } from "./orbit.js";
@@ -148,10 +148,14 @@ function nameOverlap(error: unknown, sites: readonly AtomSite[], siteOf: readonl
   const [a, b] = (error.detail.atoms as number[]).map((atom) => sites[siteOf[atom]]);
   const distance = Number(error.detail.distance).toPrecision(3);
   const what = `sites ${a.label} (line ${a.line}) and ${b.label} (line ${b.line})`;
-  return new UnitcellError("CORRUPT", `${what} overlap: ${distance} Å apart, so an atom is listed twice`, {
-    sites: [a.label, b.label],
-    distance: error.detail.distance,
-  });
+  return new UnitcellError(
+    "CORRUPT",
+    `${what} overlap: ${distance} Å apart; each is a whole atom, so one is listed twice`,
+    {
+      sites: [a.label, b.label],
+      distance: error.detail.distance,
+    },
+  );
 }
 
 /**
@@ -196,7 +200,7 @@ export function* readCif(text: string): Generator<Structure | UnitcellError> {
 
 function structureOrError(block: CifBlock): Structure | UnitcellError {
   try {
-    return located(`data_${block.name} (line ${block.line})`, () => structureFromBlock(block));
+    return located(blockPlace(block.name, block.line), () => structureFromBlock(block));
   } catch (error) {
     if (error instanceof UnitcellError) return error;
     throw error;

@@ -4,7 +4,7 @@
  * Tags are lower-cased and `.` in them is `_`, so that `_atom_site.fract_x` (CIF 2 dictionaries) is `_atom_site_fract_x`.
  */
 import { UnitcellError } from "../errors.js";
-import { quote } from "./lines.js";
+import { located, quote } from "./lines.js";
 
 /** The values of one tag: one outside a loop, one per row inside. `lines[i]` is where `values[i]` stands, from 1. */
 export interface CifColumn {
@@ -22,6 +22,11 @@ export interface CifBlock {
 /** A data item without a value: unknown `?` or not applicable `.`. */
 export function isAbsent(value: string | undefined): value is undefined | "?" | "." {
   return value === undefined || value === "?" || value === ".";
+}
+
+/** How messages name a block. */
+export function blockPlace(name: string, line: number): string {
+  return `data_${name.slice(0, 40)} (line ${line})`;
 }
 
 interface Token {
@@ -192,8 +197,7 @@ function readBlock(c: Cursor): CifBlock {
     const token = peek(c);
     if (token.kind === "tag") readItem(c, block);
     else if (token.kind === "loop") readLoop(c, block);
-    else if (token.kind === "value")
-      throw corrupt(`value ${quote(token.text)} belongs to no tag (in data_${block.name})`, token.line);
+    else if (token.kind === "value") throw corrupt(`value ${quote(token.text)} belongs to no tag`, token.line);
     else return block;
   }
 }
@@ -223,7 +227,7 @@ export function* readCifBlocks(text: string): Generator<CifBlock | UnitcellError
       const token = peek(c);
       if (token.kind === "end") return;
       if (token.kind !== "data") throw corrupt(`expected a data_ block, found ${quote(token.text)}`, token.line);
-      result = readBlock(c);
+      result = located(blockPlace(token.text, token.line), () => readBlock(c));
     } catch (error) {
       if (!(error instanceof UnitcellError)) throw error;
       result = error;

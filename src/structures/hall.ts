@@ -5,6 +5,7 @@
  * and an optional shift `(0 0 -1)` in twelfths or change of basis `(x-y,x+y,z)`.
  */
 import { UnitcellError } from "../errors.js";
+import { located, quote } from "./lines.js";
 import { invert } from "./structure.js";
 import {
   compose,
@@ -56,6 +57,9 @@ const ROTATIONS: Readonly<Record<string, readonly number[]>> = {
 
 const INVERSION: SymmetryOperator = { rotation: [-1, 0, 0, 0, -1, 0, 0, 0, -1], translation: [0, 0, 0] };
 
+/** The longest Hall symbol in use has about 30 characters. */
+const MAX_SYMBOL_LENGTH = 100;
+
 const ROTATION_WORD = /^(-?)([12346])([xyz]?)(['"*]?)([abcnuvwd1-5]*)$/;
 
 /** The rotation about z re-expressed about x or y by cyclic permutation of the axes. */
@@ -83,7 +87,7 @@ function defaultAxis(order: number, position: number, previous: Previous | undef
 
 function readRotation(word: string, position: number, previous: Previous | undefined): [SymmetryOperator, Previous] {
   const match = ROTATION_WORD.exec(word);
-  if (!match) throw new UnitcellError("CORRUPT", `"${word}" is not a rotation of a Hall symbol`, { word });
+  if (!match) throw new UnitcellError("CORRUPT", `"${word}" is not a rotation`, { word });
   const [, minus, digit, letter, mark, subscripts] = match;
   const order = Number(digit);
   let axis = letter ? "xyz".indexOf(letter) : 2;
@@ -96,7 +100,7 @@ function readRotation(word: string, position: number, previous: Previous | undef
   // ' and " lie across the axis of the rotation before them unless an axis is written.
   if ((diagonal === "'" || diagonal === '"') && !letter) axis = previous?.axis ?? 2;
   const base = ROTATIONS[digit + diagonal];
-  if (!base) throw new UnitcellError("CORRUPT", `no rotation "${digit}${diagonal}" in a Hall symbol`, { word });
+  if (!base) throw new UnitcellError("CORRUPT", `there is no rotation "${digit}${diagonal}"`, { word });
   const rotation = diagonal === "*" ? base : aboutAxis(base, axis);
   const translation = [0, 0, 0];
   for (const subscript of subscripts) {
@@ -129,34 +133,41 @@ function changeBasis(operator: SymmetryOperator, change: SymmetryOperator): Symm
   return compose(compose(change, operator), { rotation, translation });
 }
 
+/** Generators in the order of the symbol: centrings, inversion, rotations. */
+function readGenerators(lattice: string, minus: string, words: readonly string[]): SymmetryOperator[] {
+  const generators = LATTICES[lattice.toUpperCase()].map(
+    (translation): SymmetryOperator => ({ rotation: identityOperator.rotation, translation }),
+  );
+  if (minus) generators.push(INVERSION);
+  if (words.length === 0 || words.length > 4)
+    throw new UnitcellError("CORRUPT", `expected 1 to 4 rotations, found ${words.length}`, { words });
+  let previous: Previous | undefined;
+  for (const [position, word] of words.entries()) {
+    const [operator, state] = readRotation(word, position, previous);
+    generators.push(operator);
+    previous = state;
+  }
+  return generators;
+}
+
 /**
  * Every operator of the group a Hall symbol names, identity first.
  * @throws {UnitcellError} CORRUPT when the symbol cannot be read or its rotations do not close within 192 operators
  */
 export function hallOperators(symbol: string): SymmetryOperator[] {
-  const match = /^\s*(-?)\s*([pabcirhf])[\s_]*([^(]*)(?:\(([^)]*)\)\s*)?$/i.exec(symbol);
-  if (!match) throw new UnitcellError("CORRUPT", `"${symbol}" is not a Hall symbol`, { symbol });
-  const [, minus, lattice, words, change] = match;
-  const generators = LATTICES[lattice.toUpperCase()].map(
-    (translation): SymmetryOperator => ({ rotation: identityOperator.rotation, translation }),
-  );
-  if (minus) generators.push(INVERSION);
-  let previous: Previous | undefined;
-  const rotations = words
-    .toLowerCase()
-    .split(/[\s_]+/)
-    .filter(Boolean);
-  if (rotations.length === 0 || rotations.length > 4)
-    throw new UnitcellError("CORRUPT", `Hall symbol "${symbol}" has ${rotations.length} rotations, expected 1 to 4`);
-  for (const [position, word] of rotations.entries()) {
-    const [operator, state] = readRotation(word, position, previous);
-    generators.push(operator);
-    previous = state;
-  }
-  if (change === undefined) return generateGroup(generators, 192);
-  const basis = readBasisChange(change);
-  return generateGroup(
-    generators.map((operator) => changeBasis(operator, basis)),
-    192,
-  );
+  return located(`Hall symbol ${quote(symbol)}`, () => {
+    if (symbol.length > MAX_SYMBOL_LENGTH)
+      throw new UnitcellError("LIMIT", `${symbol.length} characters, at most ${MAX_SYMBOL_LENGTH} are read`);
+    const match = /^\s*(-?)\s*([pabcirhf])[\s_]*([^()]*)(?:\(([^()]*)\)\s*)?$/i.exec(symbol);
+    if (!match) throw new UnitcellError("CORRUPT", "expected a lattice letter and rotations", { symbol });
+    const [, minus, lattice, rotations, change] = match;
+    const words = rotations.toLowerCase().split(/[\s_]+/);
+    const generators = readGenerators(lattice, minus, words.filter(Boolean));
+    if (change === undefined) return generateGroup(generators, 192);
+    const basis = readBasisChange(change);
+    return generateGroup(
+      generators.map((operator) => changeBasis(operator, basis)),
+      192,
+    );
+  });
 }

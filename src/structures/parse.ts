@@ -4,7 +4,7 @@ import { readCif } from "./cif-structure.js";
 import { located, normalizeText, quote } from "./lines.js";
 import { readPoscar } from "./poscar.js";
 import { readPymatgen } from "./pymatgen.js";
-import type { Structure } from "./structure.js";
+import type { Structure, UnreadStructure } from "./structure.js";
 import { readXyz } from "./xyz.js";
 
 export type StructureFormat = "cif" | "poscar" | "xyz" | "pymatgen";
@@ -66,7 +66,7 @@ function sniffFormat(text: string): StructureFormat | undefined {
   if (/^\s*[{[]/.test(text)) return "pymatgen";
   const [first = "", second = ""] = text.split("\n", 2);
   if (/^\s*\d+\s*$/.test(first) && /\blattice\s*=/i.test(second)) return "xyz";
-  if (/^\s*(?:data_|loop_)/im.test(text)) return "cif";
+  if (/^[ \t]*(?:data_|loop_)/im.test(text)) return "cif";
   return /^\s*[+-]?(?:\d|\.\d)/.test(second) ? "poscar" : undefined;
 }
 
@@ -93,25 +93,32 @@ function chooseFormat(text: string, { format, filename }: ParseOptions): Structu
 }
 
 /**
- * Every data block or frame of a text, one result each: a Structure, or the UnitcellError that block or frame gave. The
- * content never makes it throw; when nothing at all is found, that is one error.
+ * Every data block or frame of a text, one result each: a Structure, or the error that block or frame gave, ready for
+ * predictStream. The content never makes it throw; when nothing at all is found, that is one error.
  * With a filename, ids are its base name without extension; the second result on has `#2`, `#3` appended.
  * @throws {UnitcellError} ARGUMENT when neither format nor filename is given, or the format is unknown
  */
-export function* parseEach(text: string, options: ParseOptions): Generator<Structure | UnitcellError> {
-  const body = normalizeText(text);
+export function* parseEach(text: string, options: ParseOptions): Generator<Structure | UnreadStructure> {
+  const base = options.filename === undefined ? undefined : idFromFilename(options.filename);
+  let index = 0;
+  for (const result of readAll(normalizeText(text), options)) {
+    index++;
+    const id = base === undefined ? {} : { id: index === 1 ? base : `${base}#${index}` };
+    yield result instanceof UnitcellError ? { ...id, error: result } : { ...result, ...id };
+  }
+}
+
+function* readAll(body: string, options: ParseOptions): Generator<Structure | UnitcellError> {
   const format = chooseFormat(body, options);
   if (format instanceof UnitcellError) return yield format;
   if (body.trim() === "")
     return yield new UnitcellError("CORRUPT", `expected a structure (${format}), found an empty text`);
-  const base = options.filename === undefined ? undefined : idFromFilename(options.filename);
-  let index = 0;
+  let found = false;
   for (const result of READERS[format](body)) {
-    index++;
-    if (base === undefined || result instanceof UnitcellError) yield result;
-    else yield { ...result, id: index === 1 ? base : `${base}#${index}` };
+    found = true;
+    yield result;
   }
-  if (index === 0) yield new UnitcellError("CORRUPT", `expected a structure (${format}), found none`);
+  if (!found) yield new UnitcellError("CORRUPT", `expected a structure (${format}), found none`);
 }
 
 /**
@@ -119,10 +126,8 @@ export function* parseEach(text: string, options: ParseOptions): Generator<Struc
  * @throws {UnitcellError} the first error parseEach gives
  */
 export function parseStructures(text: string, options: ParseOptions): Structure[] {
-  const structures: Structure[] = [];
-  for (const result of parseEach(text, options)) {
-    if (result instanceof UnitcellError) throw result;
-    structures.push(result);
-  }
-  return structures;
+  return Array.from(parseEach(text, options), (result) => {
+    if ("error" in result) throw result.error;
+    return result;
+  });
 }

@@ -17,6 +17,12 @@ export interface Structure {
   readonly notes?: readonly string[];
 }
 
+/** A structure that could not be read, in its place among those that could. */
+export interface UnreadStructure {
+  readonly id?: string;
+  readonly error: UnitcellError;
+}
+
 /** Atoms closer than this cannot be two atoms: the shortest bond known is H-H at 0.74 Å. */
 export const MIN_ATOM_DISTANCE = 0.1; // Å
 

@@ -1,0 +1,62 @@
+#!/usr/bin/env node
+/** The `unitcell` command: picks the verb, turns errors into messages and exit codes. */
+import { readFileSync } from "node:fs";
+import { PREDICT_HELP, predictCommand } from "./cli/predict.js";
+import { UsageError } from "./cli/usage.js";
+import { UnitcellError } from "./errors.js";
+
+/** Exit codes; 130 is the shell's for a command ended by Ctrl-C. */
+const DONE = 0;
+const FAILED = 1;
+const USAGE = 2;
+
+const HELP = `unitcell: crystal-graph networks without Python
+
+Usage: unitcell <command> [options]
+
+Commands:
+  predict   properties of crystal structures, from a PyTorch checkpoint
+
+Options:
+  -h, --help      this text; after a command, that command's
+  -V, --version   the version
+
+Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C
+`;
+
+async function main(args: string[]): Promise<number> {
+  const [verb, ...rest] = args;
+  if (verb === undefined || verb === "-h" || verb === "--help" || verb === "help") {
+    process.stdout.write(rest[0] === "predict" ? PREDICT_HELP : HELP);
+    return verb === undefined ? USAGE : DONE;
+  }
+  if (verb === "-V" || verb === "--version") {
+    process.stdout.write(`${version()}\n`);
+    return DONE;
+  }
+  if (verb === "predict") return predictCommand(rest);
+  throw new UsageError(`there is no command "${verb}"; see unitcell --help`);
+}
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  return version;
+}
+
+// A reader that has seen enough (`unitcell ... | head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(DONE);
+  throw error;
+});
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (error instanceof UsageError) {
+    process.stderr.write(`unitcell: ${error.message}\n`);
+    process.exitCode = USAGE;
+  } else if (error instanceof UnitcellError) {
+    process.stderr.write(`unitcell: ${error.code}: ${error.message}\n`);
+    process.exitCode = FAILED;
+  } else throw error;
+}

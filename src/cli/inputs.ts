@@ -1,0 +1,82 @@
+import { readdir, readFile, stat } from "node:fs/promises";
+import { basename, extname, join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { UnitcellError } from "../errors.js";
+import { parseEach, type StructureFormat } from "../structures/parse.js";
+import type { Structure, UnreadStructure } from "../structures/structure.js";
+
+/** Endings looked for in folders. JSON is left out: most of it is not structures, and naming a file still reads it. */
+const STRUCTURE_ENDINGS = new Set([".cif", ".mcif", ".vasp", ".poscar", ".xyz", ".extxyz"]);
+
+const STDIN = "-";
+
+/** Longest time without a turn of the event loop, so that Ctrl-C is heard inside a file of many frames. */
+const MAX_TURN_MS = 50;
+
+/**
+ * The files that arguments name: files themselves, folders as the structure files below them in name order, `-` for
+ * standard input. An argument that is not there stays in the list and fails when it is read.
+ */
+export async function listInputs(paths: readonly string[]): Promise<string[]> {
+  const files: string[] = [];
+  for (const path of paths) {
+    const isFolder = path !== STDIN && (await stat(path).catch(() => undefined))?.isDirectory();
+    if (isFolder) files.push(...(await structureFiles(path)));
+    else files.push(path);
+  }
+  return files;
+}
+
+async function structureFiles(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
+  const isStructure = (name: string) =>
+    STRUCTURE_ENDINGS.has(extname(name).toLowerCase()) || /^(poscar|contcar)/i.test(name);
+  const files = entries
+    .filter((entry) => entry.isFile() && isStructure(entry.name))
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort();
+  if (files.length === 0) throw new UnitcellError("NOT_FOUND", `no structure files in ${folder}`);
+  return files;
+}
+
+/**
+ * Every structure of every file, in order; what cannot be read keeps its place as an error.
+ * @param onFile called with the number of files finished so far
+ */
+export async function* readInputs(
+  files: readonly string[],
+  format: StructureFormat | undefined,
+  onFile: (done: number) => void,
+): AsyncGenerator<Structure | UnreadStructure> {
+  let turned = performance.now();
+  for (const [done, file] of files.entries()) {
+    onFile(done);
+    const text = await readText(file);
+    if (text instanceof UnitcellError) {
+      yield { id: basename(file), error: text };
+      continue;
+    }
+    const filename = file === STDIN ? "stdin" : file;
+    for (const structure of parseEach(text, { filename, ...(format && { format }) })) {
+      yield structure;
+      if (performance.now() - turned < MAX_TURN_MS) continue;
+      await setImmediate();
+      turned = performance.now();
+    }
+  }
+  onFile(files.length);
+}
+
+async function readText(file: string): Promise<string | UnitcellError> {
+  try {
+    if (file !== STDIN) return await readFile(file, "utf8");
+    process.stdin.setEncoding("utf8");
+    let text = "";
+    for await (const chunk of process.stdin) text += chunk;
+    return text;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return new UnitcellError("NOT_FOUND", `no file ${file}`);
+    return new UnitcellError("CORRUPT", `cannot read ${file}: ${message}`, {}, { cause: error });
+  }
+}

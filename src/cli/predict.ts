@@ -1,0 +1,176 @@
+import { once } from "node:events";
+import { setImmediate } from "node:timers/promises";
+import { type FailedPrediction, type Prediction, predictStream } from "../predict.js";
+import type { StructureFormat } from "../structures/parse.js";
+import type { Structure, UnreadStructure } from "../structures/structure.js";
+import { listInputs, readInputs } from "./inputs.js";
+import { type NamedModel, openModels } from "./models.js";
+import { Progress } from "./progress.js";
+import { type OutputFormat, type Record, recordWriter } from "./records.js";
+import { parseOptions, UsageError } from "./usage.js";
+
+export const PREDICT_HELP = `Usage: unitcell predict [options] FILES|FOLDERS|-
+
+Predicts a property of every crystal structure, in order. Reads CIF, POSCAR, extended XYZ and pymatgen JSON; a folder
+stands for the CIF, POSCAR and XYZ files below it, - for standard input.
+
+Options:
+  -m, --model FILE            PyTorch checkpoint (.pt, .pth.tar) of a CGCNN; may be given several times.
+                              Without it: a small example model that ships with unitcell
+  -f, --format FORMAT         cif, poscar, xyz or pymatgen, where the file's name does not tell
+      --table, --csv, --json, --jsonl
+                              output; without it a table on a terminal, CSV elsewhere
+      --tie-range             where neighbours tie, also the range of values over the ways to choose among them
+      --atom-init FILE        element features the model was trained with (CGCNN's atom_init.json format)
+      --normalizer MEAN,STD   for a checkpoint without one: value = output * STD + MEAN
+  -q, --quiet                 do not describe the model, list no warnings
+  -h, --help                  this text
+
+A record's id is the file's name without its ending; further structures of a file get #2, #3, ...
+A structure that fails gets an error record and the rest go on; then the exit code is 1.
+`;
+
+const FORMATS: readonly string[] = ["cif", "poscar", "xyz", "pymatgen"] satisfies StructureFormat[];
+
+/** Structures, and atoms, taken from the input at a time for all models to predict; Ctrl-C is heard in between. */
+const CHUNK_STRUCTURES = 256;
+const CHUNK_ATOMS = 4096;
+
+/** Notes on stderr beyond this are counted; the records hold them all. */
+const MAX_NOTES = 50;
+
+export async function predictCommand(args: string[]): Promise<number> {
+  const { values, positionals } = parseOptions({
+    args,
+    allowPositionals: true,
+    options: {
+      model: { type: "string", short: "m", multiple: true },
+      format: { type: "string", short: "f" },
+      table: { type: "boolean" },
+      csv: { type: "boolean" },
+      json: { type: "boolean" },
+      jsonl: { type: "boolean" },
+      "tie-range": { type: "boolean" },
+      "atom-init": { type: "string" },
+      normalizer: { type: "string" },
+      quiet: { type: "boolean", short: "q" },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(PREDICT_HELP);
+    return 0;
+  }
+  if (positionals.length === 0) throw new UsageError("predict needs structure files; see unitcell predict --help");
+  if (values.format !== undefined && !FORMATS.includes(values.format))
+    throw new UsageError(`--format is one of ${FORMATS.join(", ")}, found "${values.format}"`);
+  const output = chooseOutput(values);
+  const models = await openModels(values.model, values);
+  if (!values.quiet)
+    process.stderr.write(
+      models
+        .flatMap((model) => model.description)
+        .join("\n")
+        .concat("\n\n"),
+    );
+  const files = await listInputs(positionals);
+  const progress = new Progress(files.length, process.stderr);
+  const abort = new AbortController();
+  process.once("SIGINT", () => abort.abort()); // a second Ctrl-C ends the process as usual
+  const inputs = readInputs(files, values.format as StructureFormat | undefined, (done) => progress.update(done));
+  const records = predictRecords(models, inputs, { tieRange: values["tie-range"] ?? false, signal: abort.signal });
+  return report(records, output, progress, { quiet: values.quiet ?? false, signal: abort.signal });
+}
+
+function chooseOutput(values: { [name in OutputFormat]?: boolean | undefined }): OutputFormat {
+  const chosen = (["table", "csv", "json", "jsonl"] as const).filter((format) => values[format]);
+  if (chosen.length > 1) throw new UsageError(`--${chosen.join(" and --")} exclude each other`);
+  return chosen[0] ?? (process.stdout.isTTY ? "table" : "csv");
+}
+
+/** Every structure with every model: all models of a structure next to each other. Stops early when aborted. */
+async function* predictRecords(
+  models: readonly NamedModel[],
+  inputs: AsyncIterable<Structure | UnreadStructure>,
+  options: { tieRange: boolean; signal: AbortSignal },
+): AsyncGenerator<Record> {
+  const { tieRange, signal } = options;
+  for await (const chunk of chunks(inputs, signal)) {
+    const columns: (Prediction | FailedPrediction)[][] = [];
+    for (const { model } of models) columns.push(await collect(predictStream(model, chunk, { tieRange })));
+    for (let i = 0; i < chunk.length; i++)
+      for (const [m, { name }] of models.entries()) {
+        const { id, ...rest } = columns[m][i];
+        yield { ...(id !== undefined && { id }), model: name, ...rest } as Record;
+      }
+  }
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+async function* chunks(
+  items: AsyncIterable<Structure | UnreadStructure>,
+  signal: AbortSignal,
+): AsyncGenerator<(Structure | UnreadStructure)[]> {
+  let chunk: (Structure | UnreadStructure)[] = [];
+  let atoms = 0;
+  for await (const item of items) {
+    if (signal.aborted) return;
+    chunk.push(item);
+    atoms += "error" in item ? 0 : item.numbers.length;
+    if (chunk.length < CHUNK_STRUCTURES && atoms < CHUNK_ATOMS) continue;
+    yield chunk;
+    await setImmediate();
+    chunk = [];
+    atoms = 0;
+  }
+  if (chunk.length && !signal.aborted) yield chunk;
+}
+
+/** Write the records as they come; what went wrong, and what to beware of, goes to stderr at the end. */
+async function report(
+  records: AsyncIterable<Record>,
+  output: OutputFormat,
+  progress: Progress,
+  { quiet, signal }: { quiet: boolean; signal: AbortSignal },
+): Promise<number> {
+  const writer = recordWriter(output);
+  const notes: string[] = [];
+  let dropped = 0;
+  const note = (text: string) => {
+    if (notes.length < MAX_NOTES) notes.push(text);
+    else dropped++;
+  };
+  let failed = 0;
+  let done = 0;
+  await write(writer.begin());
+  for await (const record of records) {
+    done++;
+    if ("error" in record) {
+      failed++;
+      note(`error: ${record.id}: ${record.error.code}: ${record.error.message}`);
+    } else if (!quiet) for (const { message } of record.warnings) note(`warning: ${record.id}: ${message}`);
+    const text = writer.record(record);
+    if (!text) continue;
+    progress.clear();
+    await write(text);
+  }
+  progress.clear();
+  await write(writer.end());
+  if (notes.length) process.stderr.write(`\n${notes.join("\n")}\n`);
+  if (dropped) process.stderr.write(`and ${dropped} more; the records hold them all\n`);
+  if (signal.aborted) {
+    process.stderr.write(`\nunitcell: stopped after ${done} predictions\n`);
+    return 130;
+  }
+  return failed ? 1 : 0;
+}
+
+/** Waits for a slow reader, so that output does not pile up in memory. */
+async function write(text: string): Promise<void> {
+  if (text && !process.stdout.write(text)) await once(process.stdout, "drain");
+}
