@@ -37,8 +37,8 @@ export interface Timing {
 }
 
 /** A round is made of calls until it lasts this long, unless Python's would pass the second figure. */
-const ROUND_MS = 5;
-const LONGEST_ROUND_MS = 100;
+const ROUND_MS = 2;
+const LONGEST_ROUND_MS = 20;
 const WARM_UP_MS = 100;
 
 /** ms per call over so many. A promise is awaited, anything else is not: a turn of the event loop is not the step's. */

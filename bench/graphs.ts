@@ -1,6 +1,7 @@
 /** Graph building: the shared structures beside pymatgen, then time against the number of atoms. */
-import { buildGraph, predict, type Structure } from "../src/index.js";
+
 import { findNeighbors } from "../src/graphs/neighbors.js";
+import { buildGraph, predict, type Structure } from "../src/index.js";
 import { type Context, measure, type Step } from "./compare.js";
 import { growthExponent, type Row, type SectionResult } from "./stats.js";
 import { graphSteps } from "./steps.js";
@@ -40,11 +41,19 @@ export async function graphs(context: Context): Promise<SectionResult> {
   // Symmetry is the hard case: every atom has tied neighbours, and their choice needs the colours of all atoms.
   const crystals = [1, 5, 10, 16];
   const perfect = await againstAtoms(context, "build graph, SrTiO3", crystals.map(perovskite), build);
-  const defect = await againstAtoms(context, "build graph, SrTiO3 less one atom", crystals.slice(1).map((n) => vacancy(perovskite(n))), build);
+  const defect = await againstAtoms(
+    context,
+    "build graph, SrTiO3 less one atom",
+    crystals.slice(1).map((n) => vacancy(perovskite(n))),
+    build,
+  );
   for (const series of [neighbors, whole, arrays, perfect, defect]) rows.push(...series.rows);
 
-  notes.push(`time ~ atoms^p from ${FIT_FROM} atoms on: neighbours p = ${neighbors.exponent.toFixed(2)}, graph p = ${whole.exponent.toFixed(2)}`);
-  if (!(neighbors.exponent <= LINEAR && whole.exponent <= LINEAR)) failures.push(`graph time grows faster than atoms^${LINEAR}`);
+  notes.push(
+    `time ~ atoms^p from ${FIT_FROM} atoms on: neighbours p = ${neighbors.exponent.toFixed(2)}, graph p = ${whole.exponent.toFixed(2)}`,
+  );
+  if (!(neighbors.exponent <= LINEAR && whole.exponent <= LINEAR))
+    failures.push(`graph time grows faster than atoms^${LINEAR}`);
   rows.push(...(await wholeCells(context)));
   return { rows, notes, failures };
 }
@@ -75,12 +84,20 @@ async function againstAtoms(
       unit: { name: "µs/atom", of: (ms) => (ms * 1000) / atoms },
     };
     // The large ones take seconds in Python, and their own length makes them steady.
-    rows.push(await measure(atoms > FIT_FROM ? { ...context, rounds: Math.min(context.rounds, 5) } : context, measured));
+    rows.push(
+      await measure(atoms > FIT_FROM ? { ...context, rounds: Math.min(context.rounds, 5) } : context, measured),
+    );
   }
   const large = cells.flatMap(({ numbers }, i) =>
     numbers.length >= FIT_FROM ? [{ atoms: numbers.length, time: rows[i].ours.median * numbers.length }] : [],
   );
-  return { rows, exponent: growthExponent(large.map(({ atoms }) => atoms), large.map(({ time }) => time)) };
+  return {
+    rows,
+    exponent: growthExponent(
+      large.map(({ atoms }) => atoms),
+      large.map(({ time }) => time),
+    ),
+  };
 }
 
 async function supply(context: Context, file: string, { lattice, numbers, fracCoords }: Structure): Promise<void> {
@@ -99,7 +116,11 @@ async function wholeCells(context: Context): Promise<Row[]> {
   const rows: Row[] = [];
   for (const atoms of [1, 5000]) {
     const cell = jitteredCell(atoms);
-    const step = { section: "graphs", step: "predict, random cell", size: `${atoms} ${atoms === 1 ? "atom" : "atoms"}` };
+    const step = {
+      section: "graphs",
+      step: "predict, random cell",
+      size: `${atoms} ${atoms === 1 ? "atom" : "atoms"}`,
+    };
     const few = { ...context, rounds: Math.min(context.rounds, 5) };
     rows.push(await measure(few, { ...step, ours: () => predict(model, [cell]) }));
   }

@@ -181,12 +181,20 @@ def step_supply(request):
 STEPS = {name[5:]: function for name, function in list(globals().items()) if name.startswith("step_")}
 
 
+@lru_cache(None)
+def prepared(request):
+    """The step of a request's text; kept, so that later rounds find their inputs and outputs in place."""
+    arguments = json.loads(request)
+    return STEPS[arguments["step"]](arguments)
+
+
 def answer(request):
-    once, tell = STEPS[request["step"]](request)
+    calls = request.pop("calls")
+    once, tell = prepared(json.dumps(request))
     start = time.perf_counter()
-    for _ in range(request["calls"]):
+    for _ in range(calls):
         result = once()
-    ms = (time.perf_counter() - start) * 1000 / request["calls"]
+    ms = (time.perf_counter() - start) * 1000 / calls
     return {"ms": ms, "result": tell(result)}
 
 

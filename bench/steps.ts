@@ -15,7 +15,7 @@ import {
 import { decodeOutput, outputRow } from "../src/models/model.js";
 import { type Context, measure, rowOf, type Step, type Timing, time } from "./compare.js";
 import { geometricMean, median, quantile, type Row, type SectionResult } from "./stats.js";
-import { nameOf, namedFiles, readModel, readStructure } from "./structures.js";
+import { namedFiles, nameOf, readModel, readStructure } from "./structures.js";
 
 /** Both sides must give the same value where they see the same graph; property units. */
 const TOLERANCE = 2e-5;
@@ -44,7 +44,7 @@ export async function load(context: Context): Promise<SectionResult> {
   const step: Step = {
     section: "load",
     step: "load checkpoint",
-    size: nameOf(checkpoint),
+    size: checkpoint.slice(checkpoint.lastIndexOf("/") + 1),
     ours: async () => {
       const model = modelFromCheckpoint(await loadCheckpoint(readFileSync(checkpoint)));
       const session = await wasmBackend().createSession(model.program);
@@ -61,7 +61,7 @@ async function overFiles(
   files: readonly File[],
   make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python">,
 ): Promise<Row[]> {
-  for (const file of files) await time({ ...context, rounds: 1 }, { ...make(file), size: "" }, SHORT_WARM_UP);
+  for (const file of files) await time({ ...context, rounds: 0 }, { ...make(file), size: "" }, SHORT_WARM_UP);
   const timings = new Map<File, Timing>();
   for (const file of files) timings.set(file, await time(context, { ...make(file), size: "" }, SHORT_WARM_UP));
   const rows = namedFiles(files).map((file) => {
@@ -156,7 +156,9 @@ export async function forward(context: Context): Promise<SectionResult> {
     notes: [
       `forward, batch ${BATCH}: ${(work / 1e9).toFixed(1)} GFLOP in linear layers, ` +
         `${(work / median(timing.ours) / 1e6).toFixed(0)} GFLOP/s over the whole step`,
-      ...(worst === undefined ? [] : [`batch ${BATCH}: ${checked.length} untied values differ by at most ${worst.toExponential(1)}`]),
+      ...(worst === undefined
+        ? []
+        : [`batch ${BATCH}: ${checked.length} untied values differ by at most ${worst.toExponential(1)}`]),
     ],
     failures: worst !== undefined && !(worst <= TOLERANCE) ? [`batch ${BATCH}: values differ by ${worst}`] : [],
   };
@@ -203,9 +205,14 @@ export async function predictFiles(context: Context): Promise<SectionResult> {
 async function compareValues(context: Context, model: Model, files: readonly File[]) {
   const request = { step: "predict", model: context.inputs.checkpoint, files: files.map(({ path }) => path) };
   const python = (await context.native!.run(request)).result as number[];
-  const ours = await predict(model, files.map(({ structure }) => structure), { tieRange: true });
+  const ours = await predict(
+    model,
+    files.map(({ structure }) => structure),
+    { tieRange: true },
+  );
   const errors = ours.map((prediction, i) => ({ ...difference(prediction, python[i]), file: nameOf(files[i].path) }));
-  const worst = (kind: string) => errors.filter((error) => error.kind === kind).reduce((most, { by }) => Math.max(most, by), 0);
+  const worst = (kind: string) =>
+    errors.filter((error) => error.kind === kind).reduce((most, { by }) => Math.max(most, by), 0);
   const count = (kind: string) => errors.filter((error) => error.kind === kind).length;
   return {
     notes: [

@@ -22,19 +22,33 @@ export async function stream({ inputs, quick }: Context): Promise<SectionResult>
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
   });
-  if (child.status !== 0) return { rows: [], failures: [`the stream's process ended with ${child.status ?? child.signal}`] };
+  if (child.status !== 0)
+    return { rows: [], failures: [`the stream's process ended with ${child.status ?? child.signal}`] };
   const { seconds, predicted, failed, points }: StreamReport = JSON.parse(child.stdout);
   const growth = Math.max(...points.map(({ rssMB }) => rssMB)) - points[0].rssMB;
   const ms = (seconds * 1000) / count;
   return {
-    rows: [{ section: "stream", step: "predictStream", size: `${count} structures of 2 to 12 atoms`, unit: "ms/structure", ours: { median: ms, low: ms, high: ms } }],
+    rows: [
+      {
+        section: "stream",
+        step: "predictStream",
+        size: `${count} structures of 2 to 12 atoms`,
+        unit: "ms/structure",
+        ours: { median: ms, low: ms, high: ms },
+      },
+    ],
     notes: [
       `${predicted} predictions, ${failed} errors, ${(count / seconds).toFixed(0)} structures/s`,
-      ...points.map(({ done, rssMB, heapMB }) => `${String(done).padStart(7)} done: RSS ${rssMB.toFixed(0)} MB, heap ${heapMB.toFixed(0)} MB`),
+      ...points.map(
+        ({ done, rssMB, heapMB }) =>
+          `${String(done).padStart(7)} done: RSS ${rssMB.toFixed(0)} MB, heap ${heapMB.toFixed(0)} MB`,
+      ),
       `RSS grew by ${growth.toFixed(0)} MB after the first tenth (bound: ${MOST_GROWTH_MB} MB)`,
     ],
     failures: [
-      ...(growth > MOST_GROWTH_MB ? [`RSS of the stream grew by ${growth.toFixed(0)} MB, more than ${MOST_GROWTH_MB}`] : []),
+      ...(growth > MOST_GROWTH_MB
+        ? [`RSS of the stream grew by ${growth.toFixed(0)} MB, more than ${MOST_GROWTH_MB}`]
+        : []),
       ...(predicted === count ? [] : [`the stream gave ${predicted} predictions for ${count} structures`]),
     ],
   };

@@ -1,0 +1,83 @@
+/** Budgets: bytes of the Wasm file, of the npm tarball without examples, of the library, and the cold first prediction. */
+import { execFileSync } from "node:child_process";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { coldSamples } from "./cold.js";
+import type { Context } from "./compare.js";
+import { type Row, type SectionResult, type Summary, summarize } from "./stats.js";
+
+const KB = 1000;
+const BUDGETS = { wasm: 64 * KB, tarball: 250 * KB, coldMs: 250 };
+
+export async function size(context: Context): Promise<SectionResult> {
+  if (!existsSync("dist/index.js")) return { rows: [], failures: ["dist/index.js is not built: node build.js"] };
+  const { version } = JSON.parse(readFileSync("package.json", "utf8"));
+  const library = importedFiles("index.js");
+  const rows: Row[] = [];
+  const failures: string[] = [];
+  const add = (step: string, of: string, unit: string, ours: Summary, budget?: number) => {
+    rows.push({ section: "size", step, size: budget ? `${of}, at most ${budget}` : of, unit, ours });
+    if (budget && ours.median > budget) failures.push(`${step}: ${ours.median.toFixed(1)} ${unit}, budget ${budget}`);
+  };
+  const bytes = (count: number): Summary => ({ median: count / KB, low: count / KB, high: count / KB });
+
+  add("Wasm", "dist/unitcell.wasm", "kB", bytes(statSync("dist/unitcell.wasm").size), BUDGETS.wasm / KB);
+  add(
+    "library, minified",
+    `index.js and ${library.length - 1} chunks, Wasm inside`,
+    "kB",
+    bytes(total(library, (file) => file.length)),
+  );
+  add("library, gzipped", "the same", "kB", bytes(total(library, (file) => gzipSync(file, { level: 9 }).length)));
+  add("npm tarball", `unitcell ${version}`, "kB", bytes(packedSize(".")));
+  add("npm tarball", "without examples", "kB", bytes(packedWithoutExamples()), BUDGETS.tarball / KB);
+  const samples = await coldSamples(context, context.quick ? 5 : 15);
+  if (samples) add("first prediction, cold", "to its first byte", "ms", summarize(samples), BUDGETS.coldMs);
+  else failures.push("dist/cli.js is not built: no first prediction");
+  return { rows, failures };
+}
+
+/** A file of dist/ and what it imports from there, dynamic imports aside: they are loaded only when asked for. */
+function importedFiles(name: string, seen = new Set<string>()): string[] {
+  seen.add(name);
+  const text = readFileSync(join("dist", name), "utf8");
+  for (const [, from] of text.matchAll(/\b(?:from|import)\s*"\.\/([^"]+\.js)"/g))
+    if (!seen.has(from)) importedFiles(from, seen);
+  return [...seen];
+}
+
+function total(names: readonly string[], measure: (file: Buffer) => number): number {
+  return names.reduce((sum, name) => sum + measure(readFileSync(join("dist", name))), 0);
+}
+
+/** Compressed bytes that `npm publish` would send. Scripts stay off: prepare would build dist anew. */
+function packedSize(folder: string): number {
+  const args = ["pack", "--dry-run", "--json", "--ignore-scripts"];
+  const npm = process.env.npm_execpath;
+  const [command, ...first] = npm ? [process.execPath, npm] : ["npm"];
+  const output = execFileSync(command, [...first, ...args], {
+    cwd: folder,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  return JSON.parse(output)[0].size;
+}
+
+/** The same package with the examples taken off its list of files, from a copy. */
+function packedWithoutExamples(): number {
+  const folder = mkdtempSync(join(tmpdir(), "unitcell-size-"));
+  try {
+    const manifest = JSON.parse(readFileSync("package.json", "utf8"));
+    manifest.files = manifest.files.filter((entry: string) => !entry.startsWith("examples"));
+    // npm adds these whatever `files` says.
+    const always = ["README.md", "LICENSE"];
+    for (const entry of [...manifest.files, ...always])
+      if (existsSync(entry)) cpSync(entry, join(folder, entry), { recursive: true });
+    writeFileSync(join(folder, "package.json"), JSON.stringify(manifest, undefined, 2));
+    return packedSize(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
