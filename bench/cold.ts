@@ -43,14 +43,9 @@ function runProcess([command, ...args]: readonly string[]): Promise<Run> {
   });
 }
 
-/** A CIF of middling size that is there in both sets of inputs. */
-function oneFile({ inputs }: Context): string {
-  return inputs.structures.find((path) => /rutile/i.test(path) && path.endsWith(".cif")) ?? inputs.structures[0];
-}
-
 /** Command line that gives one prediction. */
 export function predictCommand(context: Context): string[] {
-  return [process.execPath, CLI, "predict", "--model", context.inputs.checkpoint, "--json", oneFile(context)];
+  return [process.execPath, CLI, "predict", "--model", context.inputs.checkpoint, "--json", context.inputs.small];
 }
 
 /** Median of so many cold predictions, ms to the first byte; undefined where there is no command. */
@@ -63,7 +58,7 @@ export async function coldSamples(context: Context, runs: number): Promise<numbe
 
 export async function cold(context: Context): Promise<SectionResult> {
   if (!existsSync(CLI)) return { rows: [], notes: [`cold: ${CLI} is not built`] };
-  const file = oneFile(context);
+  const file = context.inputs.small;
   const commands: Command[] = [
     { name: "an empty process", ours: [process.execPath, "-e", "console.log(0)"], python: [PYTHON, "-c", "print(0)"] },
     {

@@ -11,6 +11,8 @@ export interface Inputs {
   readonly checkpoint: string;
   /** CIF and POSCAR files: what both sides read. */
   readonly structures: readonly string[];
+  /** One small CIF, of rutile: a whole process's only input. */
+  readonly small: string;
 }
 
 /** The shared fixtures with a published checkpoint where they are, else the repository's own examples; some of them when `quick`. */
@@ -24,12 +26,11 @@ export function findInputs(quick: boolean): Inputs {
 /** Every `each`-th structure of a folder. */
 function inputs(kind: string, checkpoint: string, folder: string, each: number): Inputs {
   const names = readdirSync(folder).filter((name) => /\.(cif|vasp)$/.test(name));
-  const structures = names
-    .sort()
-    .filter((_, i) => i % each === 0)
-    .map((name) => join(folder, name));
+  const all = names.sort().map((name) => join(folder, name));
+  const structures = all.filter((_, i) => i % each === 0);
+  const small = all.find((path) => /rutile\.cif$/.test(path)) ?? all[0];
   const name = checkpoint.slice(checkpoint.lastIndexOf("/") + 1);
-  return { description: `${kind} (${name}, ${structures.length} CIF and POSCAR files)`, checkpoint, structures };
+  return { description: `${kind} (${name}, ${structures.length} CIF and POSCAR files)`, checkpoint, structures, small };
 }
 
 export async function readModel(path: string): Promise<Model> {
