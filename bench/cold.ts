@@ -9,7 +9,8 @@ import { nameOf } from "./structures.js";
 const CLI = "dist/cli.js";
 
 interface Run {
-  readonly firstByteMs: number;
+  /** To the first digit on stdout: a prediction has one, the bracket that opens a JSON array has not. */
+  readonly firstNumberMs: number;
   readonly exitMs: number;
   readonly output: string;
 }
@@ -20,24 +21,24 @@ interface Command {
   readonly python: readonly string[];
 }
 
-/** Spawn, first byte on stdout, exit. @throws {Error} when the process fails */
+/** Spawn, first number on stdout, exit. @throws {Error} when the process fails */
 function runProcess([command, ...args]: readonly string[]): Promise<Run> {
   return new Promise((resolve, reject) => {
     const start = performance.now();
     const child = spawn(command, args, { env: ONE_THREAD, stdio: ["ignore", "pipe", "pipe"] });
-    let firstByteMs = 0;
+    let firstNumberMs = 0;
     let output = "";
     let errors = "";
     child.stdout.on("data", (chunk) => {
-      firstByteMs ||= performance.now() - start;
       output += chunk;
+      if (!firstNumberMs && /\d/.test(output)) firstNumberMs = performance.now() - start;
     });
     child.stderr.on("data", (chunk) => {
       errors += chunk;
     });
     child.on("error", reject);
     child.on("close", (status) => {
-      if (status === 0) resolve({ firstByteMs, exitMs: performance.now() - start, output });
+      if (status === 0) resolve({ firstNumberMs, exitMs: performance.now() - start, output });
       else reject(new Error(`${command} ${args.join(" ")} ended with ${status}: ${errors.trim().split("\n").at(-1)}`));
     });
   });
@@ -48,11 +49,11 @@ export function predictCommand(context: Context): string[] {
   return [process.execPath, CLI, "predict", "--model", context.inputs.checkpoint, "--json", context.inputs.small];
 }
 
-/** Median of so many cold predictions, ms to the first byte; undefined where there is no command. */
+/** Median of so many cold predictions, ms to the number; undefined where there is no command. */
 export async function coldSamples(context: Context, runs: number): Promise<number[] | undefined> {
   if (!existsSync(CLI)) return undefined;
   const samples: number[] = [];
-  for (let run = 0; run < runs + 1; run++) samples.push((await runProcess(predictCommand(context))).firstByteMs);
+  for (let run = 0; run < runs + 1; run++) samples.push((await runProcess(predictCommand(context))).firstNumberMs);
   return samples.slice(1); // the first warms the disk cache
 }
 
@@ -76,14 +77,14 @@ export async function cold(context: Context): Promise<SectionResult> {
       runs.push(await runProcess(ours));
       if (context.native) pythonRuns.push(await runProcess(python));
     }
-    rows.push(row(`${name}, to its first byte`, file, runs, pythonRuns, "firstByteMs"));
+    rows.push(row(`${name}, to its number`, file, runs, pythonRuns, "firstNumberMs"));
     rows.push(row(`${name}, to its exit`, file, runs, pythonRuns, "exitMs"));
   }
   return { rows };
 }
 
 /** The first run of each side fills the disk cache and does not count. */
-function row(step: string, file: string, ours: Run[], python: Run[], key: "firstByteMs" | "exitMs"): Row {
+function row(step: string, file: string, ours: Run[], python: Run[], key: "firstNumberMs" | "exitMs"): Row {
   const of = (runs: Run[]) => summarize(runs.slice(1).map((run) => run[key]));
   return {
     section: "cold",
