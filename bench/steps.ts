@@ -22,6 +22,8 @@ const TOLERANCE = 2e-5;
 const BATCH = 256;
 /** Structures of a batch have at most so many atoms. */
 const BATCH_ATOMS = 60;
+/** Beside predict's own limit of atoms in a batch: how much that choice matters. */
+const BATCH_LIMITS = [32, 128, 2048, 8192];
 /** Warm-up of each structure's own call, ms: the step itself is warm by then. */
 const SHORT_WARM_UP = 5;
 
@@ -198,6 +200,15 @@ export async function predictFiles(context: Context): Promise<SectionResult> {
       python: { step: "predict_structures", model: checkpoint, files: many.map(({ path }) => path) },
     }),
   );
+  for (const maxAtoms of BATCH_LIMITS)
+    rows.push(
+      await measure(context, {
+        section: "predict",
+        step: "... in other batches",
+        size: `at most ${maxAtoms} atoms each`,
+        ours: () => predict(model, structures, { maxAtoms }),
+      }),
+    );
   return { rows, ...(context.native && (await compareValues(context, model, files))) };
 }
 
