@@ -15,7 +15,8 @@ const bits = (predictions: readonly Prediction[]) => [...new Float64Array(predic
 test("the same bits alone, in any batch, in any order", async () => {
   const alone: Prediction[] = [];
   for (const structure of structures) alone.push(...(await predict(model, [structure])));
-  for (const maxAtoms of [1, 7, 50, 1e6]) assert.equal(bits(await predict(model, structures, { maxAtoms })), bits(alone));
+  for (const maxAtoms of [1, 7, 50, 1e6])
+    assert.equal(bits(await predict(model, structures, { maxAtoms })), bits(alone));
   const reversed = await predict(model, [...structures].reverse());
   assert.equal(bits(reversed.reverse()), bits(alone));
 });
@@ -50,7 +51,7 @@ test("predict throws the first error, with the structure's id", async () => {
 });
 
 test("parseEach feeds a stream", async () => {
-  const text = 'data_a\nloop_\n_atom_site_label\nNa1\n';
+  const text = "data_a\nloop_\n_atom_site_label\nNa1\n";
   const records: (Prediction | FailedPrediction)[] = [];
   for await (const record of predictStream(model, parseEach(text, { filename: "x.cif" }))) records.push(record);
   assert.is(records.length, 1);

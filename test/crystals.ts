@@ -6,9 +6,36 @@ type Vector = readonly [number, number, number];
 
 /** Prototypes with tied neighbour shells, as (cell edge factors, [site species index, x, y, z]...). */
 const PROTOTYPES: readonly { species: number; sites: readonly (readonly number[])[] }[] = [
-  { species: 2, sites: [[0, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0.5, 0, 0.5], [0, 0, 0.5, 0.5], [1, 0.5, 0, 0], [1, 0, 0.5, 0], [1, 0, 0, 0.5], [1, 0.5, 0.5, 0.5]] },
-  { species: 2, sites: [[0, 0, 0, 0], [1, 0.5, 0.5, 0.5]] },
-  { species: 3, sites: [[0, 0, 0, 0], [1, 0.5, 0.5, 0.5], [2, 0.5, 0.5, 0], [2, 0.5, 0, 0.5], [2, 0, 0.5, 0.5]] },
+  {
+    species: 2,
+    sites: [
+      [0, 0, 0, 0],
+      [0, 0.5, 0.5, 0],
+      [0, 0.5, 0, 0.5],
+      [0, 0, 0.5, 0.5],
+      [1, 0.5, 0, 0],
+      [1, 0, 0.5, 0],
+      [1, 0, 0, 0.5],
+      [1, 0.5, 0.5, 0.5],
+    ],
+  },
+  {
+    species: 2,
+    sites: [
+      [0, 0, 0, 0],
+      [1, 0.5, 0.5, 0.5],
+    ],
+  },
+  {
+    species: 3,
+    sites: [
+      [0, 0, 0, 0],
+      [1, 0.5, 0.5, 0.5],
+      [2, 0.5, 0.5, 0],
+      [2, 0.5, 0, 0.5],
+      [2, 0, 0.5, 0.5],
+    ],
+  },
   { species: 1, sites: [[0, 0, 0, 0]] },
 ];
 
@@ -18,7 +45,12 @@ const coordinate = fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true })
 
 /** Ideal cubic prototypes, sometimes strained: exact ties, and cuts through a tied shell of different species. */
 const symmetric: fc.Arbitrary<Structure> = fc
-  .record({ prototype: fc.constantFrom(...PROTOTYPES), species: fc.array(element, { minLength: 3, maxLength: 3 }), a: edge, c: fc.constantFrom(1, 1, 1.07) })
+  .record({
+    prototype: fc.constantFrom(...PROTOTYPES),
+    species: fc.array(element, { minLength: 3, maxLength: 3 }),
+    a: edge,
+    c: fc.constantFrom(1, 1, 1.07),
+  })
   .map(({ prototype, species, a, c }) =>
     makeStructure({
       lattice: Float64Array.of(a, 0, 0, 0, a, 0, 0, 0, a * c),
@@ -33,7 +65,10 @@ const general: fc.Arbitrary<Structure> = fc
   .record({
     edges: fc.tuple(edge, edge, edge),
     shear: fc.tuple(...Array.from({ length: 3 }, () => fc.double({ min: -1.5, max: 1.5, noNaN: true }))),
-    atoms: fc.array(fc.record({ number: element, at: fc.tuple(coordinate, coordinate, coordinate) }), { minLength: 1, maxLength: 6 }),
+    atoms: fc.array(fc.record({ number: element, at: fc.tuple(coordinate, coordinate, coordinate) }), {
+      minLength: 1,
+      maxLength: 6,
+    }),
   })
   .map(({ edges: [a, b, c], shear: [xy, xz, yz], atoms }) => ({
     lattice: Float64Array.of(a, 0, 0, xy, b, 0, xz, yz, c),
@@ -103,7 +138,14 @@ export function supercell({ lattice, numbers, fracCoords, ...rest }: Structure, 
 
 /** Products of a few shears and swaps: unimodular integer matrices. */
 export const unimodular: fc.Arbitrary<number[]> = fc
-  .array(fc.record({ i: fc.integer({ min: 0, max: 2 }), j: fc.integer({ min: 0, max: 2 }), times: fc.integer({ min: -2, max: 2 }) }), { minLength: 1, maxLength: 4 })
+  .array(
+    fc.record({
+      i: fc.integer({ min: 0, max: 2 }),
+      j: fc.integer({ min: 0, max: 2 }),
+      times: fc.integer({ min: -2, max: 2 }),
+    }),
+    { minLength: 1, maxLength: 4 },
+  )
   .map((steps) => {
     const m = [1, 0, 0, 0, 1, 0, 0, 0, 1];
     for (const { i, j, times } of steps) if (i !== j) for (let k = 0; k < 3; k++) m[3 * i + k] += times * m[3 * j + k];

@@ -14,8 +14,7 @@ const TOLERANCE = 1e-5;
 const RUNS = 300;
 
 const models: [name: string, model: Model][] = [["example", await exampleModel()]];
-if (haveFixtures("cgcnn"))
-  for (const name of CHECKPOINTS) models.push([name, await publishedModel(`${name}.pth.tar`)]);
+if (haveFixtures("cgcnn")) for (const name of CHECKPOINTS) models.push([name, await publishedModel(`${name}.pth.tar`)]);
 
 const angle = fc.double({ min: 0, max: 6, noNaN: true });
 const fraction = fc.double({ min: -2, max: 2, noNaN: true });

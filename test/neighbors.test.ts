@@ -14,7 +14,12 @@ function allPairs({ lattice, pbc, numbers, fracCoords }: Structure, i: number, c
   for (const shift of cellShifts(reach).filter((s) => s.every((n, k) => pbc[k] || n === 0)))
     for (let j = 0; j < numbers.length; j++) {
       if (i === j && shift.every((n) => n === 0)) continue;
-      const d = Math.hypot(...transformRows(shift.map((n, k) => fracCoords[3 * j + k] - fracCoords[3 * i + k] + n), lattice));
+      const d = Math.hypot(
+        ...transformRows(
+          shift.map((n, k) => fracCoords[3 * j + k] - fracCoords[3 * i + k] + n),
+          lattice,
+        ),
+      );
       if (d <= cutoff + TIE_TOLERANCE) found.push([d, j]);
     }
   return found.sort(([a], [b]) => a - b);
@@ -109,7 +114,8 @@ if (haveFixtures("cgcnn"))
       // Atoms stand in another order upstream: sorted rows are compared, rounded so that noise cannot reorder them.
       const theirs = rows((i) => stored.nbr_dist[i]);
       for (const [i, row] of ours.entries())
-        for (const [e, d] of row.entries()) assert.ok(Math.abs(d - theirs[i][e]) < 1e-6, `${name}: ${d} ${theirs[i][e]}`);
+        for (const [e, d] of row.entries())
+          assert.ok(Math.abs(d - theirs[i][e]) < 1e-6, `${name}: ${d} ${theirs[i][e]}`);
       compared++;
     }
     assert.is(compared, 54);

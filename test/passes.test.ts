@@ -79,9 +79,18 @@ test("a program whose shapes do not fit is refused when it is written", () => {
   const p = new ProgramBuilder(params);
   const five = p.gaussian("lengths", "E", { first: 0, step: 1, count: 5 });
   const four = p.gaussian("lengths", "N", { first: 0, step: 1, count: 4 });
-  assert.throws(() => p.linear(five, "l"), (e: unknown) => isUnitcellError(e, "MISMATCH"));
-  assert.throws(() => p.linear(four, "missing"), (e: unknown) => isUnitcellError(e, "NOT_FOUND"));
-  assert.throws(() => p.add(five, four), (e: unknown) => isUnitcellError(e, "MISMATCH"));
+  assert.throws(
+    () => p.linear(five, "l"),
+    (e: unknown) => isUnitcellError(e, "MISMATCH"),
+  );
+  assert.throws(
+    () => p.linear(four, "missing"),
+    (e: unknown) => isUnitcellError(e, "NOT_FOUND"),
+  );
+  assert.throws(
+    () => p.add(five, four),
+    (e: unknown) => isUnitcellError(e, "MISMATCH"),
+  );
   assert.is(p.linear(four, "l").columns, 3);
 });
 

@@ -51,7 +51,15 @@ test("all cuts: each multiset of atoms once, undefined beyond the limit", () => 
   const cuts = allCuts([10, 11, 12, 13], (entry) => [7, 7, 8, 9][entry - 10], 2, 100)!;
   const multisets = cuts.map((cut) => cut.map((entry) => [7, 7, 8, 9][entry - 10]).join());
   assert.equal(multisets.sort(), ["7,7", "7,8", "7,9", "8,9"]);
-  assert.is(allCuts(Array.from({ length: 24 }, (_, i) => i), (entry) => entry, 6, MAX_TIE_CHOICES), undefined);
+  assert.is(
+    allCuts(
+      Array.from({ length: 24 }, (_, i) => i),
+      (entry) => entry,
+      6,
+      MAX_TIE_CHOICES,
+    ),
+    undefined,
+  );
 });
 
 test("perovskite: the oxygens are named as ambiguous, and there are 216 choices, as upstream's enumeration has", () => {
@@ -96,7 +104,11 @@ test("few neighbours: filled up from the least electronegative atom, in any orde
     [1, 0.550533, 0.539067, 0.5],
     [1, 0.449467, 0.539067, 0.5],
   ]);
-  for (const order of [[0, 1, 2], [1, 0, 2], [2, 1, 0]]) {
+  for (const order of [
+    [0, 1, 2],
+    [1, 0, 2],
+    [2, 1, 0],
+  ]) {
     const { source, lengths, warnings, numbers } = buildGraph(permuted(water, order), graph);
     for (let i = 0; i < 3; i++) {
       assert.equal([...lengths.subarray(12 * i + 2, 12 * i + 12)], new Array(10).fill(9));
