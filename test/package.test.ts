@@ -49,7 +49,6 @@ test("the tarball holds the build, the examples and the papers, and every export
   for (const file of [
     "dist/index.js",
     "dist/cli.js",
-    "dist/unitcell.wasm",
     "dist/types/index.d.ts",
     "examples/saved_models/cgcnn_ionic_best.pt",
     "LICENSE",
