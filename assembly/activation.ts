@@ -1,10 +1,4 @@
-import { exp4, sigmoid4, softplus4 } from "./math";
-
-/** out[i] = exp(x[i]) for n floats; out may be x. */
-export function expForward(out: usize, x: usize, n: i32): void {
-  const end = x + ((<usize>n) << 2);
-  for (; x < end; x += 16, out += 16) v128.store(out, exp4(v128.load(x)));
-}
+import { sigmoid4, softplus4 } from "./math";
 
 /** out[i] = 1 / (1 + exp(-x[i])) for n floats; out may be x. PyTorch: torch.sigmoid. */
 export function sigmoidForward(out: usize, x: usize, n: i32): void {

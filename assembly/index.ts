@@ -6,7 +6,7 @@
  * padding too.
  */
 
-export { expForward, logSoftmaxForward, sigmoidForward, softplusForward } from "./activation";
+export { logSoftmaxForward, sigmoidForward, softplusForward } from "./activation";
 export { gaussianForward } from "./basis";
 export { addForward, copyColumns, mulForward } from "./elementwise";
 export { gateForward } from "./gate";

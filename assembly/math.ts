@@ -2,8 +2,9 @@
  * exp, sigmoid and softplus on four float32 lanes.
  *
  * exp: Cody-Waite reduction by ln 2 in two parts, degree-6 polynomial (the coefficients of Cephes' expf, S. Moshier),
- * then 2^r is added to the exponent bits. Measured against float64 (test/kernels.test.ts prints it): relative error at
- * most 1e-7. Inputs are clamped to [-87.33, 88.37], so the result is never 0, subnormal or infinite. NaN stays NaN.
+ * then 2^r is added to the exponent bits. Relative error at most 1e-7; of sigmoid and softplus 1.7e-7, on [-80, 80]
+ * against float64 (test/kernels.test.ts prints it). Inputs are clamped to [-87.33, 88.37], so the result is never 0,
+ * subnormal or infinite. NaN stays NaN.
  *
  * The constants live in memory and are loaded once per call: V8 would rebuild each v128.const in registers at every use.
  */

@@ -22,12 +22,28 @@ export function segmentSumForward(out: usize, x: usize, start: usize, S: i32, F:
   }
 }
 
-/** Mean of the rows of each segment: segmentSum divided by the number of rows; an empty segment gives NaN (0 / 0). */
+/**
+ * Mean of the rows of each segment; an empty segment gives NaN (0 / 0). Shapes as segmentSum.
+ * Summed in float64: a crystal of 5,000 equal atoms must have the mean of one.
+ */
 export function segmentMeanForward(out: usize, x: usize, start: usize, S: i32, F: i32): void {
-  segmentSumForward(out, x, start, S, F);
-  for (let s = 0; s < S; s++, start += 4) {
-    const count = <f32>(load<i32>(start, 4) - load<i32>(start));
-    for (const end = out + ((<usize>F) << 2); out < end; out += 4) store<f32>(out, load<f32>(out) / count);
+  const row = (<usize>F) << 2;
+  const pairs = row & ~7;
+  for (let s = 0; s < S; s++, out += row, start += 4) {
+    const first = x + (<usize>load<i32>(start)) * row;
+    const end = x + (<usize>load<i32>(start, 4)) * row;
+    const count = <f64>(load<i32>(start, 4) - load<i32>(start));
+    for (let f: usize = 0; f < pairs; f += 8) {
+      let sum = f64x2.splat(0);
+      for (let at = first; at < end; at += row) sum = f64x2.add(sum, f64x2.promote_low_f32x4(v128.load64_zero(at + f)));
+      const mean = f32x4.demote_f64x2_zero(f64x2.div(sum, f64x2.splat(count)));
+      v128.store64_lane(out + f, mean, 0);
+    }
+    if (pairs < row) {
+      let sum: f64 = 0;
+      for (let at = first; at < end; at += row) sum += load<f32>(at + pairs);
+      store<f32>(out + pairs, <f32>(sum / count));
+    }
   }
 }
 

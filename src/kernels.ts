@@ -16,7 +16,6 @@ export interface Kernels {
   addForward(out: number, a: number, b: number, n: number): void;
   mulForward(out: number, a: number, b: number, n: number): void;
   copyColumns(out: number, outStride: number, x: number, xStride: number, R: number, F: number): void;
-  expForward(out: number, x: number, n: number): void;
   sigmoidForward(out: number, x: number, n: number): void;
   softplusForward(out: number, x: number, n: number): void;
   logSoftmaxForward(out: number, x: number, R: number, F: number): void;
@@ -46,7 +45,7 @@ export interface Kernels {
 let compiled: WebAssembly.Module | undefined;
 
 /** The embedded kernels, compiled once. */
-export function kernelModule(): WebAssembly.Module {
+function kernelModule(): WebAssembly.Module {
   compiled ??= new WebAssembly.Module(bytes);
   return compiled;
 }
@@ -60,8 +59,8 @@ export class KernelMemory {
   readonly #memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES });
   #top: number;
 
-  constructor(module: WebAssembly.Module = kernelModule()) {
-    const instance = new WebAssembly.Instance(module, { env: { memory: this.#memory } });
+  constructor() {
+    const instance = new WebAssembly.Instance(kernelModule(), { env: { memory: this.#memory } });
     this.kernels = instance.exports as unknown as Kernels;
     this.#top = align(this.kernels.heapBase());
   }

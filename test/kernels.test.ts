@@ -40,7 +40,6 @@ const ACTIVATIONS: [
   exact: (x: number) => number,
   bound: number,
 ][] = [
-  ["exp", kernels.expForward, Math.exp, 1e-7],
   ["sigmoid", kernels.sigmoidForward, sigmoid, 1.7e-7],
   ["softplus", kernels.softplusForward, softplus, 1.7e-7],
 ];

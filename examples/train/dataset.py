@@ -40,7 +40,7 @@ class Sample:
 
     structure: Structure  # decorated with oxidation states
     prototype: str
-    system: str  # the chemical system, e.g. "Na-Cl", whatever the prototype
+    system: str  # the elements, cations first, e.g. "Na-Cl", whatever the prototype
     energy: float  # eV/atom
 
 

@@ -44,7 +44,7 @@ def element_rows() -> np.ndarray:
 
 
 def neighbour_lists(structure: Structure, radius: float) -> list[list[tuple[float, int]]]:
-    """Per atom every (distance Å, atom index) within `radius`, nearest first; equal distances keep pymatgen's order."""
+    """Per atom every (distance Å, index) within `radius`, nearest first; equal distances keep pymatgen's order."""
     found = structure.get_all_neighbors(radius, include_index=True)
     return [sorted(((float(n.nn_distance), int(n.index)) for n in nbrs), key=lambda n: n[0]) for nbrs in found]
 

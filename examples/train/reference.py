@@ -27,7 +27,7 @@ TIE_ORDERS = 100
 CHARGES = {"Li": 1, "Na": 1, "Cs": 1, "Cu": 1, "Mg": 2, "Ca": 2, "Sr": 2, "Zn": 2, "Al": 3, "Ti": 4,
            "F": -1, "Cl": -1, "O": -2, "S": -2}  # formal charges of the examples' elements
 FIELDS = {
-    "f32": "prediction, float32 throughout, eV/atom",
+    "f32": "prediction, model and features in float32, denormalised in float64, eV/atom",
     "f64": "prediction with model.double() and float64 Gaussian features, eV/atom",
     "raw_f64": "model output before value = raw * std + mean",
     "tie_min, tie_max": "float64 range over random orders of equal neighbour distances, pymatgen's order included",

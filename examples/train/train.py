@@ -61,9 +61,10 @@ def split(samples: list[Sample], args: argparse.Namespace) -> dict[str, list[int
     """
     rng = random.Random(args.seed)
     systems = sorted({s.system for s in samples})
-    held = set(rng.sample(systems, round(args.unseen_ratio * len(systems))))
-    unseen = [i for i, s in enumerate(samples) if s.system in held]
-    rest = [i for i, s in enumerate(samples) if s.system not in held]
+    held = {frozenset(name.split("-")) for name in rng.sample(systems, round(args.unseen_ratio * len(systems)))}
+    is_held = [frozenset(s.system.split("-")) in held for s in samples]  # a set: A-B-X and B-A-X are one system
+    unseen = [i for i, out in enumerate(is_held) if out]
+    rest = [i for i, out in enumerate(is_held) if not out]
     rng.shuffle(rest)
     n_val, n_test = round(args.val_ratio * len(rest)), round(args.test_ratio * len(rest))
     return {
@@ -189,18 +190,18 @@ def describe(run: Run, samples: list[Sample], parts: dict[str, Split], best_epoc
         "unseen_r2": score["unseen"][1],
         "unseen_baseline_mae": score["unseen"][2],
         "notes": "baseline: always predict the mean of the training set. unseen: crystals of element combinations "
-        "that are in no other part, although each element is.",
+        "that are in no other part. formal_charges: the elements trained on, each with its charges.",
         "label_std": round(float(parts["train"].targets.std()), 4),
         "hyperparameters": {k: v for k, v in run.args.items() if k in used},
         "graph": {**asdict(SETTINGS), "var": SETTINGS.step},
         "n_parameters": sum(p.numel() for p in run.model.parameters()),
         "prototypes": dict(Counter(s.prototype for s in samples)),
-        "formal_charges": formal_charges(samples),
+        "formal_charges": formal_charges(parts["train"].samples),
     }
 
 
 def formal_charges(samples: list[Sample]) -> dict[str, list[int]]:
-    """Element symbol -> the formal charges it has in the data, elements by atomic number."""
+    """Element symbol -> the formal charges it has in these crystals, elements by atomic number."""
     species = {site.specie for s in samples for site in s.structure}
     found: dict[str, list[int]] = {}
     for one in sorted(species, key=lambda sp: (sp.Z, sp.oxi_state)):

@@ -66,20 +66,35 @@ function readMetadata(path: string): Record<string, unknown> {
 
 function describe(path: string, { epoch }: Checkpoint, model: Model, metadata: Record<string, unknown>): string[] {
   const { config, property, unit } = model;
-  const parameters = [...model.program.params].reduce(
-    (sum, [name, p]) => sum + (name === "elements" ? 0 : p.data.length),
-    0,
-  );
   const of = path === EXAMPLE ? `${basename(path)}, the example that ships with unitcell` : path;
   const lines = [
-    `model: ${of}: CGCNN ${config.task}, ${config.convs} convolutions, ${parameters} parameters` +
+    `model: ${of}: CGCNN ${config.task}, ${config.convs} convolutions, ${countWeights(model)} weights` +
       (epoch === undefined ? "" : `, epoch ${epoch}`),
   ];
-  if (property) lines.push(`  predicts: ${property}${unit ? ` (${unit})` : ""}`);
+  if (property) lines.push(`predicts: ${property}${unit ? `, ${unit}` : ""}`);
   if (typeof metadata.test_mae === "number")
-    lines.push(`  test error: MAE ${metadata.test_mae}${unit ? ` ${unit}` : ""}, R2 ${metadata.test_r2}`);
-  if (typeof metadata.limits === "string") lines.push(`  limits: ${metadata.limits}`);
-  for (const assumption of model.assumed) lines.push(`  assumed: ${assumption}`);
+    lines.push(`test error: MAE ${metadata.test_mae}${unit ? ` ${unit}` : ""}, R2 ${metadata.test_r2}`);
+  if (typeof metadata.limits === "string") lines.push(`limits: ${metadata.limits}`);
+  for (const assumption of model.assumed) lines.push(`assumed: ${assumption}`);
+  return lines.flatMap((line) => wrap(line, 110));
+}
+
+/** Trained numbers: weights and biases, without running statistics and the element table. */
+function countWeights({ program }: Model): number {
+  let count = 0;
+  for (const [name, { data }] of program.params) if (/\.(weight|bias)$/.test(name)) count += data.length;
+  return count;
+}
+
+/** Lines of at most `width` characters, broken at spaces, those after the first indented. */
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [""];
+  for (const word of text.split(" ")) {
+    const last = lines.length - 1;
+    if (lines[last] === "") lines[last] = word;
+    else if (lines[last].length + 1 + word.length <= width) lines[last] += ` ${word}`;
+    else lines.push(`  ${word}`);
+  }
   return lines;
 }
 

@@ -1,0 +1,101 @@
+/** A prediction's bits depend on its structure alone; streams keep order, carry errors on and hold one batch at a time. */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { isUnitcellError, UnitcellError } from "../src/errors.js";
+import { type FailedPrediction, type Prediction, predict, predictStream } from "../src/predict.js";
+import { parseEach } from "../src/structures/parse.js";
+import { makeStructure, type Structure } from "../src/structures/structure.js";
+import { supercell } from "./crystals.js";
+import { exampleModel, exampleStructures } from "./examples.js";
+
+const model = await exampleModel();
+const structures = exampleStructures();
+const bits = (predictions: readonly Prediction[]) => [...new Float64Array(predictions.map((p) => p.value))];
+
+test("the same bits alone, in any batch, in any order", async () => {
+  const alone: Prediction[] = [];
+  for (const structure of structures) alone.push(...(await predict(model, [structure])));
+  for (const maxAtoms of [1, 7, 50, 1e6])
+    assert.equal(bits(await predict(model, structures, { maxAtoms })), bits(alone));
+  const reversed = await predict(model, [...structures].reverse());
+  assert.equal(bits(reversed.reverse()), bits(alone));
+});
+
+test("a stream keeps order and gives one record for each input, errors in their place", async () => {
+  const [good] = structures;
+  const heavy: Structure = { ...good, id: "heavy", numbers: good.numbers.map(() => 101) };
+  const unread = { id: "unread", error: new UnitcellError("CORRUPT", "line 3: no number") };
+  const records: (Prediction | FailedPrediction)[] = [];
+  for await (const record of predictStream(model, [good, heavy, unread, { ...good, id: "last" }])) records.push(record);
+  assert.equal(
+    records.map((record) => record.id),
+    [good.id, "heavy", "unread", "last"],
+  );
+  assert.equal((records[1] as FailedPrediction).error, {
+    code: "UNSUPPORTED",
+    message: "the model's element table has no Md",
+  });
+  assert.equal((records[2] as FailedPrediction).error, { code: "CORRUPT", message: "line 3: no number" });
+  assert.is((records[3] as Prediction).value, (records[0] as Prediction).value);
+});
+
+test("predict throws the first error, with the structure's id", async () => {
+  const heavy = { ...structures[0], id: "heavy", numbers: structures[0].numbers.map(() => 101) };
+  try {
+    await predict(model, [structures[1], heavy]);
+    assert.unreachable();
+  } catch (error) {
+    assert.ok(isUnitcellError(error, "UNSUPPORTED"));
+    assert.match((error as Error).message, /^heavy: /);
+  }
+});
+
+test("parseEach feeds a stream", async () => {
+  const text = "data_a\nloop_\n_atom_site_label\nNa1\n";
+  const records: (Prediction | FailedPrediction)[] = [];
+  for await (const record of predictStream(model, parseEach(text, { filename: "x.cif" }))) records.push(record);
+  assert.is(records.length, 1);
+  assert.is(records[0].id, "x");
+  assert.ok("error" in records[0]);
+});
+
+test("a stream reads its input a batch at a time", async () => {
+  let read = 0;
+  function* endless() {
+    for (;;) {
+      read++;
+      yield structures[read % structures.length];
+    }
+  }
+  let done = 0;
+  for await (const _ of predictStream(model, endless(), { maxAtoms: 100 })) if (++done === 50) break;
+  assert.ok(read < 50 + 100, `${read} structures read for ${done} predictions`);
+});
+
+test("an aborted stream stops", async () => {
+  const abort = new AbortController();
+  let done = 0;
+  try {
+    for await (const _ of predictStream(model, structures, { maxAtoms: 1, signal: abort.signal }))
+      if (++done === 2) abort.abort();
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as Error).name, "AbortError");
+  }
+  assert.is(done, 2);
+});
+
+test("one atom, and 5,000 and more", async () => {
+  const copper = makeStructure({
+    lattice: Float64Array.of(0, 1.8, 1.8, 1.8, 0, 1.8, 1.8, 1.8, 0),
+    pbc: [true, true, true],
+    numbers: Uint8Array.of(29),
+    fracCoords: Float64Array.of(0, 0, 0),
+  });
+  const large = supercell(copper, 18);
+  assert.is(large.numbers.length, 5832);
+  const [one, many] = await predict(model, [copper, large]);
+  assert.ok(Math.abs(one.value - many.value) < 1e-5, `${one.value} ${many.value}`);
+});
+
+test.run();

@@ -1,0 +1,48 @@
+/** Who may import whom. A folder or file may import what is listed for it, and itself. */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+
+const ALLOWED: Record<string, string[]> = {
+  errors: [],
+  kernels: ["errors"],
+  bytes: ["errors"],
+  tensor: ["errors"],
+  config: [],
+  formats: ["errors", "bytes", "tensor"],
+  checkpoint: ["errors", "bytes", "tensor", "formats"],
+  structures: ["errors"],
+  graphs: ["errors", "config", "structures", "kernels"],
+  ops: ["errors"],
+  models: ["errors", "config", "tensor", "checkpoint", "structures", "graphs", "ops"],
+  backends: ["errors", "graphs", "kernels", "ops"],
+  predict: ["errors", "structures", "graphs", "models", "backends"],
+  cli: ["errors", "checkpoint", "structures", "graphs", "models", "predict"],
+};
+
+/** "src/graphs/ties.ts" belongs to "graphs", "src/predict.ts" to "predict". */
+const layerOf = (file: string) => file.split("/")[1].replace(/\.ts$/, "");
+
+const files = readdirSync("src", { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile() && entry.name.endsWith(".ts") && !entry.name.endsWith(".d.ts"))
+  .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+
+for (const file of files) {
+  const layer = layerOf(file);
+  if (layer === "index") continue;
+  test(`${file} imports only what its layer may`, () => {
+    assert.ok(layer in ALLOWED, `${layer} is no layer`);
+    for (const [, specifier] of readFileSync(file, "utf8").matchAll(/(?:from|import) "([^"]+)"/g)) {
+      if (specifier.startsWith("node:")) assert.is(layer, "cli", `${specifier} outside the CLI`);
+      else if (!specifier.startsWith(".")) assert.equal([layer, specifier], ["formats", "fflate"]);
+      else if (specifier.endsWith(".wasm")) assert.is(layer, "kernels");
+      else {
+        const target = layerOf(normalize(join(dirname(file), specifier.replace(/\.js$/, ".ts"))));
+        assert.ok(target === layer || ALLOWED[layer].includes(target), `${layer} must not import ${target}`);
+      }
+    }
+  });
+}
+
+test.run();

@@ -1,0 +1,77 @@
+/** What npm ships and what it exports, on the built package. Run after a build. */
+import { execFileSync } from "node:child_process";
+import { readFileSync, statSync } from "node:fs";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import * as source from "../src/index.js";
+
+const manifest = JSON.parse(readFileSync("package.json", "utf8"));
+
+test("exported names", () => {
+  assert.equal(
+    Object.keys(source).sort(),
+    [
+      "UnitcellError",
+      "buildGraph",
+      "cgcnnElementTable",
+      "collate",
+      "isUnitcellError",
+      "loadCheckpoint",
+      "loadTorch",
+      "modelFromCheckpoint",
+      "parseElementTable",
+      "parseEach",
+      "parseStructures",
+      "predict",
+      "predictStream",
+      "toFloat32",
+      "wasmBackend",
+    ].sort(),
+  );
+});
+
+test("one runtime dependency, exact versions everywhere", () => {
+  assert.equal(Object.keys(manifest.dependencies), ["fflate"]);
+  for (const version of Object.values({ ...manifest.dependencies, ...manifest.devDependencies }))
+    assert.match(version as string, /^\d+\.\d+\.\d+$/);
+});
+
+test("the tarball holds the build, the examples and the papers, and every exported file", () => {
+  const npm = process.env.npm_execpath;
+  const [command, ...args] = npm ? [process.execPath, npm] : ["npm"];
+  const output = execFileSync(command, [...args, "pack", "--dry-run", "--json", "--ignore-scripts"], {
+    encoding: "utf8",
+  });
+  // npm 10 lists packages, npm 11 may key them by name.
+  const parsed = JSON.parse(output);
+  const [report] = Array.isArray(parsed) ? parsed : Object.values<{ files: { path: string }[] }>(parsed);
+  const paths: string[] = report.files.map((file: { path: string }) => file.path);
+  for (const file of [
+    "dist/index.js",
+    "dist/cli.js",
+    "dist/types/index.d.ts",
+    "examples/saved_models/cgcnn_ionic_best.pt",
+    "LICENSE",
+    "README.md",
+    "CHANGELOG.md",
+  ])
+    assert.ok(paths.includes(file), `${file} is not in the tarball`);
+  for (const path of paths) assert.not.match(path, /^(src|test|bench|assembly|build|node_modules)\//);
+  for (const target of [manifest.bin.unitcell, manifest.types, ...Object.values(manifest.exports["."])])
+    assert.ok(paths.includes((target as string).replace("./", "")), `${target}`);
+});
+
+test("the Wasm is small and the built library predicts", async () => {
+  assert.ok(statSync("dist/unitcell.wasm").size <= 64 * 1024);
+  const url = new URL(`file://${process.cwd()}/dist/index.js`).href;
+  const built = (await import(url)) as typeof source;
+  const model = built.modelFromCheckpoint(
+    await built.loadCheckpoint(readFileSync("examples/saved_models/cgcnn_ionic_best.pt")),
+  );
+  const text = readFileSync("examples/structures/CsCl.cif", "utf8");
+  const [prediction] = await built.predict(model, built.parseStructures(text, { filename: "CsCl.cif" }));
+  assert.is(prediction.formula, "CsCl");
+  assert.ok(Math.abs(prediction.value - -3.6311) < 1e-4);
+});
+
+test.run();

@@ -1,0 +1,133 @@
+/** Passes against the program they rewrite, the Wasm backend against float64, and memory that values share. */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { planArena } from "../src/backends/arena.js";
+import { wasmBackend } from "../src/backends/wasm.js";
+import { isUnitcellError } from "../src/errors.js";
+import { collate } from "../src/graphs/batch.js";
+import { buildGraph } from "../src/graphs/graph.js";
+import { DEFAULT_PASSES, foldAffine, fuseGate, lowerBatchNorm, type Pass } from "../src/ops/passes.js";
+import { ProgramBuilder } from "../src/ops/program.js";
+import { exampleModel, exampleStructures } from "./examples.js";
+import { runOracle } from "./oracle.js";
+
+const model = await exampleModel();
+const batch = collate(exampleStructures().map((structure) => buildGraph(structure, model.config.graph)));
+
+/** Largest difference over the outputs, relative to their largest. */
+function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  assert.is(a.length, b.length);
+  const scale = Math.max(...Array.from(b, Math.abs));
+  return Math.max(...Array.from(a, (x, i) => Math.abs(x - b[i]))) / scale;
+}
+
+const plain = runOracle(model.program, batch)[model.program.output.id].data;
+
+const CHAINS: [name: string, passes: Pass[]][] = [
+  ["lowerBatchNorm", [lowerBatchNorm]],
+  ["foldAffine", [lowerBatchNorm, foldAffine]],
+  ["fuseGate", [lowerBatchNorm, fuseGate]],
+  ["all", [...DEFAULT_PASSES]],
+];
+for (const [name, passes] of CHAINS)
+  test(`${name}: the rewritten program gives the same output`, async () => {
+    const program = passes.reduce((p, pass) => pass(p), model.program);
+    const exact = runOracle(program, batch)[program.output.id].data;
+    assert.ok(difference(exact, plain) < 1e-6, "in float64, but for weights rounded to float32");
+    const session = await wasmBackend({ passes }).createSession(model.program);
+    const found = difference(await session.run(batch), plain);
+    console.log(`  ${name}: ${program.nodes.length} nodes, Wasm differs by ${found.toExponential(2)}`);
+    assert.ok(found < 2e-6, `${found}`);
+    session.dispose();
+  });
+
+test("all passes leave no batch norm, no split and no parameter that nothing reads", () => {
+  const program = DEFAULT_PASSES.reduce((p, pass) => pass(p), model.program);
+  const ops = program.nodes.map((node) => node.op);
+  for (const gone of ["batchNorm", "slice", "sigmoid", "mul"] as const) assert.not.ok(ops.includes(gone), gone);
+  const read = new Set(program.nodes.flatMap((node) => node.params));
+  assert.equal([...program.params.keys()].sort(), [...read].sort());
+});
+
+test("arena: no two values that live at the same time overlap", () => {
+  const program = DEFAULT_PASSES.reduce((p, pass) => pass(p), model.program);
+  const kept = new Set([program.output.id, 3]);
+  const { offsets, bytes } = planArena(program, batch.sizes, kept);
+  const size = (id: number) => batch.sizes[program.nodes[id].output.rows] * program.nodes[id].output.columns * 4;
+  const dies = program.nodes.map(({ output: { id } }) =>
+    kept.has(id)
+      ? program.nodes.length
+      : Math.max(id, ...program.nodes.filter((n) => n.inputs.some((x) => x.id === id)).map((n) => n.output.id)),
+  );
+  let total = 0;
+  for (let a = 0; a < program.nodes.length; a++) {
+    total += size(a);
+    assert.is(offsets[a] % 16, 0);
+    assert.ok(offsets[a] + size(a) <= bytes);
+    for (let b = a + 1; b < program.nodes.length && b <= dies[a]; b++)
+      assert.ok(offsets[a] + size(a) <= offsets[b] || offsets[b] + size(b) <= offsets[a], `values ${a} and ${b}`);
+  }
+  console.log(`  arena: ${bytes} bytes for values of ${total}`);
+  assert.ok(bytes < total / 2);
+});
+
+test("a program whose shapes do not fit is refused when it is written", () => {
+  const params = new Map([
+    ["l.weight", { shape: [3, 4], data: new Float32Array(12) }],
+    ["l.bias", { shape: [3], data: new Float32Array(3) }],
+  ]);
+  const p = new ProgramBuilder(params);
+  const five = p.gaussian("lengths", "E", { first: 0, step: 1, count: 5 });
+  const four = p.gaussian("lengths", "N", { first: 0, step: 1, count: 4 });
+  assert.throws(
+    () => p.linear(five, "l"),
+    (e: unknown) => isUnitcellError(e, "MISMATCH"),
+  );
+  assert.throws(
+    () => p.linear(four, "missing"),
+    (e: unknown) => isUnitcellError(e, "NOT_FOUND"),
+  );
+  assert.throws(
+    () => p.add(five, four),
+    (e: unknown) => isUnitcellError(e, "MISMATCH"),
+  );
+  assert.is(p.linear(four, "l").columns, 3);
+});
+
+test("a batch with an index out of range, a wrong length or a missing input is refused", async () => {
+  const session = await wasmBackend().createSession(model.program);
+  const broken = (name: string, data: Int32Array | undefined) => {
+    const inputs = new Map(batch.inputs);
+    if (data) inputs.set(name, data);
+    else inputs.delete(name);
+    return { ...batch, inputs };
+  };
+  const source = batch.inputs.get("source") as Int32Array;
+  const start = batch.inputs.get("edgeStart") as Int32Array;
+  const cases: [string, Int32Array | undefined][] = [
+    ["source", source.map((s, i) => (i === 5 ? batch.sizes.N : s))],
+    ["source", source.map((s, i) => (i === 5 ? -1 : s))],
+    ["source", source.slice(1)],
+    ["source", undefined],
+    ["edgeStart", start.map((s, i) => (i === 3 ? 1 : s))],
+    ["numbers", (batch.inputs.get("numbers") as Int32Array).map(() => 101)],
+  ];
+  for (const [name, data] of cases)
+    try {
+      await session.run(broken(name, data));
+      assert.unreachable(name);
+    } catch (error) {
+      assert.ok(isUnitcellError(error, "MISMATCH"), `${error}`);
+      assert.match((error as Error).message, name);
+    }
+  assert.ok(difference(await session.run(batch), plain) < 2e-6, "the session goes on after an error");
+  session.dispose();
+  try {
+    await session.run(batch);
+    assert.unreachable();
+  } catch (error) {
+    assert.ok(isUnitcellError(error, "ARGUMENT"));
+  }
+});
+
+test.run();

@@ -1,0 +1,124 @@
+/** Colours, cuts through tied shells, and which atom stands in for missing neighbours. */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { buildGraph, MAX_TIE_CHOICES, tieVariants } from "../src/graphs/graph.js";
+import { findNeighbors } from "../src/graphs/neighbors.js";
+import { allCuts, clusterDistances, proportionalCut, refineColors } from "../src/graphs/ties.js";
+import type { Structure } from "../src/structures/structure.js";
+import { permuted, supercell } from "./crystals.js";
+
+function cubic(a: number, atoms: [number, number, number, number][]): Structure {
+  return {
+    lattice: Float64Array.of(a, 0, 0, 0, a, 0, 0, 0, a),
+    pbc: [true, true, true],
+    numbers: Uint8Array.from(atoms, ([z]) => z),
+    fracCoords: Float64Array.from(atoms.flatMap(([, ...xyz]) => xyz)),
+  };
+}
+const perovskite = cubic(3.905, [
+  [38, 0, 0, 0],
+  [22, 0.5, 0.5, 0.5],
+  [8, 0.5, 0.5, 0],
+  [8, 0.5, 0, 0.5],
+  [8, 0, 0.5, 0.5],
+]);
+const graph = { cutoff: 8, maxNeighbors: 12 };
+
+test("distances are clustered by gaps, not by rounding", () => {
+  assert.equal([...clusterDistances(Float64Array.of(2, 1, 2 + 1e-9, 1 - 1e-9, 3, 2 - 1e-9))], [1, 0, 1, 0, 2, 1]);
+});
+
+test("colours: equivalent atoms share one, in an order that no atom order or supercell changes", () => {
+  const colors = (s: Structure) => [...refineColors(s.numbers, findNeighbors(s, 8, 12))];
+  assert.equal(colors(perovskite), [2, 1, 0, 0, 0]);
+  assert.equal(colors(permuted(perovskite, [4, 0, 2, 1, 3])), [0, 2, 0, 1, 0]);
+  assert.equal(colors(supercell(perovskite, 2)), Array.from({ length: 8 }, () => [2, 1, 0, 0, 0]).flat());
+});
+
+test("proportional cut: largest remainder, lower colour first", () => {
+  const colors = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1];
+  const taken = (room: number, c = colors) => {
+    const kept = proportionalCut([...c.keys()], (entry) => c[entry], room, 0);
+    return [0, 1, 2].map((color) => kept.filter((entry) => c[entry] === color).length);
+  };
+  assert.equal(taken(10), [7, 3, 0]);
+  assert.equal(taken(6), [4, 2, 0]);
+  assert.equal(taken(1), [1, 0, 0]);
+  assert.equal(taken(1, [2, 1]), [0, 1, 0]);
+});
+
+test("all cuts: each multiset of atoms once, undefined beyond the limit", () => {
+  const cuts = allCuts([10, 11, 12, 13], (entry) => [7, 7, 8, 9][entry - 10], 2, 100)!;
+  const multisets = cuts.map((cut) => cut.map((entry) => [7, 7, 8, 9][entry - 10]).join());
+  assert.equal(multisets.sort(), ["7,7", "7,8", "7,9", "8,9"]);
+  assert.is(
+    allCuts(
+      Array.from({ length: 24 }, (_, i) => i),
+      (entry) => entry,
+      6,
+      MAX_TIE_CHOICES,
+    ),
+    undefined,
+  );
+});
+
+test("perovskite: the oxygens are named as ambiguous, and there are 216 choices, as upstream's enumeration has", () => {
+  const { warnings } = buildGraph(perovskite, graph);
+  assert.equal(
+    warnings.map(({ code, atoms }) => [code, atoms]),
+    [["neighbor-tie", [2, 3, 4]]],
+  );
+  assert.match(warnings[0].message, "O3, O4, O5");
+  const { graphs, exhaustive } = tieVariants(perovskite, graph);
+  assert.is(graphs.length, 216);
+  assert.ok(exhaustive);
+  assert.is(new Set(graphs.map(({ source }) => source.join())).size, 216);
+});
+
+test("perovskite 2x2x2: too many choices for all, so a fixed sample", () => {
+  const cell = supercell(perovskite, 2);
+  const [a, b] = [tieVariants(cell, graph), tieVariants(cell, graph)];
+  assert.is(a.graphs.length, MAX_TIE_CHOICES);
+  assert.not.ok(a.exhaustive);
+  assert.equal(a.graphs[255].source, b.graphs[255].source);
+});
+
+test("diamond: twelve tied second neighbours of one colour are no ambiguity", () => {
+  const si = cubic(5.43, [
+    [14, 0, 0, 0],
+    [14, 0, 0.5, 0.5],
+    [14, 0.5, 0, 0.5],
+    [14, 0.5, 0.5, 0],
+    [14, 0.25, 0.25, 0.25],
+    [14, 0.25, 0.75, 0.75],
+    [14, 0.75, 0.25, 0.75],
+    [14, 0.75, 0.75, 0.25],
+  ]);
+  assert.equal(buildGraph(si, graph).warnings, []);
+  assert.equal(tieVariants(si, graph).graphs, []);
+});
+
+test("few neighbours: filled up from the least electronegative atom, in any order, and named", () => {
+  const water = cubic(15, [
+    [8, 0.5, 0.5, 0.5],
+    [1, 0.550533, 0.539067, 0.5],
+    [1, 0.449467, 0.539067, 0.5],
+  ]);
+  for (const order of [
+    [0, 1, 2],
+    [1, 0, 2],
+    [2, 1, 0],
+  ]) {
+    const { source, lengths, warnings, numbers } = buildGraph(permuted(water, order), graph);
+    for (let i = 0; i < 3; i++) {
+      assert.equal([...lengths.subarray(12 * i + 2, 12 * i + 12)], new Array(10).fill(9));
+      for (const j of source.subarray(12 * i + 2, 12 * i + 12)) assert.is(numbers[j], 1);
+    }
+    assert.equal(
+      warnings.map(({ code }) => code),
+      ["few-neighbors"],
+    );
+  }
+});
+
+test.run();
