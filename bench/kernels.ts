@@ -21,7 +21,7 @@ const COPY_COUNT = 2 ** 24;
 export async function kernels(context: Context): Promise<SectionResult> {
   const rows: Row[] = [];
   for (const shape of SHAPES) rows.push(await linear(context, shape));
-  for (const name of ["exp", "sigmoid", "softplus", "gate"] as const) rows.push(await elementwise(context, name));
+  for (const name of ["sigmoid", "softplus", "gate"] as const) rows.push(await elementwise(context, name));
   rows.push(await copy(context));
   return { rows };
 }
@@ -49,13 +49,12 @@ async function linear(context: Context, [R, O, K]: readonly [number, number, num
   });
 }
 
-async function elementwise(context: Context, name: "exp" | "sigmoid" | "softplus" | "gate"): Promise<Row> {
+async function elementwise(context: Context, name: "sigmoid" | "softplus" | "gate"): Promise<Row> {
   const memory = new KernelMemory();
   const x = memory.put(randomFloats(COUNT));
   const out = memory.allocate(4 * COUNT);
-  const { expForward, sigmoidForward, softplusForward, gateForward } = memory.kernels;
+  const { sigmoidForward, softplusForward, gateForward } = memory.kernels;
   const calls = {
-    exp: () => expForward(out, x, COUNT),
     sigmoid: () => sigmoidForward(out, x, COUNT),
     softplus: () => softplusForward(out, x, COUNT),
     gate: () => gateForward(out, x, COUNT / 128, 64),
