@@ -20,7 +20,8 @@ const COPY_COUNT = 2 ** 24;
 
 export async function kernels(context: Context): Promise<SectionResult> {
   const rows: Row[] = [];
-  for (const shape of SHAPES) rows.push(await linear(context, shape));
+  for (const shape of SHAPES) rows.push(await linear(context, shape, "random"));
+  rows.push(await linear(context, [12000, 128, 41], "Gaussians"));
   for (const name of ["sigmoid", "softplus", "gate"] as const) rows.push(await elementwise(context, name));
   rows.push(await copy(context));
   return { rows };
@@ -31,7 +32,12 @@ function randomFloats(count: number): Float32Array {
   return Float32Array.from({ length: count }, () => 8 * random() - 4);
 }
 
-async function linear(context: Context, [R, O, K]: readonly [number, number, number]): Promise<Row> {
+/** On random numbers, or on bond lengths expanded in Gaussians, most of which are next to nothing. */
+async function linear(
+  context: Context,
+  [R, O, K]: readonly [number, number, number],
+  input: "random" | "Gaussians",
+): Promise<Row> {
   const memory = new KernelMemory();
   const [scale, shift] = [memory.put(new Float32Array(O).fill(1)), memory.put(new Float32Array(O))];
   const weight = memory.put(randomFloats(O * K));
@@ -39,9 +45,13 @@ async function linear(context: Context, [R, O, K]: readonly [number, number, num
   memory.kernels.packWeight(packed, weight, scale, shift, O, K);
   const x = memory.put(randomFloats(R * K));
   const out = memory.allocate(4 * R * O);
+  if (input === "Gaussians") {
+    const lengths = memory.put(randomFloats(R).map((value) => Math.abs(value) + 2)); // 2 to 6 Å
+    memory.kernels.gaussianForward(x, lengths, 0, 0.2, 0.2, R, K);
+  }
   return measure(context, {
     section: "kernels",
-    step: "linearForward",
+    step: `linearForward, ${input}`,
     size: `${R}x${O}x${K}`,
     ours: () => memory.kernels.linearForward(out, x, packed, R, O, K),
     python: { step: "linear", rows: R, outputs: O, columns: K },
