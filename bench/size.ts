@@ -34,9 +34,18 @@ export async function size(context: Context): Promise<SectionResult> {
   add("npm tarball", `unitcell ${version}`, "kB", bytes(packedSize(".")));
   add("npm tarball", "without examples", "kB", bytes(packedWithoutExamples()), BUDGETS.tarball / KB);
   const samples = await coldSamples(context, context.quick ? 5 : 15);
-  if (samples) add("first prediction, cold", "to its number", "ms", summarize(samples), BUDGETS.coldMs);
-  else failures.push("dist/cli.js is not built: no first prediction");
-  return { rows, failures };
+  if (!samples) return { rows, failures: [...failures, "dist/cli.js is not built: no first prediction"] };
+  const cold = summarize(samples);
+  rows.push({
+    section: "size",
+    step: "first prediction, cold",
+    size: `to its number, at most ${BUDGETS.coldMs}`,
+    unit: "ms",
+    ours: cold,
+  });
+  const slow =
+    cold.median > BUDGETS.coldMs ? [`first prediction: ${cold.median.toFixed(0)} ms, budget ${BUDGETS.coldMs}`] : [];
+  return { rows, failures, slow };
 }
 
 /** A file of dist/ and what it imports from there, dynamic imports aside: they are loaded only when asked for. */

@@ -23,6 +23,8 @@ export interface SectionResult {
   readonly rows: readonly Row[];
   readonly notes?: readonly string[];
   readonly failures?: readonly string[];
+  /** Times beyond their budget: failures too, but not of a quick run, which may share its machine. */
+  readonly slow?: readonly string[];
 }
 
 /** Value below which the fraction `q` of the samples lies, interpolated between neighbours (numpy's default). */

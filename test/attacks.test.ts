@@ -43,8 +43,8 @@ const named = (name: string): ZipPart[] => [
 ];
 
 /** Opens and reads everything. */
-function readZip(bytes: Uint8Array): void {
-  const archive = openZip(bytes);
+async function readZip(bytes: Uint8Array): Promise<void> {
+  const archive = await openZip(bytes);
   for (const entry of archive.entries.values()) archive.read(entry);
 }
 

@@ -37,7 +37,10 @@ const rows: [folder: string, checkpoints: string[]][] = [
   ["examples/structures", ["examples/saved_models/cgcnn_ionic_best.pt"]],
 ];
 if (haveFixtures("cgcnn"))
-  rows.push([join(fixturesRoot, "structures"), CHECKPOINTS.map((name) => join(fixturesRoot, "cgcnn", `${name}.pth.tar`))]);
+  rows.push([
+    join(fixturesRoot, "structures"),
+    CHECKPOINTS.map((name) => join(fixturesRoot, "cgcnn", `${name}.pth.tar`)),
+  ]);
 
 if (existsSync(newest)) {
   const version = execFileSync(newest, ["--version"], { encoding: "utf8" }).trim();

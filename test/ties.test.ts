@@ -29,7 +29,10 @@ test("distances are clustered by gaps, not by rounding", () => {
 });
 
 test("colours: equivalent atoms share one, in an order that no atom order or supercell changes", () => {
-  const colors = (s: Structure) => [...refineColors(s.numbers, findNeighbors(s, 8, 12))];
+  const colors = (s: Structure) => {
+    const lists = findNeighbors(s, 8, 12);
+    return [...refineColors(s.numbers, lists, clusterDistances(lists.distance))];
+  };
   assert.equal(colors(perovskite), [2, 1, 0, 0, 0]);
   assert.equal(colors(permuted(perovskite, [4, 0, 2, 1, 3])), [0, 2, 0, 1, 0]);
   assert.equal(colors(supercell(perovskite, 2)), Array.from({ length: 8 }, () => [2, 1, 0, 0, 0]).flat());

@@ -63,8 +63,8 @@ class Records {
  * Read a torch zip held in memory.
  * @throws {UnitcellError} every code of openZip and readPickle; CORRUPT for absent or mis-sized records
  */
-export function readTorchZip(bytes: Uint8Array): PickleValue {
-  const records = new Records(openZip(bytes));
+export async function readTorchZip(bytes: Uint8Array): Promise<PickleValue> {
+  const records = new Records(await openZip(bytes));
   checkVersion(records);
   const bigEndian = isBigEndian(records);
   const tensors = new TensorTable();

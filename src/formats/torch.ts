@@ -33,10 +33,10 @@ export type TorchValue =
  */
 export async function loadTorch(input: Input): Promise<TorchValue> {
   const bytes = await readAll(input);
-  return checkValue(readContainer(bytes));
+  return checkValue(await readContainer(bytes));
 }
 
-function readContainer(bytes: Uint8Array): PickleValue {
+async function readContainer(bytes: Uint8Array): Promise<PickleValue> {
   const isZip = bytes[0] === 0x50 && bytes[1] === 0x4b && bytes[2] === 3 && bytes[3] === 4;
   if (isZip) return readTorchZip(bytes);
   if (isTorchLegacy(bytes)) return readTorchLegacy(bytes);

@@ -6,7 +6,6 @@
 import { ByteReader, INFLATE_FLOOR_BYTES, MAX_INFLATE_RATIO, MAX_ZIP_ENTRIES, MAX_ZIP_NAME_BYTES } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { crc32 } from "./crc32.js";
-import { inflate } from "./inflate.js";
 
 const LOCAL_HEADER = 0x04034b50;
 const CENTRAL_HEADER = 0x02014b50;
@@ -62,7 +61,7 @@ export interface ZipArchive {
  * @throws {UnitcellError} CORRUPT when the structure contradicts itself, UNSUPPORTED for encryption, several disks and
  *   methods other than stored and deflate, LIMIT for more than MAX_ZIP_ENTRIES
  */
-export function openZip(bytes: Uint8Array): ZipArchive {
+export async function openZip(bytes: Uint8Array): Promise<ZipArchive> {
   const directory = findDirectory(bytes);
   const central = readCentral(bytes, directory);
   const entries = new Map<string, ZipEntry>();
@@ -75,22 +74,27 @@ export function openZip(bytes: Uint8Array): ZipArchive {
     entries.set(entry.name, locate(bytes, entry));
   }
   refuseOverlap(central, entries, directory.offset);
+  // torch.save never deflates, so the library that inflates is loaded only for a file that needs it.
+  const deflated = central.some((entry) => entry.method === 8);
+  const inflate = deflated ? (await import("./inflate.js")).inflate : undefined;
   let inflated = 0;
   const budget = Math.max(INFLATE_FLOOR_BYTES, MAX_INFLATE_RATIO * bytes.byteLength);
   return {
     entries,
     read(entry) {
       const raw = bytes.subarray(entry.start, entry.start + entry.compressedSize);
-      if (entry.method === 8) {
-        inflated += entry.size;
-        if (inflated > budget)
-          throw new UnitcellError(
-            "LIMIT",
-            `zip entry "${entry.name}" would bring the inflated size to ${inflated} bytes, the limit for a file of ${bytes.byteLength} is ${budget}`,
-            { name: entry.name, size: inflated, limit: budget },
-          );
+      if (entry.method !== 8) {
+        checkCrc(raw, entry);
+        return raw;
       }
-      const data = entry.method === 8 ? inflate(raw, entry.size, entry.name) : raw;
+      inflated += entry.size;
+      if (inflated > budget)
+        throw new UnitcellError(
+          "LIMIT",
+          `zip entry "${entry.name}" would bring the inflated size to ${inflated} bytes, the limit for a file of ${bytes.byteLength} is ${budget}`,
+          { name: entry.name, size: inflated, limit: budget },
+        );
+      const data = inflate!(raw, entry.size, entry.name);
       checkCrc(data, entry);
       return data;
     },

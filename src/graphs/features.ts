@@ -14,6 +14,13 @@ export interface ElementTable {
  * Source: atom_init.json of github.com/txie-93/cgcnn; Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018).
  */
 export function cgcnnElementTable(): ElementTable {
+  shipped ??= decodeTable();
+  return shipped;
+}
+
+let shipped: ElementTable | undefined;
+
+function decodeTable(): ElementTable {
   const { columns } = atomInit;
   const rows = new Map<number, number[]>();
   for (const [i, hex] of atomInit.rows.entries())

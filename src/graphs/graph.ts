@@ -102,13 +102,9 @@ function analyse(structure: Structure, config: GraphConfig): Parts {
   const lists = findNeighbors(structure, cutoff, maxNeighbors);
   let uneven = false;
   for (let i = 0; i < structure.numbers.length; i++) uneven ||= lists.start[i + 1] - lists.start[i] !== maxNeighbors;
-  return {
-    structure,
-    config,
-    lists,
-    colors: uneven ? refineColors(structure.numbers, lists) : undefined,
-    cluster: uneven ? clusterDistances(lists.distance) : undefined,
-  };
+  const cluster = uneven ? clusterDistances(lists.distance) : undefined;
+  const colors = cluster && refineColors(structure.numbers, lists, cluster);
+  return { structure, config, lists, colors, cluster };
 }
 
 function assemble(parts: Parts, cut: ShellCut): CrystalGraph {

@@ -15,9 +15,11 @@ import { type NeighborLists, TIE_TOLERANCE } from "./neighbors.js";
  * arXiv:1810.00826).
  */
 
-/** Colours of the atoms, (N,): 0, 1, ... in an order that depends on the crystal alone. */
-export function refineColors(numbers: Uint8Array, lists: NeighborLists): Int32Array {
-  const cluster = clusterDistances(lists.distance);
+/**
+ * Colours of the atoms, (N,): 0, 1, ... in an order that depends on the crystal alone.
+ * @param cluster numbers of the lists' distances, from clusterDistances
+ */
+export function refineColors(numbers: Uint8Array, lists: NeighborLists, cluster: Int32Array): Int32Array {
   let colors = Int32Array.from(numbers);
   let classes = 0;
   for (;;) {
