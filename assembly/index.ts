@@ -13,7 +13,7 @@ export { gateForward } from "./gate";
 export { linearForward, packedBytes, packWeight } from "./linear";
 export { binAtoms, nearestNeighbors } from "./neighbors";
 export { affineForward } from "./norm";
-export { gatherForward, segmentMeanForward, segmentSumForward } from "./segment";
+export { gatherAddForward, gatherForward, segmentMeanForward, segmentSumForward } from "./segment";
 
 /** First byte JavaScript may place buffers at; below it are this module's tables and scratch. */
 export function heapBase(): usize {

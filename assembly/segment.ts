@@ -57,3 +57,19 @@ export function gatherForward(out: usize, x: usize, index: usize, R: i32, F: i32
   for (const end = index + ((<usize>R) << 2); index < end; index += 4, out += row)
     memory.copy(out, x + <usize>load<i32>(index) * row, row);
 }
+
+/**
+ * out[r, f] = x[r, f] + v[index[r], f].
+ *   out (R, F) f32 overwritten, may be x; x (R, F) f32; v (any, F) f32; index (R,) i32
+ * PyTorch: x + v[index].
+ */
+export function gatherAddForward(out: usize, x: usize, v: usize, index: usize, R: i32, F: i32): void {
+  const row = (<usize>F) << 2;
+  const whole = row & ~15;
+  for (const end = index + ((<usize>R) << 2); index < end; index += 4, out += row, x += row) {
+    const from = v + (<usize>load<i32>(index)) * row;
+    for (let f: usize = 0; f < whole; f += 16)
+      v128.store(out + f, f32x4.add(v128.load(x + f), v128.load(from + f)));
+    for (let f = whole; f < row; f += 4) store<f32>(out + f, load<f32>(x + f) + load<f32>(from + f));
+  }
+}

@@ -10,6 +10,7 @@ export interface Kernels {
   affineForward(out: number, x: number, scale: number, shift: number, R: number, F: number): void;
   gaussianForward(out: number, lengths: number, first: number, step: number, width: number, E: number, K: number): void;
   gatherForward(out: number, x: number, index: number, R: number, F: number): void;
+  gatherAddForward(out: number, x: number, v: number, index: number, R: number, F: number): void;
   segmentSumForward(out: number, x: number, start: number, S: number, F: number): void;
   segmentMeanForward(out: number, x: number, start: number, S: number, F: number): void;
   gateForward(out: number, z: number, R: number, F: number): void;

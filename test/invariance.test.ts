@@ -60,4 +60,17 @@ for (const [what, rewriting] of REWRITINGS)
     assert.ok(tied > 0);
   });
 
+test("the tests can fail: a cell strained by 1 % changes the prediction", async () => {
+  let changed = 0;
+  await fc.assert(
+    fc.asyncProperty(crystal, async (structure) => {
+      const strained = { ...structure, lattice: structure.lattice.map((x) => 1.01 * x) };
+      const [a, b] = await predict(models[0][1], [structure, strained]);
+      if (Math.abs(a.value - b.value) > TOLERANCE) changed++;
+    }),
+    { numRuns: 50, seed: 20240501 },
+  );
+  assert.ok(changed >= 49, `${changed} of 50`);
+});
+
 test.run();

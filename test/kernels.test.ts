@@ -125,8 +125,12 @@ for (const F of [1, 4, 7, 64]) {
     );
     const index = Int32Array.of(4, 0, 0, 3, 1);
     const gathered = run(R * F, (out) => kernels.gatherForward(out, memory.put(z), memory.put(index), R, F));
+    const added = run(R * F, (out) =>
+      kernels.gatherAddForward(out, memory.put(gathered), memory.put(z), memory.put(index), R, F),
+    );
     for (let r = 0; r < R; r++)
       for (let f = 0; f < F; f++) {
+        assert.is(added[r * F + f], 2 * gathered[r * F + f]);
         const exact = sigmoid(z[r * 2 * F + f]) * softplus(z[r * 2 * F + F + f]);
         assert.ok(Math.abs(gate[r * F + f] - exact) <= 4e-7 * exact);
         assert.ok(Math.abs(affine[r * F + f] - (z[r * F + f] * scale[f] + shift[f])) < 1e-6);

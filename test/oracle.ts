@@ -66,6 +66,10 @@ const CELLS: Record<OpName, (node: Node, x: Matrix[], p: Float32Array[], index: 
     (_, [x], _p, index) =>
     (r, c) =>
       at(x, index[r], c),
+  gatherAdd:
+    (_, [x, v], _p, index) =>
+    (r, c) =>
+      at(x, r, c) + at(v, index[r], c),
   concat: (_, xs) => (r, c) => {
     let column = c;
     for (const x of xs) {

@@ -6,7 +6,7 @@ import { wasmBackend } from "../src/backends/wasm.js";
 import { isUnitcellError } from "../src/errors.js";
 import { collate } from "../src/graphs/batch.js";
 import { buildGraph } from "../src/graphs/graph.js";
-import { DEFAULT_PASSES, foldAffine, fuseGate, lowerBatchNorm, type Pass } from "../src/ops/passes.js";
+import { DEFAULT_PASSES, foldAffine, fuseGate, lowerBatchNorm, type Pass, splitLinear } from "../src/ops/passes.js";
 import { ProgramBuilder } from "../src/ops/program.js";
 import { exampleModel, exampleStructures } from "./examples.js";
 import { runOracle } from "./oracle.js";
@@ -27,6 +27,7 @@ const CHAINS: [name: string, passes: Pass[]][] = [
   ["lowerBatchNorm", [lowerBatchNorm]],
   ["foldAffine", [lowerBatchNorm, foldAffine]],
   ["fuseGate", [lowerBatchNorm, fuseGate]],
+  ["splitLinear", [lowerBatchNorm, splitLinear]],
   ["all", [...DEFAULT_PASSES]],
 ];
 for (const [name, passes] of CHAINS)
@@ -44,7 +45,8 @@ for (const [name, passes] of CHAINS)
 test("all passes leave no batch norm, no split and no parameter that nothing reads", () => {
   const program = DEFAULT_PASSES.reduce((p, pass) => pass(p), model.program);
   const ops = program.nodes.map((node) => node.op);
-  for (const gone of ["batchNorm", "slice", "sigmoid", "mul"] as const) assert.not.ok(ops.includes(gone), gone);
+  for (const gone of ["batchNorm", "slice", "sigmoid", "mul", "concat", "gather"] as const)
+    assert.not.ok(ops.includes(gone), gone);
   const read = new Set(program.nodes.flatMap((node) => node.params));
   assert.equal([...program.params.keys()].sort(), [...read].sort());
 });

@@ -81,6 +81,15 @@ const binaryRow =
 const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
   embedding: gatherRow((run, node) => run.param(node.params[0])),
   gather: gatherRow((run, node) => run.address(node.inputs[0])),
+  gatherAdd: (run, node) =>
+    run.kernels.gatherAddForward(
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.address(node.inputs[1]),
+      run.index(node),
+      run.rows(node.output),
+      node.output.columns,
+    ),
   gaussian: (run, node) =>
     run.kernels.gaussianForward(
       run.address(node.output),
@@ -224,13 +233,8 @@ function pack(memory: KernelMemory, program: Program, node: Node): number {
  * @throws {UnitcellError} MISMATCH
  */
 function checkIndices(program: Program, { sizes, inputs }: Batch): void {
-  for (const {
-    op,
-    output,
-    index,
-    inputs: [x],
-    params,
-  } of program.nodes) {
+  const checked = new Set<string>();
+  for (const { op, output, index, inputs: values, params } of program.nodes) {
     if (index === undefined) continue;
     const data = inputs.get(index);
     const starts = op === "segmentSum" || op === "segmentMean";
@@ -241,12 +245,21 @@ function checkIndices(program: Program, { sizes, inputs }: Batch): void {
         `batch input "${index}" must have ${expected} entries, found ${data?.length}`,
       );
     if (op === "gaussian") continue;
-    const limit = x ? sizes[x.rows] : program.params.get(params[0])!.shape[0];
-    let previous = 0;
-    for (const at of data) {
-      if (!(at >= previous && (starts ? at <= limit : at < limit)))
-        throw new UnitcellError("MISMATCH", `batch input "${index}" holds ${at}, outside ${previous} to ${limit}`);
-      if (starts) previous = at;
-    }
+    // An index points into the last value read, or into the table.
+    const target = values.at(-1);
+    const limit = target ? sizes[target.rows] : program.params.get(params[0])!.shape[0];
+    const key = `${index} ${limit} ${starts}`;
+    if (!checked.has(key)) checkRange(index, data, limit, starts);
+    checked.add(key);
+  }
+}
+
+/** Entries in [0, limit), or for row starts ascending in [0, limit]. */
+function checkRange(name: string, data: Float32Array | Int32Array, limit: number, starts: boolean): void {
+  let least = 0;
+  for (const at of data) {
+    if (!(at >= least && (starts ? at <= limit : at < limit)))
+      throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${at}, outside ${least} to ${limit}`);
+    if (starts) least = at;
   }
 }

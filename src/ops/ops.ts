@@ -43,6 +43,8 @@ export const OPS = {
   },
   /** out[r] = x[index[r]]. */
   gather: { columns: ([f]) => f, cost: copied },
+  /** out[r] = x[r] + v[index[r]]: what a pass makes of a linear over a concat with gathered rows. */
+  gatherAdd: { columns: same, cost: (_, columns) => columns },
   /** Columns of the inputs one after another. */
   concat: { columns: (inputs) => inputs.reduce((sum, c) => sum + c, 0), cost: copied },
   /** Columns first .. first + columns of x. */
