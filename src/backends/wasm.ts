@@ -220,7 +220,8 @@ function pack(memory: KernelMemory, program: Program, node: Node): number {
 }
 
 /**
- * Kernels trust their indices, so they are checked here: present, one per row, and inside what they point into.
+ * Kernels trust their inputs, so they are checked here: present, of their type, one per row, and indices inside what
+ * they point into, row starts from 0 to its end.
  * @throws {UnitcellError} MISMATCH
  */
 function checkIndices(program: Program, { sizes, inputs }: Batch): void {
@@ -240,7 +241,13 @@ function checkIndices(program: Program, { sizes, inputs }: Batch): void {
         "MISMATCH",
         `batch input "${index}" must have ${expected} entries, found ${data?.length}`,
       );
-    if (op === "gaussian") continue;
+    const type = op === "gaussian" ? "Float32Array" : "Int32Array";
+    const found = Object.prototype.toString.call(data).slice(8, -1);
+    if (found !== type) throw new UnitcellError("MISMATCH", `batch input "${index}" must be ${type}, found ${found}`);
+    if (op === "gaussian") {
+      if (data.some(Number.isNaN)) throw new UnitcellError("MISMATCH", `batch input "${index}" holds NaN`);
+      continue;
+    }
     const limit = x ? sizes[x.rows] : program.params.get(params[0])!.shape[0];
     let previous = 0;
     for (const at of data) {
@@ -248,5 +255,10 @@ function checkIndices(program: Program, { sizes, inputs }: Batch): void {
         throw new UnitcellError("MISMATCH", `batch input "${index}" holds ${at}, outside ${previous} to ${limit}`);
       if (starts) previous = at;
     }
+    if (starts && (data[0] !== 0 || previous !== limit))
+      throw new UnitcellError(
+        "MISMATCH",
+        `batch input "${index}" must go from 0 to ${limit}, found ${data[0]} to ${previous}`,
+      );
   }
 }
