@@ -43,6 +43,20 @@ if (process.platform !== "win32") {
     assert.match(err, /stopped after 0 predictions/);
   });
 
+  // Root may read everything.
+  if (process.getuid?.() !== 0)
+    test("a folder that may not be read is an error in one line", async () => {
+      const folder = mkdtempSync(join(tmpdir(), "unitcell-"));
+      try {
+        mkdirSync(join(folder, "closed"), { mode: 0 });
+        const { code, err } = await predict([folder]);
+        assert.is(code, 1);
+        assert.match(err, /^unitcell: NOT_FOUND: cannot read the folder [^\n]*EACCES[^\n]*\n$/);
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    });
+
   test("a folder's links are read as the files they point to", async () => {
     const folder = mkdtempSync(join(tmpdir(), "unitcell-"));
     try {

@@ -39,7 +39,9 @@ export async function listInputs(paths: readonly string[]): Promise<string[]> {
 }
 
 async function structureFiles(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch((cause: Error) => {
+    throw new UnitcellError("NOT_FOUND", `cannot read the folder ${folder}: ${cause.message}`, {}, { cause });
+  });
   const isStructure = (name: string) =>
     STRUCTURE_ENDINGS.has(extname(name).toLowerCase()) || /^(poscar|contcar)/i.test(name);
   const files = entries
