@@ -43,11 +43,14 @@ function version(): string {
   return version;
 }
 
-// A reader that has seen enough (`unitcell ... | head`) is no failure.
+// A reader that has seen enough (`unitcell ... | head`) is no failure; a full disk is.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(DONE);
-  throw error;
+  process.stderr.write(`unitcell: cannot write the output: ${error.message}\n`);
+  process.exit(FAILED);
 });
+// Results go on where notes and progress cannot be shown.
+process.stderr.on("error", () => {});
 
 try {
   process.exitCode = await main(process.argv.slice(2));

@@ -97,7 +97,7 @@ export async function* predictStream(
   for await (const structure of structures) {
     options.signal?.throwIfAborted();
     const slot = makeSlot(model, structure);
-    const size = "graph" in slot ? slot.graph.numAtoms : 0;
+    const size = "graph" in slot ? slot.graph.numAtoms : 1; // errors take up room, too
     if (atoms > 0 && atoms + size > maxAtoms) {
       yield* runSlots(model, session, slots, maxAtoms, options);
       slots = [];
@@ -147,13 +147,14 @@ async function* runSlots(
 ): AsyncGenerator<Prediction | FailedPrediction> {
   const graphs = slots.flatMap((slot) => ("graph" in slot ? [slot.graph] : []));
   const outputs = await attempt(() => runGraphs(model, session, graphs));
-  let next = 0;
+  let ran = 0;
   for (const slot of slots) {
     if (!("graph" in slot)) {
       yield slot;
       continue;
     }
     const { structure, graph } = slot;
+    const place = ran++;
     const id = structure.id === undefined ? {} : { id: structure.id };
     const tie = await attempt(() => (options.tieRange ? tieRange(model, session, structure, maxAtoms) : undefined));
     if (outputs instanceof UnitcellError || tie instanceof UnitcellError) {
@@ -166,7 +167,7 @@ async function* runSlots(
       sites: structure.numbers.length,
       ...(model.property && { property: model.property }),
       ...(model.unit && { unit: model.unit }),
-      ...decodeOutput(model, outputs[next++]),
+      ...decodeOutput(model, outputs[place]),
       warnings: needsNormalizer(model) ? [NO_NORMALIZER, ...graph.warnings] : graph.warnings,
       ...(tie && { tie }),
     };

@@ -1,12 +1,17 @@
 /** A prediction's bits depend on its structure alone; streams keep order, carry errors on and hold one batch at a time. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { isUnitcellError, UnitcellError } from "../src/errors.js";
+import type { Backend, Session } from "../src/backends/backend.js";
+import { wasmBackend } from "../src/backends/wasm.js";
+import { type ErrorCode, isUnitcellError, UnitcellError } from "../src/errors.js";
+import { type Batch, collate } from "../src/graphs/batch.js";
+import { buildGraph } from "../src/graphs/graph.js";
 import { type FailedPrediction, type Prediction, predict, predictStream } from "../src/predict.js";
 import { parseEach } from "../src/structures/parse.js";
 import { makeStructure, type Structure } from "../src/structures/structure.js";
 import { supercell } from "./crystals.js";
 import { exampleModel, exampleStructures } from "./examples.js";
+import { throwsCode } from "./throws.js";
 
 const model = await exampleModel();
 const structures = exampleStructures();
@@ -50,6 +55,71 @@ test("predict throws the first error, with the structure's id", async () => {
   }
 });
 
+test("tied neighbours that cannot be tried fail alone: what follows keeps its own value", async () => {
+  const real = wasmBackend();
+  let calls = 0;
+  const failing: Backend = {
+    name: "fails in its second run, the first tie range",
+    createSession: async (program) => {
+      const session = await real.createSession(program);
+      const run: Session["run"] = (batch) => {
+        if (++calls === 2) throw new UnitcellError("BACKEND", "no memory");
+        return session.run(batch);
+      };
+      return { run, values: session.values, dispose: session.dispose };
+    },
+  };
+  const tied = structures.find((structure) => buildGraph(structure, model.config.graph).warnings.length > 0)!;
+  const last = structures.find((structure) => structure.id === "CsCl")!;
+  const records: (Prediction | FailedPrediction)[] = [];
+  for await (const record of predictStream(model, [tied, last], { backend: failing, tieRange: true }))
+    records.push(record);
+  assert.is((records[0] as FailedPrediction).error.code, "BACKEND");
+  assert.is((records[1] as Prediction).value, (await predict(model, [last]))[0].value);
+});
+
+const badStructures: [name: string, change: (good: Structure) => object, code: ErrorCode, message: RegExp][] = [
+  ["NaN coordinate", (s) => ({ fracCoords: s.fracCoords.map(() => Number.NaN) }), "CORRUPT", /coordinate x is NaN/],
+  ["NaN lattice", (s) => ({ lattice: s.lattice.map(() => Number.NaN) }), "CORRUPT", /nine finite numbers/],
+  ["flat lattice", (s) => ({ lattice: s.lattice.map(() => 1) }), "CORRUPT", /no volume/],
+  ["float32 lattice", (s) => ({ lattice: Float32Array.from(s.lattice) }), "ARGUMENT", /found Float32Array/],
+  ["plain arrays", (s) => ({ fracCoords: [...s.fracCoords] }), "ARGUMENT", /found Float64Array, Uint8Array, Array/],
+  ["too few coordinates", (s) => ({ fracCoords: s.fracCoords.slice(3) }), "MISMATCH", /atoms but/],
+  ["short lattice", (s) => ({ lattice: s.lattice.slice(3) }), "MISMATCH", /lattice \[9\]/],
+  ["no pbc", () => ({ pbc: undefined }), "MISMATCH", /pbc \[3\], found \[9\], \[undefined\]/],
+  ["atoms in one place", (s) => ({ fracCoords: s.fracCoords.map(() => 0) }), "CORRUPT", /overlap: 0.* Å apart/],
+  ["images in one place", (s) => ({ lattice: s.lattice.map((x) => x / 1e4) }), "CORRUPT", /overlap/],
+  ["Z = 0", (s) => ({ numbers: s.numbers.map(() => 0) }), "UNSUPPORTED", /no Z=0$/],
+];
+for (const [name, change, code, message] of badStructures)
+  test(`made by hand: ${name}`, () =>
+    throwsCode(() => predict(model, [{ ...structures[0], ...change(structures[0]) } as Structure]), code, message));
+
+const badInputs: [name: string, input: string, data: (good: Float32Array | Int32Array) => object, message: RegExp][] = [
+  ["an index of the wrong type", "source", (good) => Float32Array.from(good), /must be Int32Array, found Float32Array/],
+  [
+    "lengths of the wrong type",
+    "lengths",
+    (good) => Float64Array.from(good),
+    /must be Float32Array, found Float64Array/,
+  ],
+  ["NaN length", "lengths", (good) => good.map(() => Number.NaN), /holds NaN/],
+  [
+    "edges that end early",
+    "edgeStart",
+    (good) => good.map((at) => Math.min(at, 3)),
+    /must go from 0 to \d+, found 0 to 3/,
+  ],
+  ["crystals that begin late", "crystalStart", (good) => good.map((at) => Math.max(at, 1)), /found 1 to/],
+];
+for (const [name, input, data, message] of badInputs)
+  test(`batch made by hand: ${name}`, async () => {
+    const session = await wasmBackend().createSession(model.program);
+    const batch = collate([buildGraph(structures[0], model.config.graph)]);
+    const inputs = new Map([...batch.inputs, [input, data(batch.inputs.get(input)!)]]) as Batch["inputs"];
+    await throwsCode(() => session.run({ ...batch, inputs }), "MISMATCH", message);
+  });
+
 test("parseEach feeds a stream", async () => {
   const text = "data_a\nloop_\n_atom_site_label\nNa1\n";
   const records: (Prediction | FailedPrediction)[] = [];
@@ -70,6 +140,17 @@ test("a stream reads its input a batch at a time", async () => {
   let done = 0;
   for await (const _ of predictStream(model, endless(), { maxAtoms: 100 })) if (++done === 50) break;
   assert.ok(read < 50 + 100, `${read} structures read for ${done} predictions`);
+});
+
+test("a stream of errors is not held back", async () => {
+  let read = 0;
+  function* broken() {
+    for (;;) yield { id: `${read++}`, error: new UnitcellError("CORRUPT", "no") };
+  }
+  for await (const { id } of predictStream(model, broken(), { maxAtoms: 20 })) {
+    assert.ok(read <= 21, `${read} read before the first record`);
+    if (id === "3") break;
+  }
 });
 
 test("an aborted stream stops", async () => {

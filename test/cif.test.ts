@@ -80,6 +80,7 @@ const syntaxRows: [name: string, text: string, code: ErrorCode, message: RegExp]
     "CORRUPT",
     /^data_x \(line \d\): line 3: expected tags after loop_, found "1"/,
   ],
+  ["a loop at the end", "data_x\nloop_\n", "CORRUPT", /expected tags after loop_, found the end of the file/],
   [
     "an incomplete row",
     "data_x\nloop_\n_a\n_b\n1 2\n3\n",
@@ -135,11 +136,12 @@ const CELL = [
   "_cell_angle_gamma +90.0(1)",
 ].join("\n");
 
-/** One block: cell, extra lines (8 onwards), then a loop of sites with these columns after label, x, y, z. */
+/** One block: cell (and P 1 where `extra` names no symmetry), extra lines (8 onwards), then a loop of sites with these columns after label, x, y, z. */
 function cif(sites: string[], { extra = "", columns = "" } = {}): string {
   const tags = ["label", "fract_x", "fract_y", "fract_z", ...columns.split(" ").filter(Boolean)];
   const loop = ["loop_", ...tags.map((tag) => `_atom_site_${tag}`), ...sites];
-  return ["data_x", CELL, ...(extra ? [extra] : []), ...loop].join("\n");
+  const symmetry = /symm|symop|space_group/.test(extra) ? "" : " _space_group_IT_number 1";
+  return ["data_x", CELL + symmetry, ...(extra ? [extra] : []), ...loop].join("\n");
 }
 
 function parseOne(text: string): Structure {
@@ -229,7 +231,13 @@ const atomRows: [name: string, text: string, atoms: number, note?: RegExp][] = [
   ],
   ["Hall symbol", cif(["Na1 0 0 0"], { extra: "_space_group_name_Hall '-F 4 2 3'" }), 4],
   ["number", cif(["Na1 0 0 0"], { extra: "_space_group_IT_number 225" }), 4],
-  ["unknown number is none", cif(["Na1 0 0 0"], { extra: "_space_group_IT_number ?" }), 1],
+  [
+    "unknown number is none, and P 1 a guess",
+    cif(["Na1 0 0 0"], { extra: "_space_group_IT_number ?" }),
+    1,
+    /^no symmetry operators and no space group given: assumed P 1/,
+  ],
+  ["modulation in no dimension", cif(["Na1 0 0 0"], { extra: "_cell_modulation_dimension 0" }), 1],
   [
     "origin assumed",
     cif(["C1 0.125 0.125 0.125"], { extra: "_space_group_name_H-M_alt 'F d -3 m'" }),
@@ -280,6 +288,19 @@ const errorRows: [name: string, text: string, code: ErrorCode, message: RegExp][
   ],
   ["infinite coordinate", cif(["Na1 0 1e999 0"]), "CORRUPT", /found "1e999"/],
   ["unknown element", cif(["Na1 0 0 0", "Qq1 0 0 .5"]), "CORRUPT", /line 14: site Qq1: "Qq1" names no element/],
+  ["a vacancy is not vanadium", cif(["Vac1 0 0 0"]), "CORRUPT", /"Vac1" names no element/],
+  [
+    "modulated, by its operators",
+    cif(["Na1 0 0 0"], OPERATORS("_space_group_symop_ssg_operation_algebraic", "x1,x2,x3,x4", "-x1,-x2,-x3,-x4")),
+    "UNSUPPORTED",
+    /modulated structure/,
+  ],
+  [
+    "modulated, by its dimension",
+    cif(["Na1 0 0 0"], { extra: "_cell_modulation_dimension 1" }),
+    "UNSUPPORTED",
+    /line 8: modulated structure/,
+  ],
   ["a tetrahedral site is not tritium", cif(["T1 0 0 0"]), "CORRUPT", /"T1" names no element/],
   [
     "a vacancy",

@@ -1,6 +1,16 @@
 /** The built command as a user runs it: output, exit codes, errors. Run after a build. */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -158,5 +168,50 @@ test("Ctrl-C stops cleanly: whole records, a closed array, exit code 130", async
   const records = JSON.parse(stdout);
   assert.ok(records.length > 0 && records.length < 60_000, `${records.length}`);
 });
+
+test("Ctrl-C while standard input is awaited ends with valid JSON", async () => {
+  const child = spawn(process.execPath, ["dist/cli.js", "predict", "-q", "--json", "-"]);
+  let stdout = "";
+  child.stdout.setEncoding("utf8").on("data", (text) => {
+    if (stdout === "") child.kill("SIGINT");
+    stdout += text;
+  });
+  assert.is(await new Promise((resolve) => child.on("close", resolve)), 130);
+  assert.equal(JSON.parse(stdout), []);
+});
+
+if (process.platform === "linux")
+  test("a full disk is an error in one line", () => {
+    const stdio: ["ignore", number, "pipe"] = ["ignore", openSync("/dev/full", "w"), "pipe"];
+    const { status, stderr } = spawnSync(process.execPath, ["dist/cli.js", "predict", "-q", CSCL], {
+      encoding: "utf8",
+      stdio,
+    });
+    assert.is(status, 1);
+    assert.match(stderr, /^unitcell: cannot write the output: ENOSPC[^\n]*\n$/);
+  });
+
+test("a folder's links are read as the files they point to", () => {
+  mkdirSync(join(scratch, "linked/deep"), { recursive: true });
+  cpSync(CSCL, join(scratch, "linked/real.cif"));
+  symlinkSync("../real.cif", join(scratch, "linked/deep/link.cif"));
+  const { stdout, status } = unitcell(["predict", "-q", "--jsonl", join(scratch, "linked")]);
+  assert.is(status, 0);
+  const ids = stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line).id);
+  assert.equal(ids, ["link", "real"]);
+});
+
+if (process.getuid?.() === 0) console.log("skipped: a folder that may not be read (root may read everything)");
+else
+  test("a folder that may not be read is an error in one line", () => {
+    mkdirSync(join(scratch, "outer/closed"), { recursive: true, mode: 0o700 });
+    chmodSync(join(scratch, "outer/closed"), 0);
+    const { status, stderr } = unitcell(["predict", "-q", join(scratch, "outer")]);
+    assert.is(status, 1);
+    assert.match(stderr, /^unitcell: NOT_FOUND: cannot read the folder [^\n]*EACCES[^\n]*\n$/);
+  });
 
 test.run();

@@ -84,6 +84,7 @@ test("perovskite 2x2x2: too many choices for all, so a fixed sample", () => {
   assert.is(a.graphs.length, MAX_TIE_CHOICES);
   assert.not.ok(a.exhaustive);
   assert.equal(a.graphs[255].source, b.graphs[255].source);
+  assert.equal(a.graphs[0].source, buildGraph(cell, graph).source, "the choice predicted with is in the range");
 });
 
 test("diamond: twelve tied second neighbours of one colour are no ambiguity", () => {

@@ -229,7 +229,8 @@ function pack(memory: KernelMemory, program: Program, node: Node): number {
 }
 
 /**
- * Kernels trust their indices, so they are checked here: present, one per row, and inside what they point into.
+ * Kernels trust their inputs, so they are checked here: present, of their type, one per row, and indices inside what
+ * they point into, row starts from 0 to its end.
  * @throws {UnitcellError} MISMATCH
  */
 function checkIndices(program: Program, { sizes, inputs }: Batch): void {
@@ -244,7 +245,13 @@ function checkIndices(program: Program, { sizes, inputs }: Batch): void {
         "MISMATCH",
         `batch input "${index}" must have ${expected} entries, found ${data?.length}`,
       );
-    if (op === "gaussian") continue;
+    const type = op === "gaussian" ? "Float32Array" : "Int32Array";
+    const found = Object.prototype.toString.call(data).slice(8, -1);
+    if (found !== type) throw new UnitcellError("MISMATCH", `batch input "${index}" must be ${type}, found ${found}`);
+    if (op === "gaussian") {
+      if (data.some(Number.isNaN)) throw new UnitcellError("MISMATCH", `batch input "${index}" holds NaN`);
+      continue;
+    }
     // An index points into the last value read, or into the table.
     const target = values.at(-1);
     const limit = target ? sizes[target.rows] : program.params.get(params[0])!.shape[0];
@@ -254,7 +261,7 @@ function checkIndices(program: Program, { sizes, inputs }: Batch): void {
   }
 }
 
-/** Entries in [0, limit), or for row starts ascending in [0, limit]. */
+/** Entries in [0, limit), or row starts that ascend from 0 to the limit. */
 function checkRange(name: string, data: Float32Array | Int32Array, limit: number, starts: boolean): void {
   let least = 0;
   for (const at of data) {
@@ -262,4 +269,9 @@ function checkRange(name: string, data: Float32Array | Int32Array, limit: number
       throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${at}, outside ${least} to ${limit}`);
     if (starts) least = at;
   }
+  if (starts && (data[0] !== 0 || least !== limit))
+    throw new UnitcellError(
+      "MISMATCH",
+      `batch input "${name}" must go from 0 to ${limit}, found ${data[0]} to ${least}`,
+    );
 }

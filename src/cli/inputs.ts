@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
+import { addAbortSignal } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import { UnitcellError } from "../errors.js";
 import { parseEach, type StructureFormat } from "../structures/parse.js";
@@ -10,8 +11,18 @@ const STRUCTURE_ENDINGS = new Set([".cif", ".mcif", ".vasp", ".poscar", ".xyz", 
 
 const STDIN = "-";
 
-/** Longest time without a turn of the event loop, so that Ctrl-C is heard inside a file of many frames. */
+/** Longest time without a turn of the event loop, between the items of long work. */
 const MAX_TURN_MS = 50;
+
+/** A function to await between items: it lets the event loop turn now and then, so that Ctrl-C is heard. */
+export function eventTurns(): () => Promise<void> {
+  let turned = performance.now();
+  return async () => {
+    if (performance.now() - turned < MAX_TURN_MS) return;
+    await setImmediate();
+    turned = performance.now();
+  };
+}
 
 /**
  * The files that arguments name: files themselves, folders as the structure files below them in name order, `-` for
@@ -28,11 +39,13 @@ export async function listInputs(paths: readonly string[]): Promise<string[]> {
 }
 
 async function structureFiles(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch((cause: Error) => {
+    throw new UnitcellError("NOT_FOUND", `cannot read the folder ${folder}: ${cause.message}`, {}, { cause });
+  });
   const isStructure = (name: string) =>
     STRUCTURE_ENDINGS.has(extname(name).toLowerCase()) || /^(poscar|contcar)/i.test(name);
   const files = entries
-    .filter((entry) => entry.isFile() && isStructure(entry.name))
+    .filter((entry) => (entry.isFile() || entry.isSymbolicLink()) && isStructure(entry.name))
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
     .sort();
   if (files.length === 0) throw new UnitcellError("NOT_FOUND", `no structure files in ${folder}`);
@@ -42,16 +55,19 @@ async function structureFiles(folder: string): Promise<string[]> {
 /**
  * Every structure of every file, in order; what cannot be read keeps its place as an error.
  * @param onFile called with the number of files finished so far
+ * @param signal ends the reading, also while it waits for standard input
  */
 export async function* readInputs(
   files: readonly string[],
   format: StructureFormat | undefined,
   onFile: (done: number) => void,
+  signal: AbortSignal,
 ): AsyncGenerator<Structure | UnreadStructure> {
-  let turned = performance.now();
+  const turn = eventTurns();
   for (const [done, file] of files.entries()) {
     onFile(done);
-    const text = await readText(file);
+    const text = await readText(file, signal);
+    if (signal.aborted) return;
     if (text instanceof UnitcellError) {
       yield { id: basename(file), error: text };
       continue;
@@ -59,20 +75,18 @@ export async function* readInputs(
     const filename = file === STDIN ? "stdin" : file;
     for (const structure of parseEach(text, { filename, ...(format && { format }) })) {
       yield structure;
-      if (performance.now() - turned < MAX_TURN_MS) continue;
-      await setImmediate();
-      turned = performance.now();
+      await turn();
     }
   }
   onFile(files.length);
 }
 
-async function readText(file: string): Promise<string | UnitcellError> {
+async function readText(file: string, signal: AbortSignal): Promise<string | UnitcellError> {
   try {
-    if (file !== STDIN) return await readFile(file, "utf8");
+    if (file !== STDIN) return await readFile(file, { encoding: "utf8", signal });
     process.stdin.setEncoding("utf8");
     let text = "";
-    for await (const chunk of process.stdin) text += chunk;
+    for await (const chunk of addAbortSignal(signal, process.stdin)) text += chunk;
     return text;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;

@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import { type FailedPrediction, type Prediction, predictStream } from "../predict.js";
 import type { StructureFormat } from "../structures/parse.js";
 import type { Structure, UnreadStructure } from "../structures/structure.js";
-import { listInputs, readInputs } from "./inputs.js";
+import { eventTurns, listInputs, readInputs } from "./inputs.js";
 import { type NamedModel, openModels } from "./models.js";
 import { Progress } from "./progress.js";
 import { type OutputFormat, type Record, recordWriter } from "./records.js";
@@ -32,7 +32,7 @@ A structure that fails gets an error record and the rest go on; then the exit co
 
 const FORMATS: readonly string[] = ["cif", "poscar", "xyz", "pymatgen"] satisfies StructureFormat[];
 
-/** Structures, and atoms, taken from the input at a time for all models to predict; Ctrl-C is heard in between. */
+/** Structures, and atoms, taken from the input at a time for all models to predict. */
 const CHUNK_STRUCTURES = 256;
 const CHUNK_ATOMS = 4096;
 
@@ -77,9 +77,15 @@ export async function predictCommand(args: string[]): Promise<number> {
   const progress = new Progress(files.length, process.stderr);
   const abort = new AbortController();
   process.once("SIGINT", () => abort.abort()); // a second Ctrl-C ends the process as usual
-  const inputs = readInputs(files, values.format as StructureFormat | undefined, (done) => progress.update(done));
-  const records = predictRecords(models, inputs, { tieRange: values["tie-range"] ?? false, signal: abort.signal });
-  return report(records, output, progress, { quiet: values.quiet ?? false, signal: abort.signal });
+  const { signal } = abort;
+  const inputs = readInputs(
+    files,
+    values.format as StructureFormat | undefined,
+    (done) => progress.update(done),
+    signal,
+  );
+  const records = predictRecords(models, inputs, { tieRange: values["tie-range"] ?? false, signal });
+  return report(records, output, progress, { quiet: values.quiet ?? false, signal });
 }
 
 function chooseOutput(values: { [name in OutputFormat]?: boolean | undefined }): OutputFormat {
@@ -97,7 +103,8 @@ async function* predictRecords(
   const { tieRange, signal } = options;
   for await (const chunk of chunks(inputs, signal)) {
     const columns: (Prediction | FailedPrediction)[][] = [];
-    for (const { model } of models) columns.push(await collect(predictStream(model, chunk, { tieRange })));
+    for (const { model } of models) columns.push(await collect(predictStream(model, chunk, { tieRange }), signal));
+    if (signal.aborted) return;
     for (let i = 0; i < chunk.length; i++)
       for (const [m, { name }] of models.entries()) {
         const { id, ...rest } = columns[m][i];
@@ -106,9 +113,15 @@ async function* predictRecords(
   }
 }
 
-async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+/** All items; those so far when aborted. */
+async function collect<T>(items: AsyncIterable<T>, signal: AbortSignal): Promise<T[]> {
   const all: T[] = [];
-  for await (const item of items) all.push(item);
+  const turn = eventTurns();
+  for await (const item of items) {
+    all.push(item);
+    await turn();
+    if (signal.aborted) break;
+  }
   return all;
 }
 

@@ -1,7 +1,7 @@
 import type { GraphConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import { ELECTRONEGATIVITY, SYMBOLS } from "../structures/elements.js";
-import type { Structure } from "../structures/structure.js";
+import { checkStructure, MIN_ATOM_DISTANCE, type Structure } from "../structures/structure.js";
 import { findNeighbors, type NeighborLists } from "./neighbors.js";
 import { allCuts, clusterDistances, proportionalCut, randomCut, refineColors, type ShellCut } from "./ties.js";
 
@@ -46,7 +46,8 @@ interface Parts {
  * does (CIFData in CGCNN's data.py takes atom 0 after pymatgen has sorted a CIF's sites by electronegativity). Here it
  * is the least electronegative atom, of the lowest colour among equals: the same atom in any atom order.
  * Ties at the cut are resolved as ties.ts describes. Both are named in `warnings` where they can change a prediction.
- * @throws {UnitcellError} ARGUMENT when the settings are not positive
+ * @throws {UnitcellError} ARGUMENT when the settings are not positive, and what checkStructure finds; CORRUPT when
+ *   atoms or their images overlap
  */
 export function buildGraph(structure: Structure, config: GraphConfig): CrystalGraph {
   return assemble(analyse(structure, config), proportionalCut);
@@ -57,7 +58,8 @@ export const MAX_TIE_CHOICES = 256;
 
 /**
  * The same crystal with its tied shells cut otherwise: every choice of neighbours where there are at most
- * MAX_TIE_CHOICES (`exhaustive`), else that many random ones from a fixed seed. None when no tie matters.
+ * MAX_TIE_CHOICES (`exhaustive`), else that many: buildGraph's own, which random ones may never come near, and random ones
+ * from a fixed seed. None when no tie matters.
  */
 export function tieVariants(
   structure: Structure,
@@ -80,7 +82,7 @@ export function tieVariants(
   const exhaustive = total <= MAX_TIE_CHOICES;
   const random = randomCut();
   const graphs = Array.from({ length: Math.min(total, MAX_TIE_CHOICES) }, (_, n) => {
-    if (!exhaustive) return assemble(parts, random);
+    if (!exhaustive) return n === 0 ? graph : assemble(parts, random);
     // n counts through the choices, one digit per atom.
     const digits = new Map<number, number>();
     for (const [atom, cuts] of choices) {
@@ -99,12 +101,25 @@ function analyse(structure: Structure, config: GraphConfig): Parts {
       "ARGUMENT",
       `graph needs a positive cutoff and neighbour count, found ${cutoff} Å, ${maxNeighbors}`,
     );
+  checkStructure(structure);
   const lists = findNeighbors(structure, cutoff, maxNeighbors);
+  checkDistances(lists);
   let uneven = false;
   for (let i = 0; i < structure.numbers.length; i++) uneven ||= lists.start[i + 1] - lists.start[i] !== maxNeighbors;
   const cluster = uneven ? clusterDistances(lists.distance) : undefined;
   const colors = cluster && refineColors(structure.numbers, lists, cluster);
   return { structure, config, lists, colors, cluster };
+}
+
+/** Readers check pairs of atoms; here an atom's own images and structures made by hand are caught, too. */
+function checkDistances({ start, index, distance }: NeighborLists): void {
+  for (let i = 0; i + 1 < start.length; i++)
+    if (start[i] < start[i + 1] && distance[start[i]] < MIN_ATOM_DISTANCE)
+      throw new UnitcellError(
+        "CORRUPT",
+        `atoms ${i} and ${index[start[i]]} (or its image) overlap: ${distance[start[i]].toPrecision(3)} Å apart, ` +
+          `at least ${MIN_ATOM_DISTANCE} Å expected`,
+      );
 }
 
 function assemble(parts: Parts, cut: ShellCut): CrystalGraph {

@@ -88,7 +88,7 @@ export function decodeOutput(model: Model, output: Float32Array): { value: numbe
 export function checkElements(model: Model, structure: Structure): void {
   const unknown = new Set<string>();
   for (const number of structure.numbers)
-    if (!model.elements.rows.has(number)) unknown.add(SYMBOLS[number] ?? `Z=${number}`);
+    if (!model.elements.rows.has(number)) unknown.add(SYMBOLS[number] || `Z=${number}`);
   if (unknown.size)
     throw new UnitcellError("UNSUPPORTED", `the model's element table has no ${[...unknown].join(", ")}`, {
       elements: [...unknown],

@@ -54,6 +54,9 @@ function declaredElements(block: CifBlock): Set<number> {
   return new Set(words.flatMap((word) => parseSpecies(word)?.number ?? []));
 }
 
+/** `Vac1` is an empty site, not vanadium. */
+const VACANCY = /^vac/i;
+
 /**
  * The element of a label, for files without type symbols. A label begins with its symbol (CIF core dictionary), but
  * `Oa` is oxygen and `CO1` may be carbon or cobalt. Candidates are its first two letters, then its first. The first
@@ -61,7 +64,7 @@ function declaredElements(block: CifBlock): Set<number> {
  */
 function elementFromLabel(label: string, declared: ReadonlySet<number>, remarks: Remarks): Species | undefined {
   const letters = /^[A-Za-z]{1,2}/.exec(label)?.[0];
-  if (letters === undefined) return undefined;
+  if (letters === undefined || VACANCY.test(label)) return undefined;
   const candidates = [...new Set([letters, letters[0]])].flatMap((symbol) => parseSpecies(symbol) ?? []);
   const known = candidates.find(({ number }) => declared.has(number));
   if (known) return known;

@@ -32,6 +32,8 @@ const HERMANN_MAUGUIN_TAGS = [
   "_space_group_name_h-m",
   "_symmetry_space_group_name_h_m",
 ];
+/** Modulated structures: atoms move from cell to cell, and their operators act in more than three dimensions. */
+const MODULATION_TAGS = ["_space_group_symop_ssg_operation_algebraic", "_cell_modulation_dimension"];
 const NUMBER_TAGS = ["_symmetry_int_tables_number", "_space_group_it_number"];
 
 /** Any sign that a block means to be a crystal; journal and software blocks have none. */
@@ -83,7 +85,7 @@ function listedOperators(block: CifBlock): SymmetryOperator[] | undefined {
   return checkGroup(all);
 }
 
-/** Listed operators first; else from the Hall symbol, the Hermann-Mauguin symbol, the number; else P1. */
+/** Listed operators first; else from the Hall symbol, the Hermann-Mauguin symbol, the number; else P1, with a note. */
 function readOperators(block: CifBlock, metric: readonly number[], notes: string[]): readonly SymmetryOperator[] {
   const listed = listedOperators(block);
   if (listed) {
@@ -106,7 +108,9 @@ function readOperators(block: CifBlock, metric: readonly number[], notes: string
     metric,
   );
   if (named?.note) notes.push(named.note);
-  return named?.operators ?? [identityOperator];
+  if (named) return named.operators;
+  notes.push("no symmetry operators and no space group given: assumed P 1, every atom listed");
+  return [identityOperator];
 }
 
 interface Expanded {
@@ -162,6 +166,9 @@ function nameOverlap(error: unknown, sites: readonly AtomSite[], siteOf: readonl
  * @throws {UnitcellError} without the block's name in the message; readCif adds it
  */
 function structureFromBlock(block: CifBlock): Structure {
+  const modulation = firstValue(block, MODULATION_TAGS);
+  if (modulation && modulation.value !== "0")
+    throw new UnitcellError("UNSUPPORTED", `line ${modulation.line}: modulated structure: it repeats in no cell`);
   const lattice = readCell(block);
   const metric = metricTensor(lattice);
   const remarks: Remarks = new Map();

@@ -155,13 +155,14 @@ function addColumn(block: CifBlock, tag: string, column: CifColumn, line: number
   block.columns.set(tag, column);
 }
 
+function describe({ kind, text }: Token): string {
+  return kind === "end" ? "the end of the file" : quote(text);
+}
+
 function readItem(c: Cursor, block: CifBlock): void {
   const tag = next(c);
   const value = peek(c);
-  if (value.kind !== "value") {
-    const found = value.kind === "end" ? "the end of the file" : quote(value.text);
-    throw corrupt(`expected a value for ${tag.text}, found ${found}`, value.line);
-  }
+  if (value.kind !== "value") throw corrupt(`expected a value for ${tag.text}, found ${describe(value)}`, value.line);
   next(c);
   addColumn(block, tag.text, { values: [value.text], lines: [value.line] }, tag.line);
 }
@@ -171,7 +172,7 @@ function readLoop(c: Cursor, block: CifBlock): void {
   const loop = next(c);
   const tags: string[] = [];
   while (peek(c).kind === "tag") tags.push(next(c).text);
-  if (tags.length === 0) throw corrupt(`expected tags after loop_, found ${quote(peek(c).text)}`, peek(c).line);
+  if (tags.length === 0) throw corrupt(`expected tags after loop_, found ${describe(peek(c))}`, peek(c).line);
   const columns = tags.map((): CifColumn => ({ values: [], lines: [] }));
   let count = 0;
   let line = loop.line;

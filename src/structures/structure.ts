@@ -96,14 +96,35 @@ function cosDegrees(angle: number): number {
 
 /**
  * Check that a lattice and its atoms can be a crystal, then return them as a Structure.
- * @throws {UnitcellError} CORRUPT when there is no atom, a number is not finite, the cell has no volume, or two atoms
- *   lie closer than MIN_ATOM_DISTANCE
+ * @throws {UnitcellError} as checkStructure does; CORRUPT when two atoms lie closer than MIN_ATOM_DISTANCE
  */
 export function makeStructure(parts: Structure): Structure {
-  const { lattice, numbers, fracCoords } = parts;
+  assertNoOverlap(parts, checkStructure(parts));
+  return parts;
+}
+
+/**
+ * The checks that cost next to nothing, so that structures made by hand get them too: array types (Wasm reads the bytes)
+ * and lengths, finite numbers, a cell with volume.
+ * @returns the cell's volume, Å³
+ * @throws {UnitcellError} ARGUMENT or MISMATCH for an array of the wrong type or length; CORRUPT when there is no atom, a
+ *   number is not finite or the cell has no volume
+ */
+export function checkStructure({ lattice, pbc, numbers, fracCoords }: Structure): number {
+  const found = [lattice, numbers, fracCoords].map((array) => Object.prototype.toString.call(array).slice(8, -1));
+  if (found.join() !== "Float64Array,Uint8Array,Float64Array")
+    throw new UnitcellError(
+      "ARGUMENT",
+      `lattice, numbers and fracCoords must be Float64Array, Uint8Array and Float64Array, found ${found.join(", ")}`,
+    );
   if (numbers.length === 0) throw new UnitcellError("CORRUPT", "structure has no atoms");
   if (fracCoords.length !== 3 * numbers.length)
     throw new UnitcellError("MISMATCH", `${numbers.length} atoms but ${fracCoords.length} coordinates`);
+  if (lattice.length !== 9 || pbc?.length !== 3)
+    throw new UnitcellError(
+      "MISMATCH",
+      `expected lattice [9] and pbc [3], found [${lattice.length}], [${pbc?.length}]`,
+    );
   if (!lattice.every(Number.isFinite))
     throw new UnitcellError("CORRUPT", `lattice must be nine finite numbers, found ${lattice.join(", ")}`);
   const edges = [0, 3, 6].map((i) => Math.hypot(lattice[i], lattice[i + 1], lattice[i + 2]));
@@ -115,8 +136,7 @@ export function makeStructure(parts: Structure): Structure {
       throw new UnitcellError("CORRUPT", `atom ${Math.floor(i / 3)}: coordinate ${"xyz"[i % 3]} is ${fracCoords[i]}`, {
         atom: Math.floor(i / 3),
       });
-  assertNoOverlap(parts, volume);
-  return parts;
+  return volume;
 }
 
 /**
