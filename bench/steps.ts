@@ -156,7 +156,7 @@ export async function forward(context: Context): Promise<SectionResult> {
   return {
     rows,
     notes: [
-      `forward, batch ${BATCH}: ${(work / 1e9).toFixed(1)} GFLOP in linear layers, ` +
+      `forward, batch ${BATCH}: ${(work / 1e9).toFixed(1)} GFLOP in the linear layers as written (unitcell does fewer), ` +
         `${(work / median(timing.ours) / 1e6).toFixed(0)} GFLOP/s over the whole step`,
       ...(worst === undefined
         ? []

@@ -31,23 +31,30 @@ test("distances are clustered by gaps, not by rounding", () => {
 test("colours: equivalent atoms share one, in an order that no atom order or supercell changes", () => {
   const colors = (s: Structure) => {
     const lists = findNeighbors(s, 8, 12);
-    return [...refineColors(s.numbers, lists, clusterDistances(lists.distance))];
+    return [...refineColors(s.numbers, lists, clusterDistances(lists.distance)).atoms];
   };
   assert.equal(colors(perovskite), [2, 1, 0, 0, 0]);
   assert.equal(colors(permuted(perovskite, [4, 0, 2, 1, 3])), [0, 2, 0, 1, 0]);
   assert.equal(colors(supercell(perovskite, 2)), Array.from({ length: 8 }, () => [2, 1, 0, 0, 0]).flat());
 });
 
-test("proportional cut: largest remainder, lower colour first", () => {
-  const colors = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1];
-  const taken = (room: number, c = colors) => {
-    const kept = proportionalCut([...c.keys()], (entry) => c[entry], room, 0);
-    return [0, 1, 2].map((color) => kept.filter((entry) => c[entry] === color).length);
+test("proportional cut: largest remainder; equal ones in an order of the atom's own colour", () => {
+  const perovskiteShell = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1];
+  const taken = (room: number, neighbors: number[], own = 0) => {
+    const entries = [...neighbors.keys()];
+    const kept = proportionalCut({ entries, color: (entry) => neighbors[entry], room, atom: 0, own, colors: 9 });
+    return [0, 1, 2, 3].map((color) => kept.filter((entry) => neighbors[entry] === color).length);
   };
-  assert.equal(taken(10), [7, 3, 0]);
-  assert.equal(taken(6), [4, 2, 0]);
-  assert.equal(taken(1), [1, 0, 0]);
-  assert.equal(taken(1, [2, 1]), [0, 1, 0]);
+  assert.equal(taken(10, perovskiteShell), [7, 3, 0, 0]);
+  assert.equal(taken(6, perovskiteShell), [4, 2, 0, 0]);
+  assert.equal(taken(1, perovskiteShell), [1, 0, 0, 0]);
+  const first = Array.from({ length: 9 }, (_, own) => taken(1, [3, 1, 2, 0], own).indexOf(1));
+  assert.equal(
+    first,
+    Array.from({ length: 9 }, (_, own) => taken(1, [0, 2, 3, 1], own).indexOf(1)),
+    "any entry order",
+  );
+  assert.is(new Set(first).size, 4, "every colour is preferred somewhere");
 });
 
 test("all cuts: each multiset of atoms once, undefined beyond the limit", () => {

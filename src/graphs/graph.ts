@@ -3,7 +3,15 @@ import { UnitcellError } from "../errors.js";
 import { ELECTRONEGATIVITY, SYMBOLS } from "../structures/elements.js";
 import { checkStructure, MIN_ATOM_DISTANCE, type Structure } from "../structures/structure.js";
 import { findNeighbors, type NeighborLists } from "./neighbors.js";
-import { allCuts, clusterDistances, proportionalCut, randomCut, refineColors, type ShellCut } from "./ties.js";
+import {
+  allCuts,
+  type Coloring,
+  clusterDistances,
+  proportionalCut,
+  randomCut,
+  refineColors,
+  type ShellCut,
+} from "./ties.js";
 
 /** Something about a graph that can change a prediction and that its reader should know. */
 export interface Warning {
@@ -35,7 +43,7 @@ interface Parts {
   readonly structure: Structure;
   readonly config: GraphConfig;
   readonly lists: NeighborLists;
-  readonly colors: Int32Array | undefined;
+  readonly colors: Coloring | undefined;
   readonly cluster: Int32Array | undefined;
 }
 
@@ -67,12 +75,12 @@ export function tieVariants(
 ): { graphs: readonly CrystalGraph[]; exhaustive: boolean } {
   const parts = analyse(structure, config);
   const choices = new Map<number, readonly number[][] | undefined>();
-  const graph = assemble(parts, (entries, color, room, atom) => {
+  const graph = assemble(parts, (shell) => {
     choices.set(
-      atom,
-      allCuts(entries, (entry) => parts.lists.index[entry], room, MAX_TIE_CHOICES),
+      shell.atom,
+      allCuts(shell.entries, (entry) => parts.lists.index[entry], shell.room, MAX_TIE_CHOICES),
     );
-    return proportionalCut(entries, color, room, atom);
+    return proportionalCut(shell);
   });
   if (!graph.warnings.some((warning) => warning.code === "neighbor-tie")) return { graphs: [], exhaustive: true };
   const total = [...choices.values()].reduce(
@@ -89,7 +97,7 @@ export function tieVariants(
       digits.set(atom, n % cuts!.length);
       n = Math.floor(n / cuts!.length);
     }
-    return assemble(parts, (_entries, _color, _room, atom) => choices.get(atom)![digits.get(atom)!]);
+    return assemble(parts, ({ atom }) => choices.get(atom)![digits.get(atom)!]);
   });
   return { graphs, exhaustive };
 }
@@ -158,22 +166,25 @@ function assemble(parts: Parts, cut: ShellCut): CrystalGraph {
 }
 
 /** The first k neighbours of atom i, its tied shell cut; notes the atom when the cut could have gone otherwise. */
-function cutTies({ lists, config, colors, cluster }: Parts, i: number, cut: ShellCut, tied: number[]): number[] {
+function cutTies(parts: Parts, i: number, cut: ShellCut, tied: number[]): number[] {
+  const { lists, config, cluster } = parts;
+  const colors = parts.colors!;
   const [from, end] = [lists.start[i], lists.start[i + 1]];
-  const color = (entry: number) => colors![lists.index[entry]];
+  const color = (entry: number) => colors.atoms[lists.index[entry]];
   let shell = from + config.maxNeighbors - 1;
   while (shell > from && cluster![shell - 1] === cluster![shell]) shell--;
   const entries = Array.from({ length: end - shell }, (_, at) => shell + at);
   if (entries.some((entry) => color(entry) !== color(shell))) tied.push(i);
   const kept = Array.from({ length: shell - from }, (_, at) => from + at);
-  return kept.concat(cut(entries, color, config.maxNeighbors - kept.length, i));
+  const room = config.maxNeighbors - kept.length;
+  return kept.concat(cut({ entries, color, room, atom: i, own: colors.atoms[i], colors: colors.count }));
 }
 
 function paddingAtom({ structure, colors }: Parts): number {
   let best = 0;
   const rank = (i: number) => ELECTRONEGATIVITY[structure.numbers[i]];
   for (let i = 1; i < structure.numbers.length; i++)
-    if (rank(i) < rank(best) || (rank(i) === rank(best) && colors![i] < colors![best])) best = i;
+    if (rank(i) < rank(best) || (rank(i) === rank(best) && colors!.atoms[i] < colors!.atoms[best])) best = i;
   return best;
 }
 

@@ -7,7 +7,7 @@ import { type NeighborLists, TIE_TOLERANCE } from "./neighbors.js";
  * 1. Colour refinement. Atoms start with their atomic number as colour; then an atom's colour becomes (its colour, the
  *    sorted list of (distance, colour) of its neighbours, whole tied shells included) until no class splits. Distances
  *    are numbered by clusters, gaps above TIE_TOLERANCE apart, so rounding splits no class.
- * 2. A tied shell of which only some fit is cut in proportion to its colours (largest remainder; the lower colour first).
+ * 2. A tied shell of which only some fit is cut in proportion to its colours.
  *
  * Atoms of one colour see the same colours at the same distances before the cut, hence after it too: the partition is
  * equitable on the cut graph, so atoms of one colour get equal features in any message-passing network, and which atoms
@@ -15,11 +15,17 @@ import { type NeighborLists, TIE_TOLERANCE } from "./neighbors.js";
  * arXiv:1810.00826).
  */
 
+/** Colours 0 to count - 1 of the atoms, (N,). */
+export interface Coloring {
+  readonly atoms: Int32Array;
+  readonly count: number;
+}
+
 /**
- * Colours of the atoms, (N,): 0, 1, ... in an order that depends on the crystal alone.
+ * Colours by refinement, in an order that depends on the crystal alone.
  * @param cluster numbers of the lists' distances, from clusterDistances
  */
-export function refineColors(numbers: Uint8Array, lists: NeighborLists, cluster: Int32Array): Int32Array {
+export function refineColors(numbers: Uint8Array, lists: NeighborLists, cluster: Int32Array): Coloring {
   let colors = Int32Array.from(numbers);
   let classes = 0;
   for (;;) {
@@ -32,7 +38,7 @@ export function refineColors(numbers: Uint8Array, lists: NeighborLists, cluster:
       next[order[at]] = count;
     }
     colors = next;
-    if (count + 1 === classes) return colors;
+    if (count + 1 === classes) return { atoms: colors, count: classes };
     classes = count + 1;
   }
 }
@@ -64,24 +70,38 @@ export function clusterDistances(distance: Float64Array): Int32Array {
   return cluster;
 }
 
-/** Which `room` of the tied `entries` (positions in the neighbour lists, of these colours) become edges of an atom. */
-export type ShellCut = (
-  entries: readonly number[],
-  color: (entry: number) => number,
-  room: number,
-  atom: number,
-) => readonly number[];
+/** A tied shell of an atom of which only some fit. */
+export interface TiedShell {
+  /** Positions in the neighbour lists. */
+  readonly entries: readonly number[];
+  /** Colour of the neighbour at a position. */
+  color(entry: number): number;
+  /** Edges left for the shell. */
+  readonly room: number;
+  readonly atom: number;
+  /** The atom's own colour, and how many colours the crystal has. */
+  readonly own: number;
+  readonly colors: number;
+}
 
-/** In proportion to the colours: largest remainder, the lower colour first. */
-export const proportionalCut: ShellCut = (entries, color, room) => {
+/** Which entries of a shell become edges. */
+export type ShellCut = (shell: TiedShell) => readonly number[];
+
+/**
+ * In proportion to the colours, by largest remainder. Equal remainders are taken in an order that looks random and
+ * follows from the colours alone, other for each colour of atom: one order for all would favour the same species
+ * throughout the crystal, and shift the prediction further than any accident of order does.
+ */
+export const proportionalCut: ShellCut = ({ entries, color, room, own, colors }) => {
   const groups = new Map<number, number[]>();
   for (const entry of entries) groups.set(color(entry), [...(groups.get(color(entry)) ?? []), entry]);
   const shares = Array.from(groups, ([key, members]) => {
     const wanted = members.length * room; // in units of 1 / entries.length, so that remainders are whole numbers
-    return { key, members, take: Math.floor(wanted / entries.length), rest: wanted % entries.length };
+    const order = Math.imul(own * colors + key, 0x9e3779b1) >>> 0; // Fibonacci hashing (Knuth, vol. 3, 6.4)
+    return { order, members, take: Math.floor(wanted / entries.length), rest: wanted % entries.length };
   });
   let left = room - shares.reduce((sum, share) => sum + share.take, 0);
-  for (const share of shares.sort((a, b) => b.rest - a.rest || a.key - b.key)) if (left-- > 0) share.take++;
+  for (const share of shares.sort((a, b) => b.rest - a.rest || a.order - b.order)) if (left-- > 0) share.take++;
   return shares.flatMap((share) => share.members.slice(0, share.take));
 };
 
@@ -114,7 +134,7 @@ export function allCuts(
 /** Cuts in random order from a fixed seed, for where all of them are too many. */
 export function randomCut(): ShellCut {
   const random = seededRandom(1);
-  return (entries, _color, room) => {
+  return ({ entries, room }) => {
     const left = [...entries];
     return Array.from({ length: room }, () => left.splice(Math.floor(random() * left.length), 1)[0]);
   };

@@ -147,7 +147,7 @@ export class ProgramBuilder {
       return param.shape;
     });
     const numbers = extra.numbers ?? {};
-    const columns = OPS[op].columns(
+    const columns = OPS[op](
       inputs.map((x) => x.columns),
       shapes,
       numbers,
