@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { cgcnnElementTable } from "../src/graphs/features.js";
 
 const CSCL = "examples/structures/CsCl.cif";
 const NACL = "examples/structures/NaCl-rocksalt.cif";
@@ -94,6 +95,21 @@ test("a folder, standard input, frames of one file", () => {
     .split("\n")
     .map((line) => JSON.parse(line).id);
   assert.equal(ids, ["run one", "run one#2", "run one#3"]);
+});
+
+test("an element table of one's own, and the range over tie choices", () => {
+  const table = join(scratch, "atom_init.json");
+  writeFileSync(table, JSON.stringify(Object.fromEntries(cgcnnElementTable().rows)));
+  const run = (...options: string[]) =>
+    JSON.parse(unitcell(["predict", "-q", "--jsonl", ...options, "examples/structures/SrTiO3-perovskite.cif"]).stdout);
+  const plain = run();
+  assert.equal(run("--atom-init", table), plain);
+  assert.is(plain.tie, undefined);
+  const { tie } = run("--tie-range");
+  assert.ok(tie.exhaustive && tie.choices === 216);
+  assert.ok(tie.min <= plain.value && plain.value <= tie.max);
+  const row = unitcell(["predict", "-q", "--table", "--tie-range", "examples/structures/SrTiO3-perovskite.cif"]).stdout;
+  assert.match(row, new RegExp(`${tie.min.toFixed(4)} \\.\\. ${tie.max.toFixed(4)}\n$`));
 });
 
 test("a bad structure gives an error record, the rest go on, exit code 1", () => {

@@ -23,7 +23,7 @@ export const lowerBatchNorm: Pass = (program) => {
 
 /**
  * A linear that only an affine reads takes it up: (x Wᵀ + b) scale + shift = (x Wᵀ) scale + (b scale + shift).
- * W itself stays as it was: rounding scale * W to float32 would cost the published networks half their accuracy.
+ * W itself stays as it was, so that folding adds no rounding of weights.
  */
 export const foldAffine: Pass = (program) => {
   const params = new Map(program.params);
