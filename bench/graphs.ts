@@ -38,6 +38,7 @@ export async function graphs(context: Context): Promise<SectionResult> {
         "array_graph",
       )
     : { rows: [], exponent: 0 };
+  const sparse = await againstAtoms(context, "build graph, sparse cell", [512, 5000, 20000].map(thin), build);
   // Symmetry is the hard case: every atom has tied neighbours, and their choice needs the colours of all atoms.
   const crystals = [1, 5, 10, 16];
   const perfect = await againstAtoms(context, "build graph, SrTiO3", crystals.map(perovskite), build);
@@ -47,18 +48,25 @@ export async function graphs(context: Context): Promise<SectionResult> {
     crystals.slice(1).map((n) => vacancy(perovskite(n))),
     build,
   );
-  for (const series of [neighbors, whole, arrays, perfect, defect]) rows.push(...series.rows);
+  for (const series of [neighbors, whole, arrays, sparse, perfect, defect]) rows.push(...series.rows);
 
   notes.push(
-    `time ~ atoms^p from ${FIT_FROM} atoms on: neighbours p = ${neighbors.exponent.toFixed(2)}, graph p = ${whole.exponent.toFixed(2)}`,
+    `time ~ atoms^p from ${FIT_FROM} atoms on: neighbours p = ${neighbors.exponent.toFixed(2)}, ` +
+      `graph p = ${whole.exponent.toFixed(2)}, of sparse cells ${sparse.exponent.toFixed(2)}`,
   );
-  if (!(neighbors.exponent <= LINEAR && whole.exponent <= LINEAR))
+  if (![neighbors, whole, sparse].every(({ exponent }) => exponent <= LINEAR))
     slow.push(`graph time grows faster than atoms^${LINEAR}`);
   rows.push(...(await wholeCells(context)));
   return { rows, notes, slow };
 }
 
 const random = (atoms: number) => jitteredCell(atoms);
+
+/** 2.5 times the distances: atoms run short of neighbours and are filled up. */
+const thin = (atoms: number) => {
+  const cell = jitteredCell(atoms);
+  return { ...cell, lattice: cell.lattice.map((x) => 2.5 * x) };
+};
 
 /** One line per cell, in µs an atom, and the exponent of the time over the large half. */
 async function againstAtoms(

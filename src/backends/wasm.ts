@@ -189,7 +189,7 @@ class WasmSession implements Session {
     const program = this.#program;
     const mark = memory.mark();
     try {
-      checkIndices(program, batch);
+      checkInputs(program, batch);
       const plan = planArena(program, batch.sizes, new Set(wanted.map((value) => value.id)));
       const inputs = new Map(Array.from(batch.inputs, ([name, data]) => [name, memory.put(data)]));
       const arena = memory.allocate(plan.bytes);
@@ -233,7 +233,7 @@ function pack(memory: KernelMemory, program: Program, node: Node): number {
  * they point into, row starts from 0 to its end.
  * @throws {UnitcellError} MISMATCH
  */
-function checkIndices(program: Program, { sizes, inputs }: Batch): void {
+function checkInputs(program: Program, { sizes, inputs }: Batch): void {
   const checked = new Set<string>();
   for (const { op, output, index, inputs: values, params } of program.nodes) {
     if (index === undefined) continue;

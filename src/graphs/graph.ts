@@ -147,11 +147,13 @@ function assemble(parts: Parts, cut: ShellCut): CrystalGraph {
       source[i * k + slot] = lists.index[entry];
       lengths[i * k + slot] = lists.distance[entry];
     }
-    if (found < k) {
-      short.push(i);
-      source.fill(paddingAtom(parts), i * k + found, (i + 1) * k);
-      lengths.fill(config.cutoff + 1, i * k + found, (i + 1) * k);
-    }
+    if (found < k) short.push(i);
+  }
+  const padding = short.length ? paddingAtom(parts) : 0;
+  for (const i of short) {
+    const filled = lists.start[i + 1] - lists.start[i];
+    source.fill(padding, i * k + filled, (i + 1) * k);
+    lengths.fill(config.cutoff + 1, i * k + filled, (i + 1) * k);
   }
   return {
     numAtoms: N,
