@@ -1,8 +1,8 @@
 /** The kernels by themselves, next to torch's: matrix products, elementwise functions, and a copy for scale. */
 import { KernelMemory } from "../src/kernels.js";
+import { seededRandom } from "../src/random.js";
 import { type Context, measure } from "./compare.js";
 import type { Row, SectionResult } from "./stats.js";
-import { seededRandom } from "./structures.js";
 
 /** rows x outputs x columns. The last three are CGCNN's own: 1,000 atoms' edges, a wider network, one small crystal. */
 const SHAPES = [

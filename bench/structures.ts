@@ -1,7 +1,9 @@
 /** What the bench works on: checkpoint and structure files that are there, and crystals made up on the spot. */
+
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadCheckpoint, type Model, modelFromCheckpoint, parseStructures, type Structure } from "../src/index.js";
+import { seededRandom } from "../src/random.js";
 import { fixturesRoot } from "../test/fixtures.js";
 
 /** Files by path from the repository root. */
@@ -52,17 +54,6 @@ export function namedFiles(files: readonly { path: string; atoms: number }[]): {
   const nearest = (atoms: number) =>
     files.reduce((best, file) => (Math.abs(file.atoms - atoms) < Math.abs(best.atoms - atoms) ? file : best));
   return [...new Set([1, 28, 216].map(nearest))];
-}
-
-/** Numbers in [0, 1) from a seed: mulberry32 (T. Ettinger, public domain). */
-export function seededRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 const ATOMS_PER_CUBIC_ANGSTROM = 0.05;

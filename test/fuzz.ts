@@ -2,6 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { UnitcellError } from "../src/errors.js";
+import { seededRandom } from "../src/random.js";
 import type { StructureFormat } from "../src/structures/parse.js";
 import { parseAll } from "./parsed.js";
 
@@ -52,13 +53,10 @@ const MORE = [
 ];
 const PIECES = [...BITS, ...MORE];
 
-/** Linear congruential generator (Numerical Recipes); runs must repeat. */
+/** Whole numbers from 0, below a bound. */
 function randomInts(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
+  const random = seededRandom(seed);
+  return (below) => Math.floor(random() * below);
 }
 
 function mutate(text: string, random: (below: number) => number): string {

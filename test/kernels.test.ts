@@ -2,6 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KernelMemory } from "../src/kernels.js";
+import { seededRandom } from "../src/random.js";
 import { sigmoid, softplus } from "./oracle.js";
 
 const memory = new KernelMemory();
@@ -9,11 +10,8 @@ const { kernels } = memory;
 
 /** Deterministic values in [-1, 1). */
 function values(count: number, seed = 1): Float32Array {
-  let state = seed;
-  return Float32Array.from({ length: count }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
+  const random = seededRandom(seed);
+  return Float32Array.from({ length: count }, () => 2 * random() - 1);
 }
 
 /** Runs a kernel on a fresh output of `count` floats with a guard behind it that must stay untouched. */

@@ -6,6 +6,7 @@ import * as assert from "uvu/assert";
 
 const ALLOWED: Record<string, string[]> = {
   errors: [],
+  random: [],
   kernels: ["errors"],
   bytes: ["errors"],
   tensor: ["errors"],
@@ -13,7 +14,7 @@ const ALLOWED: Record<string, string[]> = {
   formats: ["errors", "bytes", "tensor"],
   checkpoint: ["errors", "bytes", "tensor", "formats"],
   structures: ["errors"],
-  graphs: ["errors", "config", "structures", "kernels"],
+  graphs: ["errors", "random", "config", "structures", "kernels"],
   ops: ["errors"],
   models: ["errors", "config", "tensor", "checkpoint", "structures", "graphs", "ops"],
   backends: ["errors", "graphs", "kernels", "ops"],

@@ -1,3 +1,4 @@
+import { seededRandom } from "../random.js";
 import { type NeighborLists, TIE_TOLERANCE } from "./neighbors.js";
 
 /**
@@ -137,14 +138,5 @@ export function randomCut(): ShellCut {
   return ({ entries, room }) => {
     const left = [...entries];
     return Array.from({ length: room }, () => left.splice(Math.floor(random() * left.length), 1)[0]);
-  };
-}
-
-/** Numbers in [0, 1) from a seed: the linear congruential generator of Numerical Recipes (Press et al., 7.1). */
-function seededRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
   };
 }
