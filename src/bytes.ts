@@ -4,32 +4,54 @@
  */
 import { UnitcellError } from "./errors.js";
 
-/** Whole file. Larger ArrayBuffers fail in some browsers; published crystal networks are below 100 MB. */
-export const MAX_FILE_BYTES = 2 ** 31 - 1;
-/** Entries of one zip. A network has hundreds of storages; each entry costs a few hundred bytes to index. */
-export const MAX_ZIP_ENTRIES = 100_000;
-/** A zip entry's name. torch writes at most a folder and a number; tools write module paths. */
-export const MAX_ZIP_NAME_BYTES = 1024;
-/** Deflated entries may grow to this even from a tiny file, so that small files full of zeros still load. */
-export const INFLATE_FLOOR_BYTES = 16 * 2 ** 20;
-/** Above the floor, all entries together may inflate to this multiple of the file; trained weights reach about 1.1. */
-export const MAX_INFLATE_RATIO = 100;
+/** What reading one file may take. Each default has its reason; a caller who trusts a file can raise any of them. */
+export interface Limits {
+  /** A whole file taken into memory at once. Larger ArrayBuffers fail in some browsers; lazy reading has no such limit. */
+  readonly fileBytes: number;
+  /** Entries of one zip. A network has hundreds of storages; each entry costs a few hundred bytes to index. */
+  readonly zipEntries: number;
+  /** A zip entry's name. torch writes at most a folder and a number; tools write module paths. */
+  readonly zipNameBytes: number;
+  /** Deflated entries may grow to this even from a tiny file, so that small files full of zeros still load. */
+  readonly inflateFloorBytes: number;
+  /** Above the floor, all entries together may inflate to this multiple of the file; trained weights reach about 1.1. */
+  readonly inflateRatio: number;
+  /** The pickle of a file, which becomes JavaScript objects. A network of 100,000 tensors has about 30 MB. */
+  readonly pickleBytes: number;
+  /** Opcodes of one pickle, each of which can add one stack slot. A published CGCNN checkpoint has 2400. */
+  readonly pickleOps: number;
+  /**
+   * Values and marks on the pickle stack at once. Python writes lists and dicts in batches of 1000, so only the items of
+   * one long tuple pile up; a million nested lists would take 270 MB of JavaScript arrays.
+   */
+  readonly pickleStack: number;
+  /** One integer. Converting text to an integer is quadratic; Python's own text limit is 4300 digits (1786 bytes). */
+  readonly integerBytes: number;
+  /** Tensor dimensions; torch itself stops at 64 in most operations. */
+  readonly tensorRank: number;
+  /** The dense copy of one strided, expanded or unaligned tensor, unless its storage is larger: stride 0 can ask for any size. */
+  readonly copyBytes: number;
+  /** The JSON header of a safetensors file; the library's own limit. */
+  readonly headerBytes: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  fileBytes: 2 ** 31 - 1,
+  zipEntries: 100_000,
+  zipNameBytes: 1024,
+  inflateFloorBytes: 16 * 2 ** 20,
+  inflateRatio: 100,
+  pickleBytes: 256 * 2 ** 20,
+  pickleOps: 10_000_000,
+  pickleStack: 500_000,
+  integerBytes: 2048,
+  tensorRank: 64,
+  copyBytes: 256 * 2 ** 20,
+  headerBytes: 100_000_000,
+};
+
 /** Compressed bytes given to inflate at a time: deflate grows at most 1032-fold, so this bounds an overrun to 17 MB. */
 export const INFLATE_STEP_BYTES = 16 * 1024;
-/** Opcodes of one pickle, each of which can add one stack slot. A published CGCNN checkpoint has 2400. */
-export const MAX_PICKLE_OPS = 10_000_000;
-/**
- * Values and marks on the pickle stack at once. Python writes lists and dicts in batches of 1000, so only the items of one
- * long tuple pile up; a million nested lists would take 270 MB of JavaScript arrays.
- */
-export const MAX_PICKLE_STACK = 500_000;
-/** One integer. Converting text to an integer is quadratic; Python's own text limit is 4300 digits (1786 bytes). */
-export const MAX_INTEGER_BYTES = 2048;
-/** Tensor dimensions; torch itself stops at 64 in most operations. */
-export const MAX_TENSOR_RANK = 64;
-/** Strided, expanded or unaligned tensors are copied; together they may use this on top of four times the storages. */
-export const COPY_FLOOR_BYTES = 64 * 2 ** 20;
-export const MAX_COPY_RATIO = 4;
 
 /** A Blob, File or OPFS file already is one; Uint8Array and ArrayBuffer are taken as they are. */
 export interface ByteSource {
@@ -45,8 +67,8 @@ export type Input = ByteSource | Uint8Array | ArrayBuffer;
  */
 export async function readAll(input: Input): Promise<Uint8Array> {
   const size = inputSize(input);
-  if (size > MAX_FILE_BYTES)
-    throw new UnitcellError("LIMIT", `the file has ${size} bytes, more than the limit of ${MAX_FILE_BYTES}`, { size });
+  if (size > DEFAULT_LIMITS.fileBytes)
+    throw new UnitcellError("LIMIT", `the file has ${size} bytes, the limit is ${DEFAULT_LIMITS.fileBytes}`, { size });
   if (input instanceof Uint8Array) return input;
   if (isArrayBuffer(input)) return new Uint8Array(input);
   const bytes = new Uint8Array(await input.slice(0, size).arrayBuffer());

@@ -1,141 +1,122 @@
 /**
- * From storages and strides to dense tensors. A pickle describes storages and views of them before any storage bytes
- * are known (the legacy stream writes them last), so views are checked and noted first and filled afterwards.
+ * Tensors as torch keeps them: a view (offset, sizes, strides) of a storage that other tensors may share. A pickle
+ * describes storages and views of them before any storage bytes are known, so views are checked first and the bytes come
+ * later, or never when only the description is wanted.
  */
-import { COPY_FLOOR_BYTES, MAX_COPY_RATIO, MAX_TENSOR_RANK } from "../bytes.js";
+import { DEFAULT_LIMITS } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
-import { DTYPE_BYTES, type DType, type Tensor } from "../tensor.js";
-import type { PickleValue } from "./pickle.js";
-
-/** A tensor object that exists before its content: the memo hands out the same object, so it is filled in place. */
-export interface TensorSlot {
-  dtype: DType;
-  shape: readonly number[];
-  data: Uint8Array;
-}
+import { DTYPE_BYTES, type DType, type Tensor, TORCH_DTYPES } from "../tensor.js";
+import type { TorchConstant, TorchValue } from "./values.js";
 
 /** One block of elements that tensors look into. */
 export class Storage {
+  /** Its name in the file. */
   readonly key: string;
-  /** undefined: untyped bytes, the tensor names its own dtype. */
+  /** undefined: untyped bytes, each tensor names its own dtype. */
   readonly dtype: DType | undefined;
   /** In elements of dtype, in bytes when untyped. */
   readonly numel: number;
   readonly byteLength: number;
-  /** Set by the container once it knows where they are. */
+  /** Where the saving program had it: "cpu", "cuda:0". Here it is plain memory. */
+  readonly location: string;
+  /** Little-endian elements; undefined until they are loaded. */
   bytes: Uint8Array | undefined;
 
-  constructor(key: string, dtype: DType | undefined, numel: number) {
+  constructor(key: string, dtype: DType | undefined, numel: number, location = "cpu", bytes?: Uint8Array) {
     this.key = key;
     this.dtype = dtype;
     this.numel = numel;
-    this.byteLength = numel * (dtype ? DTYPE_BYTES[dtype] : 1);
+    this.byteLength = dtype ? storedBytes(dtype, numel) : numel;
+    this.location = location;
+    this.bytes = bytes;
   }
 }
 
-/** What a persistent id stands for: a storage, or (in old files) a slice of one, in elements. */
-export class StorageView {
-  readonly storage: Storage;
-  readonly start: number;
-  readonly numel: number;
+/** Numbers in one byte of the packed dtypes whose elements torch counts one by one. */
+const PACKED: Readonly<Partial<Record<DType, number>>> = { qu4x2: 2, qu2x4: 4 };
 
-  constructor(storage: Storage, start: number, numel: number) {
-    this.storage = storage;
-    this.start = start;
-    this.numel = numel;
-  }
+/** Bytes that so many elements take in a storage. */
+export function storedBytes(dtype: DType, count: number): number {
+  return Math.ceil((count * DTYPE_BYTES[dtype]) / (PACKED[dtype] ?? 1));
 }
 
-/** Elements of a block: offset and strides in elements, all checked to lie inside it. */
-interface Layout {
+/** Everything about a TorchTensor but its storage. */
+export interface View {
   readonly dtype: DType;
   readonly shape: readonly number[];
+  /** In elements, one per axis. */
   readonly strides: readonly number[];
+  /** Elements before the first one, in the storage. */
   readonly offset: number;
 }
 
-interface View extends Layout {
-  readonly slot: TensorSlot;
-  readonly storage: Storage;
-}
+/** A tensor of a torch file. As a Tensor it is dense: `data` is a view of the storage where that is so, else a copy. */
+export class TorchTensor implements Tensor {
+  dtype: DType = "f32";
+  shape: readonly number[] = [0];
+  strides: readonly number[] = [1];
+  offset = 0;
+  /** undefined for a tensor on the "meta" device, which has no elements. */
+  storage: Storage | undefined;
+  requiresGrad = false;
+  /** torch.nn.Parameter. */
+  isParameter = false;
+  /** Lazy bits: the numbers are the conjugate (negative) of what the storage holds. `data` has them applied. */
+  conj = false;
+  neg = false;
+  /** Python attributes set on the tensor. */
+  attributes: TorchValue | undefined;
+  /** (scheme, scale, zero point) or (scheme, scales, zero points, axis). */
+  quantizer: readonly TorchValue[] | undefined;
+  /** Old files: the slice of `storage` the tensor was made over. */
+  storageView: { readonly key: string; readonly offset: number; readonly numel: number } | undefined;
+  /** Bytes that a dense copy may take (Limits.copyBytes). */
+  copyLimit = DEFAULT_LIMITS.copyBytes;
+  private dense: Uint8Array | undefined;
 
-/** A tensor of shape [0] whose real content is filled in later. */
-export function emptySlot(): TensorSlot {
-  return { dtype: "f32", shape: [0], data: new Uint8Array(0) };
-}
-
-/** All views of one file. Equal views are one Tensor, which is how tied weights stay tied. */
-export class TensorTable {
-  private readonly views: View[] = [];
-  private readonly byLayout = new Map<Storage, Map<string, TensorSlot>>();
-
-  /**
-   * Note a view; `into` is the object to fill when the pickle made it earlier.
-   * @throws {UnitcellError} CORRUPT when it does not fit its storage, LIMIT above MAX_TENSOR_RANK
-   */
-  add(source: PickleValue, args: readonly PickleValue[], dtype?: DType, into?: TensorSlot): Tensor {
-    if (!(source instanceof StorageView)) throw new UnitcellError("CORRUPT", "a tensor is built over no storage");
-    const { storage, start, numel } = source;
-    const type = dtype ?? storage.dtype;
-    if (!type) throw new UnitcellError("CORRUPT", `a tensor over the untyped storage "${storage.key}" has no dtype`);
-    const [offset, shape, strides] = [sizeOf(args[0], "offset"), sizesOf(args[1], "size"), sizesOf(args[2], "stride")];
-    if (shape.length !== strides.length)
-      throw new UnitcellError("CORRUPT", `a tensor has ${shape.length} sizes and ${strides.length} strides`);
-    if (!storage.dtype && start !== 0) throw new UnitcellError("UNSUPPORTED", "slices of untyped storages");
-    const layout = { dtype: type, shape, strides, offset: start + offset };
-    const itemsize = DTYPE_BYTES[type];
-    const held = storage.dtype ? numel * DTYPE_BYTES[storage.dtype] : numel;
-    const needed = (offset + extent(shape, strides)) * itemsize;
-    if (needed > held)
-      throw new UnitcellError(
-        "CORRUPT",
-        `a ${type} tensor of size [${shape}], strides [${strides}] and offset ${offset} needs ${needed} bytes, storage "${storage.key}" has ${held}`,
-        { shape, strides, offset, key: storage.key },
-      );
-    return this.slot(storage, layout, into);
+  /** A tensor over a storage; without arguments an empty one, to be filled. */
+  static over(storage: Storage | undefined, view: View): TorchTensor {
+    const tensor = new TorchTensor();
+    tensor.storage = storage;
+    tensor.setView(view);
+    return tensor;
   }
 
-  private slot(storage: Storage, layout: Layout, into: TensorSlot | undefined): Tensor {
-    const known = this.byLayout.get(storage) ?? new Map<string, TensorSlot>();
-    this.byLayout.set(storage, known);
-    const key = `${layout.dtype}|${layout.offset}|${layout.shape}|${layout.strides}`;
-    const tied = known.get(key);
-    if (tied && !into) return tied;
-    const slot = into ?? emptySlot();
-    slot.dtype = layout.dtype;
-    slot.shape = layout.shape;
-    known.set(key, slot);
-    this.views.push({ ...layout, slot, storage });
-    return slot;
+  setView({ dtype, shape, strides, offset }: View): void {
+    this.dtype = dtype;
+    this.shape = shape;
+    this.strides = strides;
+    this.offset = offset;
   }
 
   /**
-   * Give every noted tensor its bytes, once all storages have theirs.
-   * @throws {UnitcellError} LIMIT when the copies would need more than the copy cap allows
+   * Row-major little-endian bytes.
+   * @throws {UnitcellError} ARGUMENT before the storage is loaded, UNSUPPORTED on the meta device, LIMIT when the dense
+   *   copy would exceed copyLimit
    */
-  fill(bigEndian: boolean): void {
-    let stored = 0;
-    for (const storage of this.byLayout.keys()) stored += storage.byteLength;
-    const budget = COPY_FLOOR_BYTES + MAX_COPY_RATIO * stored;
-    let copied = 0;
-    for (const view of this.views) {
-      const bytes = view.storage.bytes!;
-      const swap = bigEndian && DTYPE_BYTES[view.dtype] > 1;
-      const direct = swap ? undefined : contiguousView(bytes, view);
-      copied += direct ? 0 : elementCount(view.shape) * DTYPE_BYTES[view.dtype];
-      if (copied > budget)
-        throw new UnitcellError(
-          "LIMIT",
-          `copying tensors, the last of size [${view.shape}], would take ${copied} bytes; the limit for ${stored} stored bytes is ${budget}`,
-          { shape: view.shape, copied, limit: budget },
-        );
-      view.slot.data = direct ?? gather(bytes, view, swap);
+  get data(): Uint8Array {
+    if (this.dense) return this.dense;
+    if (!this.storage) throw new UnitcellError("UNSUPPORTED", "a tensor on the meta device has no data");
+    if (!this.storage.bytes)
+      throw new UnitcellError("ARGUMENT", `the bytes of storage "${this.storage.key}" are not loaded yet`);
+    const view = denseView(this.storage.bytes, this);
+    if (view && !this.conj && !this.neg) this.dense = view;
+    else {
+      this.dense = gather(this.storage.bytes, this, this.copyLimit);
+      if (this.conj) negate(this.dense, this.dtype, true);
+      if (this.neg) negate(this.dense, this.dtype, false);
     }
+    return this.dense;
   }
+}
+
+/** torch's own words for a tensor's dtype, for messages and tables. */
+export function dtypeName(dtype: DType): string {
+  return TORCH_DTYPES[dtype];
 }
 
 /** 1 + the largest element index that sizes and strides reach, 0 for an empty tensor; doubles never round it down to fit. */
-function extent(shape: readonly number[], strides: readonly number[]): number {
+export function extent(shape: readonly number[], strides: readonly number[]): number {
   if (shape.includes(0)) return 0;
   let last = 0;
   for (const [axis, size] of shape.entries()) last += (size - 1) * strides[axis];
@@ -158,35 +139,51 @@ export function rowMajorStrides(shape: readonly number[]): number[] {
   return strides;
 }
 
-/** The block itself where the elements already lie in order and aligned, so that typed arrays can look at them. */
-function contiguousView(bytes: Uint8Array, { dtype, shape, strides, offset }: Layout): Uint8Array | undefined {
+/** True when the elements lie one after another in row-major order. */
+export function isContiguous({ shape, strides }: Pick<View, "shape" | "strides">): boolean {
   const dense = rowMajorStrides(shape);
+  return shape.includes(0) || shape.every((size, axis) => size === 1 || strides[axis] === dense[axis]);
+}
+
+/** The block itself where the elements already lie in order and aligned, so that typed arrays can look at them. */
+function denseView(bytes: Uint8Array, view: View): Uint8Array | undefined {
+  const { dtype, shape, offset } = view;
   const count = elementCount(shape);
   if (count === 0) return new Uint8Array(0);
-  const inOrder = shape.every((size, axis) => size === 1 || strides[axis] === dense[axis]);
+  if (PACKED[dtype]) {
+    if (offset !== 0 || !isContiguous(view))
+      throw new UnitcellError("UNSUPPORTED", `a ${dtypeName(dtype)} tensor that is not contiguous from its storage's start`);
+    return bytes.subarray(0, storedBytes(dtype, count));
+  }
   const itemsize = DTYPE_BYTES[dtype];
   const start = offset * itemsize;
-  if (!inOrder || (bytes.byteOffset + start) % itemsize !== 0) return undefined;
+  if (!isContiguous(view) || (bytes.byteOffset + start) % Math.min(itemsize, 8) !== 0) return undefined;
   return bytes.subarray(start, start + count * itemsize);
 }
 
 /**
- * Copy elements through strides into a dense little-endian array.
- * @param bytes the block; the layout must lie inside it
- * @param swap true when the block is big-endian
+ * Copy elements through strides into a dense array.
+ * @param bytes the block; the view must lie inside it
+ * @throws {UnitcellError} LIMIT above `limit` bytes: sizes with stride 0 can ask for any amount
  */
-export function gather(bytes: Uint8Array, layout: Layout, swap: boolean): Uint8Array {
-  const { shape, strides } = layout;
-  const itemsize = DTYPE_BYTES[layout.dtype];
+export function gather(bytes: Uint8Array, view: View, limit: number): Uint8Array {
+  const { shape, strides } = view;
+  const itemsize = DTYPE_BYTES[view.dtype];
   const count = elementCount(shape);
+  if (count * itemsize > Math.max(limit, bytes.byteLength))
+    throw new UnitcellError(
+      "LIMIT",
+      `a dense copy of a tensor of size [${shape}] would take ${count * itemsize} bytes, the limit is ${limit}`,
+      { shape, limit },
+    );
   const out = new Uint8Array(count * itemsize);
-  // The innermost axis that is contiguous is copied in one piece: an unaligned but dense tensor is one copy.
+  // The innermost axes that are contiguous are copied in one piece: an unaligned but dense tensor is one copy.
   let run = 1;
   let outer = shape.length;
   while (outer > 0 && (shape[outer - 1] === 1 || strides[outer - 1] === run)) run *= shape[--outer];
   const index = new Array<number>(outer).fill(0);
   const length = run * itemsize;
-  let from = layout.offset;
+  let from = view.offset;
   for (let at = 0; at < count; at += run) {
     const [target, start] = [at * itemsize, from * itemsize];
     // Below about a cache line, making a subarray costs more than the bytes.
@@ -199,26 +196,24 @@ export function gather(bytes: Uint8Array, layout: Layout, swap: boolean): Uint8A
       index[axis] = 0;
     }
   }
-  if (swap) reverseItems(out, itemsize);
   return out;
 }
 
-/** Big-endian elements to little-endian, in place. */
+/** Bytes of one number: a complex element is two. */
+export function componentBytes(dtype: DType): number {
+  return dtype[0] === "c" ? DTYPE_BYTES[dtype] / 2 : DTYPE_BYTES[dtype];
+}
+
+/** Big-endian numbers to little-endian, in place. */
 export function reverseItems(bytes: Uint8Array, itemsize: number): void {
   for (let at = 0; at < bytes.length; at += itemsize) bytes.subarray(at, at + itemsize).reverse();
 }
 
-/** An offset, size, stride or count: a non-negative integer that is exact. */
-export function sizeOf(value: PickleValue | undefined, what: string): number {
-  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
-  const found = typeof value === "number" || typeof value === "bigint" ? value : typeof value;
-  throw new UnitcellError("CORRUPT", `expected a non-negative integer as ${what}, found ${found}`);
-}
-
-/** A tuple of sizes or strides. */
-export function sizesOf(value: PickleValue | undefined, what: string): number[] {
-  if (!Array.isArray(value)) throw new UnitcellError("CORRUPT", `expected a tuple of integers as tensor ${what}`);
-  if (value.length > MAX_TENSOR_RANK)
-    throw new UnitcellError("LIMIT", `a tensor has ${value.length} dimensions, the limit is ${MAX_TENSOR_RANK}`);
-  return value.map((size) => sizeOf(size, what));
+/** Flips the sign bit of every number, or of the imaginary parts only. */
+function negate(bytes: Uint8Array, dtype: DType, imaginary: boolean): void {
+  if (!/^(c|f64$|f32$|f16$|bf16$)/.test(dtype))
+    throw new UnitcellError("UNSUPPORTED", `a lazily negated ${dtypeName(dtype)} tensor`);
+  const size = componentBytes(dtype);
+  const step = imaginary ? 2 * size : size;
+  for (let at = imaginary ? 2 * size - 1 : size - 1; at < bytes.length; at += step) bytes[at] ^= 0x80;
 }
