@@ -6,8 +6,8 @@ import { UnitcellError } from "./errors.js";
 
 /** What reading one file may take. Each default has its reason; a caller who trusts a file can raise any of them. */
 export interface Limits {
-  /** A whole file taken into memory at once. Larger ArrayBuffers fail in some browsers; lazy reading has no such limit. */
-  readonly fileBytes: number;
+  /** A file read whole because its format has no directory (tar, bare pickles). Larger ArrayBuffers fail in some browsers. */
+  readonly wholeFileBytes: number;
   /** Entries of one zip. A network has hundreds of storages; each entry costs a few hundred bytes to index. */
   readonly zipEntries: number;
   /** A zip entry's name. torch writes at most a folder and a number; tools write module paths. */
@@ -29,14 +29,18 @@ export interface Limits {
   readonly integerBytes: number;
   /** Tensor dimensions; torch itself stops at 64 in most operations. */
   readonly tensorRank: number;
-  /** The dense copy of one strided, expanded or unaligned tensor, unless its storage is larger: stride 0 can ask for any size. */
-  readonly copyBytes: number;
+  /**
+   * Strided, expanded and unaligned tensors are copied when their data is asked for; together the copies of one file may
+   * take this, and on top of it copyRatio times the storages. Stride 0 can ask for any size.
+   */
+  readonly copyFloorBytes: number;
+  readonly copyRatio: number;
   /** The JSON header of a safetensors file; the library's own limit. */
   readonly headerBytes: number;
 }
 
 export const DEFAULT_LIMITS: Limits = {
-  fileBytes: 2 ** 31 - 1,
+  wholeFileBytes: 2 ** 31 - 1,
   zipEntries: 100_000,
   zipNameBytes: 1024,
   inflateFloorBytes: 16 * 2 ** 20,
@@ -46,7 +50,8 @@ export const DEFAULT_LIMITS: Limits = {
   pickleStack: 500_000,
   integerBytes: 2048,
   tensorRank: 64,
-  copyBytes: 256 * 2 ** 20,
+  copyFloorBytes: 64 * 2 ** 20,
+  copyRatio: 4,
   headerBytes: 100_000_000,
 };
 
@@ -57,27 +62,103 @@ export const INFLATE_STEP_BYTES = 16 * 1024;
 export interface ByteSource {
   readonly size: number;
   slice(start: number, end: number): { arrayBuffer(): Promise<ArrayBuffer> };
+  /** Where a source can give bytes with one copy less than `slice`; exactly end - start of them. */
+  read?(start: number, end: number): Uint8Array | Promise<Uint8Array>;
 }
 
 export type Input = ByteSource | Uint8Array | ArrayBuffer;
 
-/**
- * All bytes of an input: the caller's own memory where it already is in memory, else one read.
- * @throws {UnitcellError} ARGUMENT for anything but bytes, LIMIT above MAX_FILE_BYTES, MISMATCH on a short read
- */
-export async function readAll(input: Input): Promise<Uint8Array> {
-  const size = inputSize(input);
-  if (size > DEFAULT_LIMITS.fileBytes)
-    throw new UnitcellError("LIMIT", `the file has ${size} bytes, the limit is ${DEFAULT_LIMITS.fileBytes}`, { size });
-  if (input instanceof Uint8Array) return input;
-  if (isArrayBuffer(input)) return new Uint8Array(input);
-  const bytes = new Uint8Array(await input.slice(0, size).arrayBuffer());
-  if (bytes.byteLength !== size)
-    throw new UnitcellError("MISMATCH", `expected ${size} bytes, the source gave ${bytes.byteLength}`, {
-      expected: size,
-      found: bytes.byteLength,
-    });
-  return bytes;
+/** Bytes start (included) to end (excluded) of a file. */
+export interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Ranges with a gap up to this are fetched in one piece: a request costs more than so many bytes. */
+const JOIN_GAP_BYTES = 64 * 1024;
+/** A joined piece stops growing here, so that a piece is freed when the tensors in it are. */
+const JOIN_MAX_BYTES = 32 * 2 ** 20;
+/** Pieces start at a multiple of this, so that what is aligned in the file is aligned in memory (torch aligns to 64). */
+const PIECE_ALIGNMENT = 64;
+/** Pieces on their way at once. */
+const CONCURRENT_PIECES = 4;
+
+/** Random access to an input, in memory or not; counts what it fetches. */
+export class FileBytes {
+  readonly size: number;
+  /** The whole input, where it already is in memory. */
+  readonly memory: Uint8Array | undefined;
+  /** Bytes fetched so far; 0 for an input in memory. */
+  bytesRead = 0;
+  private readonly source: ByteSource | undefined;
+
+  /** @throws {UnitcellError} ARGUMENT for anything but bytes */
+  constructor(input: Input) {
+    this.size = inputSize(input);
+    if (input instanceof Uint8Array) this.memory = input;
+    else if (isArrayBuffer(input)) this.memory = new Uint8Array(input);
+    else this.source = input;
+  }
+
+  /**
+   * One range: a view of an input in memory, else its own bytes.
+   * @throws {UnitcellError} CORRUPT outside the file, MISMATCH when the source gives another number of bytes
+   */
+  async read(start: number, end: number): Promise<Uint8Array> {
+    if (!(start >= 0 && start <= end && end <= this.size))
+      throw new UnitcellError("CORRUPT", `expected bytes ${start} to ${end}, the file has ${this.size}`, {
+        start,
+        end,
+        size: this.size,
+      });
+    if (!this.source) return this.memory!.subarray(start, end);
+    const bytes = this.source.read
+      ? await this.source.read(start, end)
+      : new Uint8Array(await this.source.slice(start, end).arrayBuffer());
+    if (bytes.byteLength !== end - start)
+      throw new UnitcellError(
+        "MISMATCH",
+        `expected ${end - start} bytes at ${start}, the source gave ${bytes.byteLength}`,
+        {
+          start,
+          expected: end - start,
+          found: bytes.byteLength,
+        },
+      );
+    this.bytesRead += bytes.byteLength;
+    return bytes;
+  }
+
+  /** Several ranges, in the order asked for; neighbours are fetched together. */
+  async readRanges(ranges: readonly Range[]): Promise<Uint8Array[]> {
+    if (this.memory) return Promise.all(ranges.map(({ start, end }) => this.read(start, end)));
+    const out = new Array<Uint8Array>(ranges.length);
+    const pieces = joinRanges(ranges);
+    let next = 0;
+    const worker = async () => {
+      while (next < pieces.length) {
+        const { start, end, members } = pieces[next++];
+        const bytes = await this.read(start, end);
+        for (const i of members) out[i] = bytes.subarray(ranges[i].start - start, ranges[i].end - start);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(CONCURRENT_PIECES, pieces.length) }, worker));
+    return out;
+  }
+}
+
+function joinRanges(ranges: readonly Range[]): { start: number; end: number; members: number[] }[] {
+  const order = ranges.map((_, i) => i).sort((a, b) => ranges[a].start - ranges[b].start);
+  const pieces: { start: number; end: number; members: number[] }[] = [];
+  for (const i of order) {
+    const { start, end } = ranges[i];
+    const last = pieces.at(-1);
+    if (last && start - last.end <= JOIN_GAP_BYTES && end - last.start <= JOIN_MAX_BYTES) {
+      last.end = Math.max(last.end, end);
+      last.members.push(i);
+    } else pieces.push({ start: start - (start % PIECE_ALIGNMENT), end, members: [i] });
+  }
+  return pieces;
 }
 
 function inputSize(input: Input): number {
