@@ -76,9 +76,9 @@ export interface Range {
 
 /** Ranges with a gap up to this are fetched in one piece: a request costs more than so many bytes. */
 const JOIN_GAP_BYTES = 64 * 1024;
-/** A joined piece stops growing here, so that a piece is freed when the tensors in it are. */
-const JOIN_MAX_BYTES = 32 * 2 ** 20;
-/** Pieces start at a multiple of this, so that what is aligned in the file is aligned in memory (torch aligns to 64). */
+/** A joined piece stops growing here: it lives as long as any tensor in it. */
+const JOIN_MAX_BYTES = 4 * 2 ** 20;
+/** What is aligned to this in the file is aligned in memory (torch aligns storages to 64). */
 const PIECE_ALIGNMENT = 64;
 /** Pieces on their way at once. */
 const CONCURRENT_PIECES = 4;
@@ -105,13 +105,8 @@ export class FileBytes {
    * @throws {UnitcellError} CORRUPT outside the file, MISMATCH when the source gives another number of bytes
    */
   async read(start: number, end: number): Promise<Uint8Array> {
-    if (!(start >= 0 && start <= end && end <= this.size))
-      throw new UnitcellError("CORRUPT", `expected bytes ${start} to ${end}, the file has ${this.size}`, {
-        start,
-        end,
-        size: this.size,
-      });
-    if (!this.source) return this.memory!.subarray(start, end);
+    if (!this.source) return this.view(start, end);
+    this.checkRange(start, end);
     const bytes = this.source.read
       ? await this.source.read(start, end)
       : new Uint8Array(await this.source.slice(start, end).arrayBuffer());
@@ -129,11 +124,31 @@ export class FileBytes {
     return bytes;
   }
 
-  /** Several ranges, in the order asked for; neighbours are fetched together. */
-  async readRanges(ranges: readonly Range[]): Promise<Uint8Array[]> {
-    if (this.memory) return Promise.all(ranges.map(({ start, end }) => this.read(start, end)));
+  private view(start: number, end: number): Uint8Array {
+    this.checkRange(start, end);
+    return this.memory!.subarray(start, end);
+  }
+
+  private checkRange(start: number, end: number): void {
+    if (!(start >= 0 && start <= end && end <= this.size))
+      throw new UnitcellError("CORRUPT", `expected bytes ${start} to ${end}, the file has ${this.size}`, {
+        start,
+        end,
+        size: this.size,
+      });
+  }
+
+  /**
+   * Several ranges, in the order asked for; neighbours are fetched together.
+   * @param alignment 1 where the file is not aligned: a large range then starts its own aligned piece of memory
+   */
+  async readRanges(ranges: readonly Range[], alignment = PIECE_ALIGNMENT): Promise<Uint8Array[]> {
     const out = new Array<Uint8Array>(ranges.length);
-    const pieces = joinRanges(ranges);
+    if (this.memory) {
+      for (const [i, { start, end }] of ranges.entries()) out[i] = this.view(start, end);
+      return out;
+    }
+    const pieces = joinRanges(ranges, alignment);
     let next = 0;
     const worker = async () => {
       while (next < pieces.length) {
@@ -147,7 +162,7 @@ export class FileBytes {
   }
 }
 
-function joinRanges(ranges: readonly Range[]): { start: number; end: number; members: number[] }[] {
+function joinRanges(ranges: readonly Range[], alignment: number): { start: number; end: number; members: number[] }[] {
   const order = ranges.map((_, i) => i).sort((a, b) => ranges[a].start - ranges[b].start);
   const pieces: { start: number; end: number; members: number[] }[] = [];
   for (const i of order) {
@@ -156,7 +171,7 @@ function joinRanges(ranges: readonly Range[]): { start: number; end: number; mem
     if (last && start - last.end <= JOIN_GAP_BYTES && end - last.start <= JOIN_MAX_BYTES) {
       last.end = Math.max(last.end, end);
       last.members.push(i);
-    } else pieces.push({ start: start - (start % PIECE_ALIGNMENT), end, members: [i] });
+    } else pieces.push({ start: start - (start % alignment), end, members: [i] });
   }
   return pieces;
 }

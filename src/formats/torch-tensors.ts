@@ -5,7 +5,7 @@
  */
 import { UnitcellError } from "../errors.js";
 import { DTYPE_BYTES, type DType, type Tensor, TORCH_DTYPES } from "../tensor.js";
-import type { TorchConstant, TorchValue } from "./values.js";
+import type { TorchValue } from "./values.js";
 
 /** One block of elements that tensors look into. */
 export class Storage {
