@@ -2,7 +2,8 @@
  * The shared corpus of bad files: each is refused with a code that fits its class, within the time and memory its
  * manifest allows, or may load by its manifest. The table of classes and codes is the one in SECURITY.md.
  *
- * The files are read in a process of its own, this same script with --read, so that its peak memory is theirs.
+ * The files are read in a process of their own, this same script with --read, so that its peak memory is theirs; a file at
+ * which the common peak passes its bound is read again alone.
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -10,9 +11,10 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isUnitcellError } from "../src/errors.js";
-import { type ReadOptions, type TorchFile, openTorch } from "../src/formats/torch.js";
+import { openTorch, type ReadOptions, type TorchFile } from "../src/formats/torch.js";
+import type { TorchTensor } from "../src/formats/torch-tensors.js";
+import { walkTensors } from "../src/formats/walk.js";
 import { fixtureBytes, fixtureJson, haveFixtures } from "./fixtures.js";
-import { describeValue } from "./tagged.js";
 
 interface BadFile {
   class: string;
@@ -35,16 +37,19 @@ interface Outcome {
   peakMb: number;
 }
 
-/** Opening, loading and describing every part. */
+let touched = 0;
+
+/** Opening, loading, and looking at every tensor's bytes. */
 async function readAll(bytes: Uint8Array, options: ReadOptions): Promise<TorchFile> {
   const file = await openTorch(bytes, options);
   await file.load();
-  describeValue(file.root);
+  for (const { tensor } of walkTensors(file.root)) if ((tensor as TorchTensor).storage) touched += tensor.data.length;
   return file;
 }
 
 async function readFile(name: string): Promise<Outcome> {
   const bytes = fixtureBytes(`torch/bad/${name}`);
+  globalThis.gc?.();
   const started = performance.now();
   let [strict, inert, message] = ["loaded", "loaded", ""];
   let globals: readonly string[] = [];
@@ -56,6 +61,7 @@ async function readFile(name: string): Promise<Outcome> {
     message = (error as Error).message;
     if (isUnitcellError(error, "UNSAFE")) globals = error.detail.globals as string[];
   }
+  globalThis.gc?.();
   try {
     const file = await readAll(bytes, { unknownClasses: "inert" });
     if (globals.length === 0) globals = file.unknownGlobals;
@@ -79,28 +85,34 @@ if (haveFixtures("torch/bad")) {
   );
   // Least memory first: the peak only grows.
   const names = Object.keys(files).sort((a, b) => files[a].max_mb - files[b].max_mb);
-  if (process.argv.includes("--read")) for (const name of names) console.log(JSON.stringify(await readFile(name)));
+  const at = process.argv.indexOf("--read");
+  if (at > 0) for (const name of process.argv.slice(at + 1)) console.log(JSON.stringify(await readFile(name)));
   else check(files, classes, names);
+}
+
+/** Reads files one after another in another process. */
+function readApart(names: readonly string[]): Outcome[] {
+  const script = fileURLToPath(import.meta.url);
+  const child = spawnSync(process.execPath, ["--expose-gc", script, "--read", ...names], {
+    encoding: "utf8",
+    maxBuffer: 2 ** 26,
+  });
+  assert.is(child.status, 0, child.stderr);
+  const lines = child.stdout.split("\n").filter((line) => line.startsWith("{"));
+  return lines.map((line) => JSON.parse(line) as Outcome);
 }
 
 function check(files: Record<string, BadFile>, classes: Record<string, string>, names: readonly string[]): void {
   const codes = refusalCodes();
   test("SECURITY.md has a row for every class", () => assert.equal([...codes.keys()], Object.keys(classes)));
-  const child = spawnSync(process.execPath, [fileURLToPath(import.meta.url), "--read"], {
-    encoding: "utf8",
-    maxBuffer: 2 ** 26,
-  });
-  const outcomes = child.stdout
-    .split("\n")
-    .filter((line) => line.startsWith("{"))
-    .map((line) => JSON.parse(line) as Outcome);
-  test("bad corpus: the reading process ends well", () => {
-    assert.is(child.status, 0, child.stderr);
+  const outcomes = readApart(names);
+  for (const [i, { peakMb, name }] of outcomes.entries())
+    if (peakMb > files[name].max_mb) outcomes[i] = readApart([name])[0];
+  test("bad corpus: all files were read", () =>
     assert.equal(
       outcomes.map(({ name }) => name),
       names,
-    );
-  });
+    ));
   const counts: Record<string, number> = {};
   for (const { name, strict, inert, message, globals, seconds, peakMb } of outcomes)
     test(`bad corpus: ${name}`, () => {

@@ -98,7 +98,9 @@ class Describer {
     return { id: this.ids.size - 1, ...this.container(value) };
   }
 
-  private leaf(value: Exclude<TorchValue, null | boolean | string | number | bigint>): { [key: string]: unknown } | undefined {
+  private leaf(
+    value: Exclude<TorchValue, null | boolean | string | number | bigint>,
+  ): { [key: string]: unknown } | undefined {
     if (value instanceof ByteArray) return { k: "bytearray", hex: hex(value) };
     if (value instanceof Uint8Array)
       return value.length <= 64
@@ -257,8 +259,7 @@ export function canonical(node: unknown): unknown {
     // The corpus calls both opcodes of old-style instances "inst".
     out[key] = k === "object" && key === "how" && value === "obj" ? "inst" : canonical(value);
   }
-  if (k === "set" || k === "frozenset")
-    out.items = (out.items as unknown[]).map((item) => JSON.stringify(item)).sort();
+  if (k === "set" || k === "frozenset") out.items = (out.items as unknown[]).map((item) => JSON.stringify(item)).sort();
   return out;
 }
 

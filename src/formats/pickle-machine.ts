@@ -101,10 +101,9 @@ export class Machine {
   }
 
   popTuple(count: number): void {
-    const from = this.stack.length - count;
-    if (from < (this.marks.length > 0 ? this.marks[this.marks.length - 1] : 0))
-      throw corrupt("the stack is empty", this);
-    this.push(settleTuple(this.stack.splice(from)));
+    const items = new Array<TorchValue>(count);
+    for (let i = count - 1; i >= 0; i--) items[i] = this.pop();
+    this.push(settleTuple(items));
   }
 
   remember(index: number): void {

@@ -186,7 +186,9 @@ async function findDirectory(file: FileBytes, tail: Window, limits: Limits): Pro
   const { bytes } = tail;
   const [end, second] = endRecords(bytes);
   if (second !== undefined)
-    throw corrupt(`two end records, at bytes ${tail.start + second} and ${tail.start + end}`, { offset: tail.start + second });
+    throw corrupt(`two end records, at bytes ${tail.start + second} and ${tail.start + end}`, {
+      offset: tail.start + second,
+    });
   if (end === undefined)
     throw corrupt(
       `no end-of-directory record in ${file.size} bytes; the file is cut short, perhaps a download that stopped`,
