@@ -5,6 +5,7 @@ import { loadTorch, type TorchValue } from "./formats/torch.js";
 import { numElements, type StateDict, type Tensor, toScalar } from "./tensor.js";
 
 export interface Checkpoint {
+  /** Names as in the file: prefixes of wrappers (`module.`, `_orig_mod.`) go where a model takes it. */
   readonly stateDict: StateDict;
   /** prediction = output * std + mean, in the units of the target. */
   readonly normalizer?: { readonly mean: number; readonly std: number };
@@ -79,7 +80,6 @@ function isStateDict(root: Dict): boolean {
   return root.size > 0 && [...root].every(([name, value]) => typeof name === "string" && isTensor(value));
 }
 
-/** DataParallel puts "module." before every name; it goes only when all have it, else it is part of a name. */
 function readStateDict(dict: Dict): StateDict {
   const stateDict: StateDict = new Map();
   const other: string[] = [];
@@ -94,10 +94,7 @@ function readStateDict(dict: Dict): StateDict {
         names: other,
       },
     );
-  const prefix = "module.";
-  const parallel = stateDict.size > 0 && [...stateDict.keys()].every((name) => name.startsWith(prefix));
-  if (!parallel) return stateDict;
-  return new Map([...stateDict].map(([name, tensor]) => [name.slice(prefix.length), tensor]));
+  return stateDict;
 }
 
 /** A normalizer that cannot be read must not be left out: predictions would be silently wrong. */

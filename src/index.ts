@@ -8,6 +8,7 @@ export { loadTorch, type TorchValue } from "./formats/torch.js";
 export { type Batch, collate } from "./graphs/batch.js";
 export { cgcnnElementTable, type ElementTable, parseElementTable } from "./graphs/features.js";
 export { buildGraph, type CrystalGraph, type Warning } from "./graphs/graph.js";
+export { type ExpectedTensor, type LoadReport, matchStateDict } from "./load-report.js";
 export { type Model, type ModelOptions, modelFromCheckpoint, type Normalizer } from "./models/model.js";
 export type { Axis, Node, Param, Program, Value } from "./ops/program.js";
 export {

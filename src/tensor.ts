@@ -153,6 +153,11 @@ export function elementReader(dtype: DType): (view: DataView, i: number) => numb
   return read;
 }
 
+/** Whether an element is one real number, which elementReader can read and any other real type can be made from. */
+export function isRealNumber(dtype: DType): boolean {
+  return READERS[dtype] !== undefined;
+}
+
 const READERS: Readonly<Partial<Record<DType, (view: DataView, i: number) => number>>> = {
   f64: (view, i) => view.getFloat64(8 * i, true),
   f32: (view, i) => view.getFloat32(4 * i, true),
