@@ -55,19 +55,19 @@ async function readFile(name: string): Promise<Outcome> {
   let globals: readonly string[] = [];
   const codeOf = (error: unknown) => (isUnitcellError(error) ? error.code : `crashed: ${(error as Error).stack}`);
   try {
-    await readAll(bytes, {});
+    globals = (await readAll(bytes, {})).unknownGlobals;
   } catch (error) {
     strict = codeOf(error);
     message = (error as Error).message;
     if (isUnitcellError(error, "UNSAFE")) globals = error.detail.globals as string[];
   }
-  globalThis.gc?.();
-  try {
-    const file = await readAll(bytes, { unknownClasses: "inert" });
-    if (globals.length === 0) globals = file.unknownGlobals;
-  } catch (error) {
-    inert = codeOf(error);
-  }
+  if (strict !== "loaded")
+    try {
+      const file = await readAll(bytes, { unknownClasses: "inert" });
+      if (globals.length === 0) globals = file.unknownGlobals;
+    } catch (error) {
+      inert = codeOf(error);
+    }
   const seconds = (performance.now() - started) / 1000;
   const peakMb = process.resourceUsage().maxRSS / 1024;
   return { name, strict, inert, message, globals: [...globals], seconds, peakMb };

@@ -87,6 +87,13 @@ function scalarValue(dtype: NumpyDtype, bytes: Uint8Array): NumpyScalar["value"]
   return SCALARS.get(dtype.code)?.(view);
 }
 
+/** The number a scalar, or an array of one element, holds; undefined for more elements and for other kinds. */
+export function numpyNumber(value: NumpyScalar | NumpyArray): number | undefined {
+  const single = value instanceof NumpyArray && value.items === undefined && elementCount(value.shape) === 1;
+  const found = value instanceof NumpyScalar ? value.value : single ? scalarValue(value.dtype, value.bytes) : undefined;
+  return typeof found === "number" || typeof found === "bigint" ? Number(found) : undefined;
+}
+
 /** Fixed-length text: characters of four bytes, padded with zeros. */
 function utf32(view: DataView): string | undefined {
   let value = "";

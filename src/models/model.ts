@@ -128,7 +128,7 @@ function toParams(wanted: ReadonlyMap<string, CgcnnTensor>, tensors: ReadonlyMap
 
 function filled(name: string, shape: readonly number[], value: number): Float32Array {
   const count = numElements(shape);
-  const limit = DEFAULT_LIMITS.copyBytes;
+  const limit = DEFAULT_LIMITS.copyFloorBytes;
   if (count * 4 > limit)
     throw new UnitcellError(
       "LIMIT",
