@@ -44,10 +44,10 @@ export function saveSafetensors(
 ): Uint8Array {
   const { head, entries } = plan(tensors, metadata);
   const size = entries.reduce((sum, { byteLength }) => sum + byteLength, head.byteLength);
-  if (size > DEFAULT_LIMITS.fileBytes)
+  if (size > DEFAULT_LIMITS.wholeFileBytes)
     throw new UnitcellError(
       "LIMIT",
-      `a safetensors file of ${size} bytes in memory, the limit is ${DEFAULT_LIMITS.fileBytes}`,
+      `a safetensors file of ${size} bytes in memory, the limit is ${DEFAULT_LIMITS.wholeFileBytes}`,
       {
         size,
       },
