@@ -23,13 +23,13 @@ function makeTables(): Int32Array[] {
   return rows;
 }
 
-/** CRC-32 of the bytes, as an unsigned 32-bit number; 0 for none. */
-export function crc32(bytes: Uint8Array): number {
+/** CRC-32 of the bytes, as an unsigned 32-bit number; 0 for none. `previous` is the CRC of the bytes before them. */
+export function crc32(bytes: Uint8Array, previous = 0): number {
   tables ??= makeTables();
   const [t0, t1, t2, t3, t4, t5, t6, t7] = tables;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const end = bytes.byteLength - 7;
-  let crc = -1;
+  let crc = ~previous;
   let i = 0;
   for (; i < end; i += 8) {
     const a = crc ^ view.getInt32(i, true);
