@@ -58,6 +58,9 @@ export const DEFAULT_LIMITS: Limits = {
 /** Compressed bytes given to inflate at a time: deflate grows at most 1032-fold, so this bounds an overrun to 17 MB. */
 export const INFLATE_STEP_BYTES = 16 * 1024;
 
+/** Levels of objects and arrays in JSON that a file brings, safetensors headers and shard indices: they need three. */
+export const JSON_DEPTH = 128;
+
 /** A Blob, File or OPFS file already is one; Uint8Array and ArrayBuffer are taken as they are. */
 export interface ByteSource {
   readonly size: number;

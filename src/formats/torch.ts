@@ -7,6 +7,7 @@ import { NamesFound } from "./pickle.js";
 import { notTorch } from "./sniff.js";
 import { openBarePickle } from "./torch-bare.js";
 import { isTorchLegacy, openTorchLegacy } from "./torch-legacy.js";
+import { isSafetensors, openSafetensors } from "./torch-safetensors.js";
 import { isTar, openTorchTar } from "./torch-tar.js";
 import { extent, Storage, storedBytes, TorchTensor } from "./torch-tensors.js";
 import { openTorchZip } from "./torch-zip.js";
@@ -144,6 +145,7 @@ async function openContainer(file: FileBytes, settings: ReadSettings, names: Nam
   const isZip = head[0] === 0x50 && head[1] === 0x4b && head[2] === 3 && head[3] === 4;
   if (isZip) return openTorchZip(file, settings, names);
   if (isTorchLegacy(head)) return openTorchLegacy(file, settings, names);
+  if (isSafetensors(head)) return openSafetensors(file, settings, names);
   if (isTar(head)) return openTorchTar(file, settings, names);
   const bare = await openBarePickle(file, head, settings, names);
   if (bare) return bare;
