@@ -12,15 +12,16 @@ const ALLOWED: Record<string, string[]> = {
   tensor: ["errors"],
   config: [],
   formats: ["errors", "bytes", "tensor"],
+  "load-report": ["errors", "tensor"],
   stores: ["errors", "bytes"],
   checkpoint: ["errors", "bytes", "tensor", "formats"],
   structures: ["errors"],
   graphs: ["errors", "random", "config", "structures", "kernels"],
   ops: ["errors"],
-  models: ["errors", "config", "tensor", "checkpoint", "structures", "graphs", "ops"],
+  models: ["errors", "config", "bytes", "tensor", "checkpoint", "load-report", "structures", "graphs", "ops"],
   backends: ["errors", "graphs", "kernels", "ops"],
   predict: ["errors", "structures", "graphs", "models", "backends"],
-  cli: ["errors", "checkpoint", "structures", "graphs", "models", "predict"],
+  cli: ["errors", "checkpoint", "load-report", "structures", "graphs", "models", "predict"],
 };
 
 /** "src/graphs/ties.ts" belongs to "graphs", "src/predict.ts" to "predict". */

@@ -18,6 +18,7 @@ test("exported names", () => {
       "isUnitcellError",
       "loadCheckpoint",
       "loadTorch",
+      "matchStateDict",
       "modelFromCheckpoint",
       "parseElementTable",
       "parseEach",
