@@ -37,6 +37,8 @@ export interface Limits {
   readonly copyRatio: number;
   /** The JSON header of a safetensors file; the library's own limit. */
   readonly headerBytes: number;
+  /** Tensors, and metadata entries, of one safetensors file: 2 million in a hostile header take 14 s to describe. */
+  readonly headerEntries: number;
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -53,6 +55,7 @@ export const DEFAULT_LIMITS: Limits = {
   copyFloorBytes: 64 * 2 ** 20,
   copyRatio: 4,
   headerBytes: 100_000_000,
+  headerEntries: 100_000,
 };
 
 /** Compressed bytes given to inflate at a time: deflate grows at most 1032-fold, so this bounds an overrun to 17 MB. */
