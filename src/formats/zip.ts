@@ -64,13 +64,13 @@ export class ZipArchive {
   private readonly options: ZipOptions;
   /** Where the next record starts, for every entry. */
   private readonly ends: ReadonlyMap<ZipEntry, number>;
-  private inflated = 0;
 
   constructor(file: FileBytes, entries: ReadonlyMap<string, ZipEntry>, limit: number, options: ZipOptions) {
     this.file = file;
     this.entries = entries;
     this.options = options;
     this.ends = recordEnds([...entries.values()], limit);
+    this.checkInflated();
     const { memory } = file;
     // Where it costs nothing, all local headers are checked at once: two readings of a file are a reason to refuse it.
     if (memory)
@@ -94,7 +94,6 @@ export class ZipArchive {
       const raw = records[i].subarray(start, start + entry.compressedSize);
       if (raw.length !== entry.compressedSize)
         throw overlap(entry.name, entry.header + start + entry.compressedSize, this.ends.get(entry)!);
-      if (entry.method === 8) this.countInflated(entry);
       const data = entry.method === 8 ? inflate!(raw, entry.size, entry.name) : raw;
       if (this.options.checkCrc) checkCrc(data, entry);
       return data;
@@ -119,17 +118,20 @@ export class ZipArchive {
     return { start: entry.header, end: Math.min(this.ends.get(entry)!, entry.header + most) };
   }
 
-  /** Sizes are added up before anything is inflated. */
-  private countInflated(entry: ZipEntry): void {
+  /** Sizes are added up before anything is inflated; one that lies is found when its stream ends elsewhere. */
+  private checkInflated(): void {
     const { inflateFloorBytes, inflateRatio } = this.options.limits;
     const budget = Math.max(inflateFloorBytes, inflateRatio * this.file.size);
-    this.inflated += entry.size;
-    if (this.inflated > budget)
-      throw new UnitcellError(
-        "LIMIT",
-        `zip entry "${entry.name}" would bring the inflated size to ${this.inflated} bytes, the limit for a file of ${this.file.size} is ${budget}`,
-        { name: entry.name, size: this.inflated, limit: budget },
-      );
+    let inflated = 0;
+    for (const { name, size, method } of this.entries.values()) {
+      if (method === 8) inflated += size;
+      if (inflated > budget)
+        throw new UnitcellError(
+          "LIMIT",
+          `zip entry "${name}" would bring the inflated size to ${inflated} bytes, the limit for a file of ${this.file.size} is ${budget}`,
+          { name, size: inflated, limit: budget },
+        );
+    }
   }
 }
 
