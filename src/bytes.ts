@@ -37,6 +37,8 @@ export interface Limits {
   readonly copyRatio: number;
   /** The JSON header of a safetensors file; the library's own limit. */
   readonly headerBytes: number;
+  /** Tensors, and metadata entries, of one safetensors file: 2 million in a hostile header take 14 s to describe. */
+  readonly headerEntries: number;
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -53,6 +55,7 @@ export const DEFAULT_LIMITS: Limits = {
   copyFloorBytes: 64 * 2 ** 20,
   copyRatio: 4,
   headerBytes: 100_000_000,
+  headerEntries: 100_000,
 };
 
 /** Compressed bytes given to inflate at a time: deflate grows at most 1032-fold, so this bounds an overrun to 17 MB. */
@@ -198,6 +201,20 @@ function isArrayBuffer(input: unknown): input is ArrayBuffer {
   return Object.prototype.toString.call(input) === "[object ArrayBuffer]";
 }
 
+/** TextDecoder costs more than the characters of a name; files hold thousands of short ones. */
+const MAX_SHORT_TEXT = 64;
+
+/** Bytes `start` to `end` as text when all are ASCII, else undefined; for short stretches. */
+export function shortAscii(bytes: Uint8Array, start: number, end: number): string | undefined {
+  let text = "";
+  for (let i = start; i < end; i++) {
+    const code = bytes[i];
+    if (code > 127) return undefined;
+    text += String.fromCharCode(code);
+  }
+  return text;
+}
+
 /** A cursor. Reads are little-endian, and past the end they throw CORRUPT with the offset and both numbers. */
 export class ByteReader {
   readonly bytes: Uint8Array;
@@ -248,6 +265,14 @@ export class ByteReader {
   take(count: number): Uint8Array {
     const start = this.advance(count);
     return this.bytes.subarray(start, start + count);
+  }
+
+  /** The next `count` bytes as text when they are few and all ASCII, else undefined and nothing is consumed. */
+  shortText(count: number): string | undefined {
+    if (count > MAX_SHORT_TEXT || count > this.remaining) return undefined;
+    const text = shortAscii(this.bytes, this.offset, this.offset + count);
+    if (text !== undefined) this.offset += count;
+    return text;
   }
 
   /** The bytes before the next newline; the newline is consumed too. */

@@ -40,7 +40,8 @@ export interface ZipEntry {
   readonly method: 0 | 8;
   /** Where its local header starts in the file. */
   readonly header: number;
-  readonly nameBytes: Uint8Array;
+  /** Bytes of the name in UTF-8. */
+  readonly nameLength: number;
 }
 
 interface Directory {
@@ -74,7 +75,7 @@ export class ZipArchive {
     // Where it costs nothing, all local headers are checked at once: two readings of a file are a reason to refuse it.
     if (memory)
       for (const [entry, end] of this.ends) {
-        const start = entry.header + dataStart(memory.subarray(entry.header, end), entry);
+        const start = dataStart(memory, entry.header, end, entry);
         if (start + entry.compressedSize > end) throw overlap(entry.name, start + entry.compressedSize, end);
       }
   }
@@ -89,7 +90,7 @@ export class ZipArchive {
     const deflated = entries.some((entry) => entry.method === 8);
     const inflate = deflated ? (await import("./inflate.js")).inflate : undefined;
     return entries.map((entry, i) => {
-      const start = dataStart(records[i], entry);
+      const start = dataStart(records[i], 0, records[i].length, entry);
       const raw = records[i].subarray(start, start + entry.compressedSize);
       if (raw.length !== entry.compressedSize)
         throw overlap(entry.name, entry.header + start + entry.compressedSize, this.ends.get(entry)!);
@@ -103,17 +104,17 @@ export class ZipArchive {
   async readRange(entry: ZipEntry, start: number, end: number): Promise<Uint8Array | undefined> {
     if (entry.method === 8) return undefined;
     const limit = this.ends.get(entry)!;
-    const usual = entry.header + LOCAL_HEADER_BYTES + entry.nameBytes.length + USUAL_EXTRA_BYTES;
+    const usual = entry.header + LOCAL_HEADER_BYTES + entry.nameLength + USUAL_EXTRA_BYTES;
     let record = await this.file.read(entry.header, Math.min(usual, limit));
     const needed = localHeaderBytes(record);
     if (needed > record.length) record = await this.file.read(entry.header, Math.min(entry.header + needed, limit));
-    const from = entry.header + dataStart(record, entry);
+    const from = entry.header + dataStart(record, 0, record.length, entry);
     if (from + entry.size > limit) throw overlap(entry.name, from + entry.size, limit);
     return this.file.read(from + start, from + end);
   }
 
   private recordRange(entry: ZipEntry): Range {
-    const most = LOCAL_HEADER_BYTES + entry.nameBytes.length + MAX_EXTRA_BYTES + entry.compressedSize;
+    const most = LOCAL_HEADER_BYTES + entry.nameLength + MAX_EXTRA_BYTES + entry.compressedSize;
     return { start: entry.header, end: Math.min(this.ends.get(entry)!, entry.header + most) };
   }
 
@@ -251,35 +252,42 @@ async function widen(
 }
 
 function readCentral(bytes: Uint8Array, directory: Directory, limits: Limits): ZipEntry[] {
-  const reader = new ByteReader(bytes);
+  // Decoded at once, for names to be slices of: a decoder call for each takes longer than everything else here.
+  const latin1 = new TextDecoder("latin1").decode(bytes);
   const entries: ZipEntry[] = [];
-  for (let i = 0; i < directory.count; i++) entries.push(readCentralEntry(reader, directory.offset, limits));
-  if (reader.remaining !== 0)
-    throw corrupt(`${reader.remaining} bytes follow the last of ${directory.count} directory entries`, {
+  let at = 0;
+  for (let i = 0; i < directory.count; i++) {
+    if (bytes.length - at < CENTRAL_HEADER_BYTES || u32(bytes, at) !== CENTRAL_HEADER)
+      throw corrupt(`no directory entry at byte ${directory.offset + at}`, { offset: directory.offset + at });
+    const next = at + CENTRAL_HEADER_BYTES + u16(bytes, at + 28) + u16(bytes, at + 30) + u16(bytes, at + 32);
+    if (next > bytes.length)
+      throw corrupt(`the directory entry at byte ${directory.offset + at} is cut`, { offset: directory.offset + at });
+    entries.push(readCentralEntry(bytes, at, latin1, limits));
+    at = next;
+  }
+  if (at !== bytes.length)
+    throw corrupt(`${bytes.length - at} bytes follow the last of ${directory.count} directory entries`, {
       count: directory.count,
     });
   return entries;
 }
 
-function readCentralEntry(reader: ByteReader, base: number, limits: Limits): ZipEntry {
-  const at = base + reader.offset;
-  if (reader.u32() !== CENTRAL_HEADER) throw corrupt(`no directory entry at byte ${at}`, { offset: at });
-  reader.take(4); // versions
-  const flags = reader.u16();
-  const method = reader.u16();
-  reader.take(4); // time and date
-  const crc = reader.u32();
-  const narrow = [reader.u32(), reader.u32()];
-  const [nameLength, extraLength, commentLength, disk] = [reader.u16(), reader.u16(), reader.u16(), reader.u16()];
-  reader.take(6); // attributes
-  const headerNarrow = reader.u32();
-  const nameBytes = reader.take(nameLength);
-  const name = entryName(nameBytes, at, limits);
+/** @param latin1 the directory as text, one character a byte */
+function readCentralEntry(bytes: Uint8Array, at: number, latin1: string, limits: Limits): ZipEntry {
+  const flags = u16(bytes, at + 8);
+  const method = u16(bytes, at + 10);
+  const crc = u32(bytes, at + 16);
+  const nameLength = u16(bytes, at + 28);
+  const nameStart = at + CENTRAL_HEADER_BYTES;
+  const extraStart = nameStart + nameLength;
+  const name = entryName(latin1.slice(nameStart, extraStart), limits);
   // Fields appear in the zip64 extra in this order, and only those whose 32-bit slot holds the sentinel.
-  const wide = zip64Fields(reader.take(extraLength), [narrow[1], narrow[0], headerNarrow], name);
-  const [size, compressedSize, header] = wide;
-  reader.take(commentLength);
-  if (disk !== 0) throw new UnitcellError("UNSUPPORTED", `zip entry "${name}" is on another disk`, { name });
+  const narrow = [u32(bytes, at + 24), u32(bytes, at + 20), u32(bytes, at + 42)];
+  const [size, compressedSize, header] = narrow.includes(SENTINEL)
+    ? zip64Fields(bytes.subarray(extraStart, extraStart + u16(bytes, at + 30)), narrow, name)
+    : narrow;
+  if (u16(bytes, at + 34) !== 0)
+    throw new UnitcellError("UNSUPPORTED", `zip entry "${name}" is on another disk`, { name });
   if (flags & FLAG_ENCRYPTED) throw new UnitcellError("UNSUPPORTED", `zip entry "${name}" is encrypted`, { name });
   if (method !== 0 && method !== 8)
     throw new UnitcellError(
@@ -289,12 +297,11 @@ function readCentralEntry(reader: ByteReader, base: number, limits: Limits): Zip
     );
   if (method === 0 && size !== compressedSize)
     throw corrupt(`zip entry "${name}" is stored, but its sizes ${compressedSize} and ${size} differ`, { name });
-  return { name, nameBytes, method, crc, size, compressedSize, header };
+  return { name, nameLength, method, crc, size, compressedSize, header };
 }
 
 /** Replaces sentinels by the 64-bit values of the zip64 extra (id 1), in order. */
 function zip64Fields(extra: Uint8Array, narrow: number[], name: string): number[] {
-  if (!narrow.includes(SENTINEL)) return narrow;
   const reader = new ByteReader(extra);
   while (reader.remaining >= 4) {
     const id = reader.u16();
@@ -306,15 +313,23 @@ function zip64Fields(extra: Uint8Array, narrow: number[], name: string): number[
   throw corrupt(`zip entry "${name}" needs a zip64 extra field and has none`, { name });
 }
 
-/** Section "name rules": a name must stay inside the archive whatever program unpacks it. */
-function entryName(bytes: Uint8Array, at: number, { zipNameBytes }: Limits): string {
-  if (bytes.length > zipNameBytes)
-    throw new UnitcellError("LIMIT", `a zip entry name has ${bytes.length} bytes, the limit is ${zipNameBytes}`);
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+/** Folders and a file in letters, digits and `_-.`, none of them only dots: what torch writes. */
+const PLAIN_NAME = /^(?:\.?[\w-][\w.-]*\/)*\.?[\w-][\w.-]*$/;
+
+/**
+ * A name must stay inside the archive whatever program unpacks it.
+ * @param latin1 its bytes, one character each
+ */
+function entryName(latin1: string, { zipNameBytes }: Limits): string {
+  if (latin1.length > zipNameBytes)
+    throw new UnitcellError("LIMIT", `a zip entry name has ${latin1.length} bytes, the limit is ${zipNameBytes}`);
+  if (PLAIN_NAME.test(latin1)) return latin1;
   let name: string;
   try {
-    name = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    name = strictUtf8.decode(Uint8Array.from(latin1, (char) => char.charCodeAt(0)));
   } catch (cause) {
-    throw new UnitcellError("CORRUPT", `the zip entry name at byte ${at} is not UTF-8`, { offset: at }, { cause });
+    throw new UnitcellError("CORRUPT", `the zip entry name ${JSON.stringify(latin1)} is not UTF-8`, {}, { cause });
   }
   const parts = name.replace(/\/$/, "").split("/");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
@@ -323,44 +338,54 @@ function entryName(bytes: Uint8Array, at: number, { zipNameBytes }: Limits): str
   return name;
 }
 
-/** Length of a local header with name and extras, from its fixed part. */
+const u16 = (bytes: Uint8Array, at: number): number => bytes[at] | (bytes[at + 1] << 8);
+const u32 = (bytes: Uint8Array, at: number): number => (u16(bytes, at) | (u16(bytes, at + 2) << 16)) >>> 0;
+
+/** Length of a local header with name and extras, from its fixed part; 0 when even that is cut. */
 function localHeaderBytes(record: Uint8Array): number {
-  const reader = new ByteReader(record, 26);
-  return LOCAL_HEADER_BYTES + reader.u16() + reader.u16();
+  return record.length < LOCAL_HEADER_BYTES ? 0 : LOCAL_HEADER_BYTES + u16(record, 26) + u16(record, 28);
 }
 
 /**
  * Checks the local header against the directory and finds where the bytes start.
- * @param record the file from the header on
+ * @param bytes holds the record; the header is at `at`, the record ends at `end` at the latest
+ * @returns the offset in `bytes`
  */
-function dataStart(record: Uint8Array, entry: ZipEntry): number {
-  const { name, size, compressedSize, crc, method, header } = entry;
-  if (record.length < LOCAL_HEADER_BYTES || new ByteReader(record).u32() !== LOCAL_HEADER)
+function dataStart(bytes: Uint8Array, at: number, end: number, entry: ZipEntry): number {
+  const { name, nameLength, size, compressedSize, crc, method, header } = entry;
+  if (end - at < LOCAL_HEADER_BYTES || u32(bytes, at) !== LOCAL_HEADER)
     throw corrupt(`no local header for zip entry "${name}" at byte ${header}`, { name, offset: header });
-  const reader = new ByteReader(record, 6);
-  const flags = reader.u16();
-  const localMethod = reader.u16();
-  reader.take(4); // time and date
-  const localCrc = reader.u32();
-  const narrow = [reader.u32(), reader.u32()];
-  const [nameLength, extraLength] = [reader.u16(), reader.u16()];
-  if (reader.remaining < nameLength + extraLength)
-    throw overlap(name, header + localHeaderBytes(record), header + record.length);
-  const localName = reader.take(nameLength);
-  const local = zip64Fields(reader.take(extraLength), [narrow[1], narrow[0]], name);
+  const flags = u16(bytes, at + 6);
+  const nameStart = at + LOCAL_HEADER_BYTES;
+  const extraStart = nameStart + u16(bytes, at + 26);
+  const start = extraStart + u16(bytes, at + 28);
+  if (start > end) throw overlap(name, header + start - at, header + end - at);
+  const sameName = extraStart - nameStart === nameLength && isNameAt(bytes, nameStart, entry);
+  const narrow = [u32(bytes, at + 22), u32(bytes, at + 18)];
+  const [localSize, localCompressed] = narrow.includes(SENTINEL)
+    ? zip64Fields(bytes.subarray(extraStart, start), narrow, name)
+    : narrow;
   // With a data descriptor the writer did not know these yet and left zeros (torch does so for every entry).
-  const agrees = (here: number, there: number) => here === there || (here === 0 && !!(flags & FLAG_DESCRIPTOR));
+  const described = (flags & FLAG_DESCRIPTOR) !== 0;
+  const agrees = (here: number, there: number) => here === there || (here === 0 && described);
   if (
-    localMethod !== method ||
+    u16(bytes, at + 8) !== method ||
     flags & FLAG_ENCRYPTED ||
-    localName.length !== entry.nameBytes.length ||
-    localName.some((byte, i) => byte !== entry.nameBytes[i]) ||
-    !agrees(local[0], size) ||
-    !agrees(local[1], compressedSize) ||
-    !agrees(localCrc, crc)
+    !sameName ||
+    !agrees(localSize, size) ||
+    !agrees(localCompressed, compressedSize) ||
+    !agrees(u32(bytes, at + 14), crc)
   )
     throw corrupt(`the local header of zip entry "${name}" disagrees with the directory`, { name });
-  return reader.offset;
+  return start;
+}
+
+/** True when the bytes from `at` on are the entry's name. */
+function isNameAt(bytes: Uint8Array, at: number, { name, nameLength }: ZipEntry): boolean {
+  // As many characters as bytes: all are ASCII.
+  const encoded = name.length === nameLength ? undefined : new TextEncoder().encode(name);
+  for (let i = 0; i < nameLength; i++) if (bytes[at + i] !== (encoded ? encoded[i] : name.charCodeAt(i))) return false;
+  return true;
 }
 
 /** Entries lie one after another before the directory; shared bytes are how small files pretend to be large. */
@@ -369,7 +394,7 @@ function recordEnds(entries: readonly ZipEntry[], limit: number): ReadonlyMap<Zi
   const ends = new Map<ZipEntry, number>();
   for (const [i, entry] of order.entries()) {
     const next = order[i + 1]?.header ?? limit;
-    const least = entry.header + LOCAL_HEADER_BYTES + entry.nameBytes.length + entry.compressedSize;
+    const least = entry.header + LOCAL_HEADER_BYTES + entry.nameLength + entry.compressedSize;
     if (least > next) throw overlap(entry.name, least, next);
     ends.set(entry, next);
   }
