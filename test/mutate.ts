@@ -120,11 +120,15 @@ const NAMES = [
   ["__proto__", "constructor"],
 ].map(([module, name]) => global(module, name));
 
+const NUMBERS: readonly (readonly number[])[] = [
+  ...[0, 1, -1, 2 ** 31 - 1, 65536, 1000].map(int),
+  ...[2n ** 31n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 62n, 2n ** 63n].map((value) => ops("LONG1", [9], u64(value), [0])),
+];
+
 /** Stretches that mean something to one of the readers. */
 const PIECES: readonly (readonly number[])[] = [
   ...NAMES,
-  ...[0, 1, -1, 2 ** 31 - 1, 65536].map(int),
-  ...[2n ** 31n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 62n, 2n ** 63n].map((value) => ops("LONG1", [9], u64(value), [0])),
+  ...NUMBERS,
   ...["0", "storage", "module", "__proto__", "constructor", "cpu", "data.pkl", "../x"].map(str),
   ops("BINFLOAT", [0x3f, 0xf0, 0, 0, 0, 0, 0, 0]),
   ops("BINFLOAT", [0x7f, 0xf8, 0, 0, 0, 0, 0, 1]),
@@ -159,6 +163,14 @@ function overwrite(bytes: Uint8Array, random: Ints, piece: ArrayLike<number>): U
   const at = random(Math.max(1, out.length - piece.length + 1));
   for (let i = 0; i < piece.length && at + i < out.length; i++) out[at + i] = piece[i];
   return out;
+}
+
+/** Where a byte of this value is, from a random place on. */
+function place(bytes: Uint8Array, random: Ints, value: number): number | undefined {
+  const from = random(bytes.length || 1);
+  const at = bytes.indexOf(value, from);
+  const found = at >= 0 ? at : bytes.indexOf(value);
+  return found < 0 ? undefined : found;
 }
 
 /** A stretch of at most 64 bytes. */
@@ -219,6 +231,25 @@ const EDITS: readonly [name: string, edit: Edit][] = [
     (bytes, random) => {
       const [start, end] = stretch(bytes, random);
       return bytes.slice().fill(0, start, end);
+    },
+  ],
+  [
+    "number changed",
+    (bytes, random) => {
+      // BININT1 of a size, stride, offset or count, mostly: another small number, or a large one in its place.
+      const at = place(bytes, random, 0x4b);
+      if (at === undefined) return bytes;
+      if (random(2)) return joined(bytes.subarray(0, at + 1), [random(16)], bytes.subarray(at + 2));
+      return joined(bytes.subarray(0, at), NUMBERS[random(NUMBERS.length)], bytes.subarray(at + 2));
+    },
+  ],
+  [
+    "name exchanged",
+    (bytes, random) => {
+      const at = place(bytes, random, 0x63);
+      const end = at === undefined ? -1 : bytes.indexOf(10, bytes.indexOf(10, at) + 1) + 1;
+      if (at === undefined || end <= 0 || end - at > 100) return bytes;
+      return joined(bytes.subarray(0, at), NAMES[random(NAMES.length)], bytes.subarray(end));
     },
   ],
   [

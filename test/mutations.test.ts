@@ -14,9 +14,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { DEFAULT_LIMITS, FileBytes, type Input } from "../src/bytes.js";
 import { isUnitcellError } from "../src/errors.js";
+import { numpyItemBytes } from "../src/formats/numpy-values.js";
 import { openTorch, type ReadOptions, type TorchFile } from "../src/formats/torch.js";
-import type { TorchTensor } from "../src/formats/torch-tensors.js";
-import { walkTensors } from "../src/formats/walk.js";
+import { elementCount, storedBytes, TorchTensor } from "../src/formats/torch-tensors.js";
+import { NumpyArray, NumpyScalar, type TorchValue } from "../src/formats/values.js";
+import { walkParts } from "../src/formats/walk.js";
 import { openZip } from "../src/formats/zip.js";
 import { fixtureBytes, fixtureJson, haveFixtures } from "./fixtures.js";
 import { type Mutation, makeSample, mutate, randomInts, type Sample } from "./mutate.js";
@@ -57,14 +59,39 @@ function surroundings(): string {
   );
 }
 
-/** Opens, loads, and looks at the bytes of every tensor that has some. */
+/**
+ * What holds for every value that was read, whatever the file.
+ * @returns bytes of all its tensors, each looked at
+ */
+function checkSound(root: TorchValue): number {
+  let tensorBytes = 0;
+  const size = (what: string, found: number, expected: number) => {
+    if (found !== expected) throw new Error(`${what} has ${found} bytes, not ${expected}`);
+  };
+  for (const { value } of walkParts(root)) {
+    const items = Array.isArray(value) ? value : value instanceof Map ? [...value].flat() : [];
+    if (items.includes(undefined as never)) throw new Error("undefined is no value");
+    if (value instanceof NumpyScalar)
+      size(`a scalar of ${value.dtype}`, value.bytes.length, numpyItemBytes(value.dtype)!);
+    else if (value instanceof NumpyArray && !value.items)
+      size(
+        `an array of ${value.dtype}`,
+        value.bytes.length,
+        elementCount(value.shape) * (numpyItemBytes(value.dtype) ?? 8),
+      );
+    else if (value instanceof TorchTensor && value.storage) {
+      const { data, dtype, shape } = value;
+      size(`a tensor of ${dtype}`, data.length, storedBytes(dtype, elementCount(shape)));
+      tensorBytes += data.length;
+    }
+  }
+  return tensorBytes;
+}
+
 async function readAll(input: Input, options: ReadOptions): Promise<{ file: TorchFile; tensorBytes: number }> {
   const file = await openTorch(input, options);
   await file.load();
-  let tensorBytes = 0;
-  for (const { tensor } of walkTensors(file.root))
-    if ((tensor as TorchTensor).storage) tensorBytes += tensor.data.length;
-  return { file, tensorBytes };
+  return { file, tensorBytes: checkSound(file.root) };
 }
 
 const hash = (file: TorchFile) => sha256(new TextEncoder().encode(JSON.stringify(canonical(describeValue(file.root)))));
