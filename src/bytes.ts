@@ -204,17 +204,6 @@ function isArrayBuffer(input: unknown): input is ArrayBuffer {
 /** TextDecoder costs more than the characters of a name; files hold thousands of short ones. */
 const MAX_SHORT_TEXT = 64;
 
-/** Bytes `start` to `end` as text when all are ASCII, else undefined; for short stretches. */
-export function shortAscii(bytes: Uint8Array, start: number, end: number): string | undefined {
-  let text = "";
-  for (let i = start; i < end; i++) {
-    const code = bytes[i];
-    if (code > 127) return undefined;
-    text += String.fromCharCode(code);
-  }
-  return text;
-}
-
 /** A cursor. Reads are little-endian, and past the end they throw CORRUPT with the offset and both numbers. */
 export class ByteReader {
   readonly bytes: Uint8Array;
@@ -232,19 +221,22 @@ export class ByteReader {
   }
 
   u8(): number {
-    return this.view.getUint8(this.advance(1));
+    return this.bytes[this.advance(1)];
   }
 
   u16(): number {
-    return this.view.getUint16(this.advance(2), true);
+    const at = this.advance(2);
+    return this.bytes[at] | (this.bytes[at + 1] << 8);
   }
 
   u32(): number {
-    return this.view.getUint32(this.advance(4), true);
+    return this.i32() >>> 0;
   }
 
   i32(): number {
-    return this.view.getInt32(this.advance(4), true);
+    const at = this.advance(4);
+    const { bytes } = this;
+    return bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
   }
 
   /** A size, count or offset: beyond 2^53 it can only be a lie, so it is CORRUPT rather than rounded. */
@@ -269,9 +261,14 @@ export class ByteReader {
 
   /** The next `count` bytes as text when they are few and all ASCII, else undefined and nothing is consumed. */
   shortText(count: number): string | undefined {
-    if (count > MAX_SHORT_TEXT || count > this.remaining) return undefined;
-    const text = shortAscii(this.bytes, this.offset, this.offset + count);
-    if (text !== undefined) this.offset += count;
+    const end = this.offset + count;
+    if (count > MAX_SHORT_TEXT || end > this.bytes.byteLength) return undefined;
+    let text = "";
+    for (let i = this.offset; i < end; i++) {
+      if (this.bytes[i] > 127) return undefined;
+      text += String.fromCharCode(this.bytes[i]);
+    }
+    this.offset = end;
     return text;
   }
 
