@@ -85,19 +85,21 @@ export class ZipArchive {
    * @throws {UnitcellError} CORRUPT for a local header that disagrees, a bad stream or CRC-32, LIMIT beyond the inflate limits
    */
   async read(entries: readonly ZipEntry[]): Promise<Uint8Array[]> {
-    const records = await this.file.readRanges(entries.map((entry) => this.recordRange(entry)));
     // torch.save never deflates, so the library that inflates is loaded only for a file that needs it.
     const deflated = entries.some((entry) => entry.method === 8);
     const inflate = deflated ? (await import("./inflate.js")).inflate : undefined;
-    return entries.map((entry, i) => {
-      const start = dataStart(records[i], 0, records[i].length, entry);
-      const raw = records[i].subarray(start, start + entry.compressedSize);
+    const found = new Array<Uint8Array>(entries.length);
+    const ranges = entries.map((entry) => this.recordRange(entry));
+    await this.file.readRanges(ranges, (i, record) => {
+      const entry = entries[i];
+      const start = dataStart(record, 0, record.length, entry);
+      const raw = record.subarray(start, start + entry.compressedSize);
       if (raw.length !== entry.compressedSize)
         throw overlap(entry.name, entry.header + start + entry.compressedSize, this.ends.get(entry)!);
-      const data = entry.method === 8 ? inflate!(raw, entry.size, entry.name) : raw;
-      if (this.options.checkCrc) checkCrc(data, entry);
-      return data;
+      found[i] = entry.method === 8 ? inflate!(raw, entry.size, entry.name) : raw;
+      if (this.options.checkCrc) checkCrc(found[i], entry);
     });
+    return found;
   }
 
   /** Some bytes of a stored entry, without its CRC being checked; undefined for a deflated one. */
