@@ -195,17 +195,18 @@ function writeArguments(p: Pickler, tensor: TorchTensor, requiresGrad: boolean):
   out.put();
 }
 
+/** torch makes both strings anew for each tensor. */
 function writeLazyBits(p: Pickler, { conj, neg }: TorchTensor): void {
   const { out } = p;
   out.op(OP.EMPTY_DICT);
   out.put();
   if (conj && neg) out.op(OP.MARK);
   if (neg) {
-    out.string("neg");
+    out.newString("neg");
     out.bool(true);
   }
   if (conj) {
-    out.string("conj");
+    out.newString("conj");
     out.bool(true);
   }
   out.op(conj && neg ? OP.SETITEMS : OP.SETITEM);
