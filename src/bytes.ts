@@ -6,8 +6,8 @@ import { UnitcellError } from "./errors.js";
 
 /** What reading one file may take. Each default has its reason; a caller who trusts a file can raise any of them. */
 export interface Limits {
-  /** A whole file taken into memory at once. Larger ArrayBuffers fail in some browsers; lazy reading has no such limit. */
-  readonly fileBytes: number;
+  /** A file read whole because its format has no directory (tar, bare pickles). Larger ArrayBuffers fail in some browsers. */
+  readonly wholeFileBytes: number;
   /** Entries of one zip. A network has hundreds of storages; each entry costs a few hundred bytes to index. */
   readonly zipEntries: number;
   /** A zip entry's name. torch writes at most a folder and a number; tools write module paths. */
@@ -29,14 +29,20 @@ export interface Limits {
   readonly integerBytes: number;
   /** Tensor dimensions; torch itself stops at 64 in most operations. */
   readonly tensorRank: number;
-  /** The dense copy of one strided, expanded or unaligned tensor, unless its storage is larger: stride 0 can ask for any size. */
-  readonly copyBytes: number;
+  /**
+   * Strided, expanded and unaligned tensors are copied when their data is asked for; together the copies of one file may
+   * take this, and on top of it copyRatio times the storages. Stride 0 can ask for any size.
+   */
+  readonly copyFloorBytes: number;
+  readonly copyRatio: number;
   /** The JSON header of a safetensors file; the library's own limit. */
   readonly headerBytes: number;
+  /** Tensors, and metadata entries, of one safetensors file: 2 million in a hostile header take 14 s to describe. */
+  readonly headerEntries: number;
 }
 
 export const DEFAULT_LIMITS: Limits = {
-  fileBytes: 2 ** 31 - 1,
+  wholeFileBytes: 2 ** 31 - 1,
   zipEntries: 100_000,
   zipNameBytes: 1024,
   inflateFloorBytes: 16 * 2 ** 20,
@@ -46,38 +52,134 @@ export const DEFAULT_LIMITS: Limits = {
   pickleStack: 500_000,
   integerBytes: 2048,
   tensorRank: 64,
-  copyBytes: 256 * 2 ** 20,
+  copyFloorBytes: 64 * 2 ** 20,
+  copyRatio: 4,
   headerBytes: 100_000_000,
+  headerEntries: 100_000,
 };
 
 /** Compressed bytes given to inflate at a time: deflate grows at most 1032-fold, so this bounds an overrun to 17 MB. */
 export const INFLATE_STEP_BYTES = 16 * 1024;
 
+/** Levels of objects and arrays in JSON that a file brings, safetensors headers and shard indices: they need three. */
+export const JSON_DEPTH = 128;
+
 /** A Blob, File or OPFS file already is one; Uint8Array and ArrayBuffer are taken as they are. */
 export interface ByteSource {
   readonly size: number;
   slice(start: number, end: number): { arrayBuffer(): Promise<ArrayBuffer> };
+  /** Where a source can give bytes with one copy less than `slice`; exactly end - start of them. */
+  read?(start: number, end: number): Uint8Array | Promise<Uint8Array>;
 }
 
 export type Input = ByteSource | Uint8Array | ArrayBuffer;
 
-/**
- * All bytes of an input: the caller's own memory where it already is in memory, else one read.
- * @throws {UnitcellError} ARGUMENT for anything but bytes, LIMIT above MAX_FILE_BYTES, MISMATCH on a short read
- */
-export async function readAll(input: Input): Promise<Uint8Array> {
-  const size = inputSize(input);
-  if (size > DEFAULT_LIMITS.fileBytes)
-    throw new UnitcellError("LIMIT", `the file has ${size} bytes, the limit is ${DEFAULT_LIMITS.fileBytes}`, { size });
-  if (input instanceof Uint8Array) return input;
-  if (isArrayBuffer(input)) return new Uint8Array(input);
-  const bytes = new Uint8Array(await input.slice(0, size).arrayBuffer());
-  if (bytes.byteLength !== size)
-    throw new UnitcellError("MISMATCH", `expected ${size} bytes, the source gave ${bytes.byteLength}`, {
-      expected: size,
-      found: bytes.byteLength,
-    });
-  return bytes;
+/** Bytes start (included) to end (excluded) of a file. */
+export interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Ranges with a gap up to this are fetched in one piece: a request costs more than so many bytes. */
+const JOIN_GAP_BYTES = 64 * 1024;
+/** A joined piece stops growing here: it lives as long as any tensor in it. */
+const JOIN_MAX_BYTES = 4 * 2 ** 20;
+/** What is aligned to this in the file is aligned in memory (torch aligns storages to 64). */
+const PIECE_ALIGNMENT = 64;
+/** Pieces on their way at once. */
+const CONCURRENT_PIECES = 4;
+
+/** Random access to an input, in memory or not; counts what it fetches. */
+export class FileBytes {
+  readonly size: number;
+  /** The whole input, where it already is in memory. */
+  readonly memory: Uint8Array | undefined;
+  /** Bytes fetched so far; 0 for an input in memory. */
+  bytesRead = 0;
+  private readonly source: ByteSource | undefined;
+
+  /** @throws {UnitcellError} ARGUMENT for anything but bytes */
+  constructor(input: Input) {
+    this.size = inputSize(input);
+    if (input instanceof Uint8Array) this.memory = input;
+    else if (isArrayBuffer(input)) this.memory = new Uint8Array(input);
+    else this.source = input;
+  }
+
+  /**
+   * One range: a view of an input in memory, else its own bytes.
+   * @throws {UnitcellError} CORRUPT outside the file, MISMATCH when the source gives another number of bytes
+   */
+  async read(start: number, end: number): Promise<Uint8Array> {
+    if (!this.source) return this.view(start, end);
+    this.checkRange(start, end);
+    const bytes = this.source.read
+      ? await this.source.read(start, end)
+      : new Uint8Array(await this.source.slice(start, end).arrayBuffer());
+    if (bytes.byteLength !== end - start)
+      throw new UnitcellError(
+        "MISMATCH",
+        `expected ${end - start} bytes at ${start}, the source gave ${bytes.byteLength}`,
+        {
+          start,
+          expected: end - start,
+          found: bytes.byteLength,
+        },
+      );
+    this.bytesRead += bytes.byteLength;
+    return bytes;
+  }
+
+  private view(start: number, end: number): Uint8Array {
+    this.checkRange(start, end);
+    return this.memory!.subarray(start, end);
+  }
+
+  private checkRange(start: number, end: number): void {
+    if (!(start >= 0 && start <= end && end <= this.size))
+      throw new UnitcellError("CORRUPT", `expected bytes ${start} to ${end}, the file has ${this.size}`, {
+        start,
+        end,
+        size: this.size,
+      });
+  }
+
+  /**
+   * Several ranges, in the order asked for; neighbours are fetched together.
+   * @param alignment 1 where the file is not aligned: a large range then starts its own aligned piece of memory
+   */
+  async readRanges(ranges: readonly Range[], alignment = PIECE_ALIGNMENT): Promise<Uint8Array[]> {
+    const out = new Array<Uint8Array>(ranges.length);
+    if (this.memory) {
+      for (const [i, { start, end }] of ranges.entries()) out[i] = this.view(start, end);
+      return out;
+    }
+    const pieces = joinRanges(ranges, alignment);
+    let next = 0;
+    const worker = async () => {
+      while (next < pieces.length) {
+        const { start, end, members } = pieces[next++];
+        const bytes = await this.read(start, end);
+        for (const i of members) out[i] = bytes.subarray(ranges[i].start - start, ranges[i].end - start);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(CONCURRENT_PIECES, pieces.length) }, worker));
+    return out;
+  }
+}
+
+function joinRanges(ranges: readonly Range[], alignment: number): { start: number; end: number; members: number[] }[] {
+  const order = ranges.map((_, i) => i).sort((a, b) => ranges[a].start - ranges[b].start);
+  const pieces: { start: number; end: number; members: number[] }[] = [];
+  for (const i of order) {
+    const { start, end } = ranges[i];
+    const last = pieces.at(-1);
+    if (last && start - last.end <= JOIN_GAP_BYTES && end - last.start <= JOIN_MAX_BYTES) {
+      last.end = Math.max(last.end, end);
+      last.members.push(i);
+    } else pieces.push({ start: start - (start % alignment), end, members: [i] });
+  }
+  return pieces;
 }
 
 function inputSize(input: Input): number {
@@ -92,6 +194,20 @@ function inputSize(input: Input): number {
 /** By tag and not instanceof: a buffer from a worker, iframe or test realm has another constructor. */
 function isArrayBuffer(input: unknown): input is ArrayBuffer {
   return Object.prototype.toString.call(input) === "[object ArrayBuffer]";
+}
+
+/** TextDecoder costs more than the characters of a name; files hold thousands of short ones. */
+const MAX_SHORT_TEXT = 64;
+
+/** Bytes `start` to `end` as text when all are ASCII, else undefined; for short stretches. */
+export function shortAscii(bytes: Uint8Array, start: number, end: number): string | undefined {
+  let text = "";
+  for (let i = start; i < end; i++) {
+    const code = bytes[i];
+    if (code > 127) return undefined;
+    text += String.fromCharCode(code);
+  }
+  return text;
 }
 
 /** A cursor. Reads are little-endian, and past the end they throw CORRUPT with the offset and both numbers. */
@@ -144,6 +260,14 @@ export class ByteReader {
   take(count: number): Uint8Array {
     const start = this.advance(count);
     return this.bytes.subarray(start, start + count);
+  }
+
+  /** The next `count` bytes as text when they are few and all ASCII, else undefined and nothing is consumed. */
+  shortText(count: number): string | undefined {
+    if (count > MAX_SHORT_TEXT || count > this.remaining) return undefined;
+    const text = shortAscii(this.bytes, this.offset, this.offset + count);
+    if (text !== undefined) this.offset += count;
+    return text;
   }
 
   /** The bytes before the next newline; the newline is consumed too. */

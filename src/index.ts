@@ -1,13 +1,38 @@
 export type { Backend, Session } from "./backends/backend.js";
 export { wasmBackend } from "./backends/wasm.js";
-export type { ByteSource, Input } from "./bytes.js";
+export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits } from "./bytes.js";
 export { type Checkpoint, loadCheckpoint } from "./checkpoint.js";
 export type { CgcnnConfig, GaussianBasis, GraphConfig, ModelConfig } from "./config.js";
 export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
-export { loadTorch, type TorchValue } from "./formats/torch.js";
+export { castTensor } from "./formats/cast.js";
+export { isModule, moduleStateDict } from "./formats/module.js";
+export { type SafetensorsOptions, saveSafetensors, writeSafetensors } from "./formats/safetensors-save.js";
+export { loadShards, parseShardIndex, type ShardIndex } from "./formats/shards.js";
+export { loadTorch, openTorch, type ReadOptions, TorchFile, type TorchFormat } from "./formats/torch.js";
+export { saveTorch, type WriteOptions, writeTorch } from "./formats/torch-save.js";
+export { Storage, TorchTensor } from "./formats/torch-tensors.js";
+export {
+  ByteArray,
+  Complex,
+  Float,
+  isFloatAt,
+  NumpyArray,
+  NumpyDtype,
+  NumpyScalar,
+  OrderedDict,
+  PythonGlobal,
+  PythonObject,
+  SparseTensor,
+  TorchConstant,
+  TorchSize,
+  type TorchValue,
+} from "./formats/values.js";
+export { type Place, placeName, walkTensors } from "./formats/walk.js";
+export type { Sink } from "./formats/zip-writer.js";
 export { type Batch, collate } from "./graphs/batch.js";
 export { cgcnnElementTable, type ElementTable, parseElementTable } from "./graphs/features.js";
 export { buildGraph, type CrystalGraph, type Warning } from "./graphs/graph.js";
+export { type ExpectedTensor, type LoadReport, matchStateDict } from "./load-report.js";
 export { type Model, type ModelOptions, modelFromCheckpoint, type Normalizer } from "./models/model.js";
 export type { Axis, Node, Param, Program, Value } from "./ops/program.js";
 export {
@@ -22,3 +47,4 @@ export {
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";
 export { type DType, type StateDict, type Tensor, toFloat32 } from "./tensor.js";
+export { StatsAccumulator, type TensorStats, tensorStats } from "./tensor-stats.js";

@@ -153,6 +153,11 @@ export function elementReader(dtype: DType): (view: DataView, i: number) => numb
   return read;
 }
 
+/** Whether an element is one real number, which elementReader can read and any other real type can be made from. */
+export function isRealNumber(dtype: DType): boolean {
+  return READERS[dtype] !== undefined;
+}
+
 const READERS: Readonly<Partial<Record<DType, (view: DataView, i: number) => number>>> = {
   f64: (view, i) => view.getFloat64(8 * i, true),
   f32: (view, i) => view.getFloat32(4 * i, true),
@@ -175,8 +180,8 @@ const READERS: Readonly<Partial<Record<DType, (view: DataView, i: number) => num
 };
 
 /** An 8-bit float without infinities: sign, exponent bits with this bias, fraction (arXiv:2209.05433; fnuz: arXiv:2206.02915). */
-function float8(bits: number, exponentBits: number, bias: number, isNaN: (bits: number) => boolean): number {
-  if (isNaN(bits)) return Number.NaN;
+function float8(bits: number, exponentBits: number, bias: number, isNotANumber: (bits: number) => boolean): number {
+  if (isNotANumber(bits)) return Number.NaN;
   const fractionBits = 7 - exponentBits;
   const sign = bits & 0x80 ? -1 : 1;
   const exponent = (bits & 0x7f) >> fractionBits;

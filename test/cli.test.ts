@@ -15,7 +15,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { loadCheckpoint } from "../src/checkpoint.js";
 import { cgcnnElementTable } from "../src/graphs/features.js";
+import { DTYPE_BYTES } from "../src/tensor.js";
+import { ops, storage, str, tensor, torchZip } from "./build-files.js";
 
 const CSCL = "examples/structures/CsCl.cif";
 const NACL = "examples/structures/NaCl-rocksalt.cif";
@@ -128,6 +131,37 @@ test("a bad structure gives an error record, the rest go on, exit code 1", () =>
   assert.match(stderr, /error: bad: CORRUPT: .*_cell_length_a/);
   const table = unitcell(["predict", "-q", "--table", CSCL, bad]);
   assert.match(table.stdout, /bad +- +- +failed {2}CORRUPT/);
+});
+
+/** The example's tensors under other names, in a torch zip. */
+async function writeRenamed(file: string, rename: (name: string) => string): Promise<string> {
+  const { stateDict } = await loadCheckpoint(readFileSync(BEST));
+  const items: number[] = [];
+  const storages: Record<string, Uint8Array> = {};
+  for (const [name, { dtype, shape, data }] of stateDict) {
+    const key = `${Object.keys(storages).length}`;
+    const strides = shape.map((_, axis) => shape.slice(axis + 1).reduce((product, size) => product * size, 1));
+    const source = storage(dtype === "i64" ? "Long" : "Float", key, data.length / DTYPE_BYTES[dtype]);
+    items.push(...str(rename(name)), ...tensor(source, 0, shape, strides));
+    storages[key] = data;
+  }
+  writeFileSync(file, torchZip(ops("EMPTY_DICT", "MARK", items, "SETITEMS"), storages));
+  return file;
+}
+
+test("the model's description says which tensors were remapped, a refusal all that does not fit", async () => {
+  const wrapped = await writeRenamed(join(scratch, "wrapped.pt"), (name) => `module.${name}`);
+  const { status, stdout, stderr } = unitcell(["predict", "--normalizer", "0,1", "--jsonl", "-m", wrapped, CSCL]);
+  assert.is(status, 0, stderr);
+  assert.match(stderr.replace(/\s+/g, " "), /tensors: \d+ remapped: module\.embedding\.weight to embedding\.weight, /);
+  const plain = await writeRenamed(join(scratch, "plain.pt"), (name) => name);
+  const other = unitcell(["predict", "--normalizer", "0,1", "--jsonl", "-m", plain, CSCL]);
+  assert.is(JSON.parse(stdout).value, JSON.parse(other.stdout).value);
+  assert.not.match(other.stderr, /tensors:/);
+  const broken = await writeRenamed(join(scratch, "broken.pt"), (name) => name.replace("fc_out.bias", "fc_out.b"));
+  const refused = unitcell(["predict", "-m", broken, CSCL]);
+  assert.is(refused.status, 1);
+  assert.match(refused.stderr, /MISMATCH: .*: 1 missing: fc_out\.bias; 1 unexpected: fc_out\.b\n$/);
 });
 
 const USAGE: [args: string[], message: RegExp][] = [

@@ -9,7 +9,7 @@ import type { TorchValue } from "../src/formats/torch.js";
 import { cgcnnElementTable, parseElementTable } from "../src/graphs/features.js";
 import { type ModelOptions, modelFromCheckpoint } from "../src/models/model.js";
 import { predict } from "../src/predict.js";
-import type { Tensor } from "../src/tensor.js";
+import { type Tensor, toFloat32 } from "../src/tensor.js";
 import { exampleModel, exampleStructures } from "./examples.js";
 import { fixtureText, haveFixtures } from "./fixtures.js";
 
@@ -42,8 +42,8 @@ test("without arguments: published defaults, named", () => {
   ]);
 });
 
-function withArgs(changes: Record<string, TorchValue>): Checkpoint {
-  return { ...checkpoint, args: new Map([...checkpoint.args!, ...Object.entries(changes)]) };
+function withArgs(changes: Record<string, TorchValue>, of = checkpoint): Checkpoint {
+  return { ...of, args: new Map([...of.args!, ...Object.entries(changes)]) };
 }
 function withTensor(name: string, change: (tensor: Tensor | undefined) => Tensor | undefined): Checkpoint {
   const stateDict = new Map(checkpoint.stateDict);
@@ -51,6 +51,12 @@ function withTensor(name: string, change: (tensor: Tensor | undefined) => Tensor
   if (changed) stateDict.set(name, changed);
   else stateDict.delete(name);
   return { ...checkpoint, stateDict };
+}
+function renamed(rename: (name: string) => string): Checkpoint {
+  return {
+    ...checkpoint,
+    stateDict: new Map([...checkpoint.stateDict].map(([name, tensor]) => [rename(name), tensor])),
+  };
 }
 const row = (length: number): Tensor => ({ dtype: "f32", shape: [length], data: new Uint8Array(4 * length) });
 
@@ -60,9 +66,9 @@ const REFUSED: [what: string, checkpoint: Checkpoint, options: ModelOptions, cod
     withTensor("convs.1.bn2.bias", () => undefined),
     {},
     "MISMATCH",
-    /missing convs\.1\.bn2\.bias \[16\]/,
+    /1 missing: convs\.1\.bn2\.bias$/,
   ],
-  ["an unexpected tensor", withTensor("convs.0.extra", () => row(3)), {}, "MISMATCH", /unexpected convs\.0\.extra/],
+  ["an unexpected tensor", withTensor("convs.0.extra", () => row(3)), {}, "MISMATCH", /1 unexpected: convs\.0\.extra$/],
   [
     "a wrong shape",
     withTensor("conv_to_fc.bias", () => row(3)),
@@ -76,6 +82,51 @@ const REFUSED: [what: string, checkpoint: Checkpoint, options: ModelOptions, cod
     {},
     "MISMATCH",
     /n_conv is 3 in the arguments, 8 by/,
+  ],
+  [
+    "a layer number that would take a billion tensors",
+    withTensor("convs.999999999.fc_full.weight", () => row(3)),
+    {},
+    "MISMATCH",
+    /1 unexpected: convs\.999999999\.fc_full\.weight$/,
+  ],
+  [
+    "a counter of no batch norm",
+    withTensor("embedding.num_batches_tracked", () => row(1)),
+    {},
+    "MISMATCH",
+    /1 unexpected: embedding\.num_batches_tracked$/,
+  ],
+  [
+    "everything at once",
+    renamed((name) => (name === "fc_out.bias" ? "fc_out.b" : `module.${name}`)),
+    {},
+    "MISMATCH",
+    /1 missing: fc_out\.bias; 1 unexpected: fc_out\.b; \d+ remapped: module\.embedding\.weight to embedding\.weight, /,
+  ],
+  [
+    "a missing tensor too large to start from zeros",
+    withArgs(
+      { h_fea_len: 1e9 },
+      withTensor("conv_to_fc.weight", () => ({ ...row(0), shape: [1e9, 3] })),
+    ),
+    { strict: false },
+    "LIMIT",
+    /conv_to_fc\.weight \[1000000000,16\] would take 64000000000 bytes/,
+  ],
+  [
+    "two tensors for one name",
+    withTensor("module.fc_out.bias", () => row(1)),
+    { strict: false },
+    "MISMATCH",
+    /fc_out\.bias, module\.fc_out\.bias would all be fc_out\.bias/,
+  ],
+  [
+    "a prefix of no known wrapper, which is named",
+    renamed((name) => `model.${name}`),
+    { strict: false },
+    "UNSUPPORTED",
+    /not those of a CGCNN: model\.embedding.* starts with "model\."; without it 4 would fit: take it off the names first$/,
   ],
   [
     "no CGCNN",
@@ -118,6 +169,52 @@ for (const [what, broken, options, code, message] of REFUSED)
       assert.match((error as Error).message, message);
     }
   });
+
+const WRAPPED: [wrapper: string, rename: (name: string) => string][] = [
+  ["DataParallel", (name) => `module.${name}`],
+  ["torch.compile", (name) => `_orig_mod.${name}`],
+  [
+    "DataParallel of a compiled model with compiled layers",
+    (name) => `module._orig_mod.${name.replace(".bn1.", ".bn1._orig_mod.")}`,
+  ],
+  ["some names only", (name) => (name.startsWith("convs.") ? `module.${name}` : name)],
+];
+for (const [wrapper, rename] of WRAPPED)
+  test(`a checkpoint of ${wrapper} gives the same model, and its report says what was remapped`, () => {
+    const plain = modelFromCheckpoint(checkpoint);
+    const wrapped = modelFromCheckpoint(renamed(rename));
+    assert.equal(wrapped.config, plain.config);
+    assert.equal([...wrapped.program.params], [...plain.program.params]);
+    const names = [...checkpoint.stateDict.keys()];
+    assert.equal(plain.loadReport.remapped, []);
+    assert.equal(
+      new Map(wrapped.loadReport.remapped.map(({ from, to }) => [to, from])),
+      new Map(names.filter((name) => rename(name) !== name).map((name) => [name, rename(name)])),
+    );
+  });
+
+test("float64 weights are cast to float32, and the report says so", () => {
+  const wide = withTensor("fc_out.weight", (tensor) => {
+    const data = new Uint8Array(Float64Array.from(toFloat32(tensor!)).buffer);
+    return { dtype: "f64", shape: tensor!.shape, data };
+  });
+  const model = modelFromCheckpoint(wide);
+  assert.equal(model.loadReport.cast, [{ name: "fc_out.weight", from: "f64", to: "f32" }]);
+  assert.equal([...model.program.params], [...modelFromCheckpoint(checkpoint).program.params]);
+});
+
+test("not strict: tensors that do not fit are left out, missing ones start from zeros or the identity, and it is said", () => {
+  const lacking = withTensor("convs.1.bn2.weight", () => undefined);
+  const stateDict = new Map([...lacking.stateDict, ["conv_to_fc.bias", row(3)], ["head.weight", row(2)]] as const);
+  const { loadReport, assumed, program } = modelFromCheckpoint({ ...lacking, stateDict }, { strict: false });
+  assert.equal(loadReport.missing, ["convs.1.bn2.weight"]);
+  assert.equal(loadReport.unexpected, ["head.weight"]);
+  assert.equal(loadReport.wrongShape, [{ name: "conv_to_fc.bias", expected: [24], found: [3] }]);
+  assert.equal(program.params.get("convs.1.bn2.weight")!.data, new Float32Array(16).fill(1));
+  assert.equal(program.params.get("conv_to_fc.bias")!.data, new Float32Array(24));
+  assert.is(program.params.has("head.weight"), false);
+  assert.equal(assumed, ["2 tensors that the checkpoint does not give are zeros, in batch norms the identity"]);
+});
 
 test("options win over the checkpoint, a missing normalizer is said in every prediction", async () => {
   const structures = exampleStructures().slice(0, 2);

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { type Checkpoint, loadCheckpoint } from "../checkpoint.js";
 import { UnitcellError } from "../errors.js";
 import { parseElementTable } from "../graphs/features.js";
+import { describeLoadReport } from "../load-report.js";
 import { type Model, type ModelOptions, modelFromCheckpoint } from "../models/model.js";
 import { UsageError } from "./usage.js";
 
@@ -75,6 +76,7 @@ function describe(path: string, { epoch }: Checkpoint, model: Model, metadata: R
   if (typeof metadata.test_mae === "number")
     lines.push(`test error: MAE ${metadata.test_mae}${unit ? ` ${unit}` : ""}, R2 ${metadata.test_r2}`);
   if (typeof metadata.limits === "string") lines.push(`limits: ${metadata.limits}`);
+  for (const found of describeLoadReport(model.loadReport)) lines.push(`tensors: ${found}`);
   for (const assumption of model.assumed) lines.push(`assumed: ${assumption}`);
   return lines.flatMap((line) => wrap(line, 110));
 }

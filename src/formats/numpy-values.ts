@@ -1,155 +1,169 @@
 /**
- * numpy scalars, dtypes and small arrays inside torch files (metrics are often numpy floats). Scalars become numbers,
- * arrays become Tensors. Source: numpy/core/src/multiarray/{scalarapi,methods}.c, `__reduce__` and `__setstate__`.
+ * numpy scalars, dtypes and arrays inside torch files (metrics are often numpy floats, RNG states numpy arrays).
+ * Source: numpy/core/src/multiarray/{scalarapi,methods}.c, `__reduce__` and `__setstate__`.
  */
-import { MAX_INTEGER_BYTES } from "../bytes.js";
+import type { Limits } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
-import { DTYPE_BYTES, type DType } from "../tensor.js";
-import { PickleClass, type PickleValue } from "./pickle.js";
-import { narrowInteger } from "./pickle-scalars.js";
-import {
-  elementCount,
-  emptySlot,
-  gather,
-  reverseItems,
-  rowMajorStrides,
-  sizesOf,
-  type TensorSlot,
-} from "./torch-tensors.js";
+import { describe, isTuple, type PickleClass } from "./pickle-machine.js";
+import { decodeLatin1, narrowInteger } from "./pickle-scalars.js";
+import { sizesOf } from "./torch-storages.js";
+import { elementCount } from "./torch-tensors.js";
+import { Complex, NumpyArray, NumpyDtype, NumpyScalar, type TorchValue } from "./values.js";
 
-/** A numpy dtype: its code without byte order ("f8"), and the order once BUILD has told it. */
-class NumpyDtype {
-  readonly code: string;
-  bigEndian = false;
+/** A kind letter and a number: bytes, or characters (4 bytes each) for U. */
+const CODE = /^([?a-zA-Z])(\d*)$/;
 
-  constructor(code: string) {
-    this.code = code;
-  }
+/** What a scalar of this code reads as, from little-endian bytes. */
+const SCALARS: ReadonlyMap<string, (view: DataView) => NumpyScalar["value"]> = new Map([
+  ["f8", (v: DataView): NumpyScalar["value"] => v.getFloat64(0, true)],
+  ["f4", (v) => v.getFloat32(0, true)],
+  ["i8", (v) => narrowInteger(v.getBigInt64(0, true))],
+  ["i4", (v) => v.getInt32(0, true)],
+  ["i2", (v) => v.getInt16(0, true)],
+  ["i1", (v) => v.getInt8(0)],
+  ["u8", (v) => narrowInteger(v.getBigUint64(0, true))],
+  ["u4", (v) => v.getUint32(0, true)],
+  ["u2", (v) => v.getUint16(0, true)],
+  ["u1", (v) => v.getUint8(0)],
+  ["b1", (v) => v.getUint8(0) !== 0],
+  ["c16", (v) => new Complex(v.getFloat64(0, true), v.getFloat64(8, true))],
+  ["c8", (v) => new Complex(v.getFloat32(0, true), v.getFloat32(4, true))],
+]);
+
+/** Bytes of one element; undefined for Python objects. */
+export function numpyItemBytes(dtype: NumpyDtype): number | undefined {
+  const [, kind, digits] = CODE.exec(dtype.code) ?? [];
+  if (kind === undefined) throw corrupt(`${JSON.stringify(dtype.code.slice(0, 20))} is no numpy dtype`);
+  if (kind === "O") return undefined;
+  const size = digits === "" ? 1 : Number(digits);
+  return kind === "U" ? 4 * size : size;
 }
 
-/** numpy's codes of the dtypes a Tensor can have. */
-const TENSOR_DTYPES: ReadonlyMap<string, DType> = new Map([
-  ["f8", "f64"],
-  ["f4", "f32"],
-  ["f2", "f16"],
-  ["i8", "i64"],
-  ["i4", "i32"],
-  ["i2", "i16"],
-  ["i1", "i8"],
-  ["u1", "u8"],
-  ["b1", "bool"],
-]);
-
-/** Scalar codes to a reader of little-endian bytes; unsigned ones have no tensor dtype but are exact numbers. */
-const SCALARS: ReadonlyMap<string, readonly [bytes: number, read: (view: DataView) => PickleValue]> = new Map([
-  ["f8", [8, (v: DataView) => v.getFloat64(0, true)]],
-  ["f4", [4, (v: DataView) => v.getFloat32(0, true)]],
-  ["i8", [8, (v: DataView) => narrowInteger(v.getBigInt64(0, true))]],
-  ["i4", [4, (v: DataView) => v.getInt32(0, true)]],
-  ["i2", [2, (v: DataView) => v.getInt16(0, true)]],
-  ["i1", [1, (v: DataView) => v.getInt8(0)]],
-  ["u8", [8, (v: DataView) => narrowInteger(v.getBigUint64(0, true))]],
-  ["u4", [4, (v: DataView) => v.getUint32(0, true)]],
-  ["u2", [2, (v: DataView) => v.getUint16(0, true)]],
-  ["u1", [1, (v: DataView) => v.getUint8(0)]],
-  ["b1", [1, (v: DataView) => v.getUint8(0) !== 0]],
-]);
-
 /** numpy.dtype(code, align, copy); a leading byte order is part of some codes. */
-function createDtype(args: readonly PickleValue[]): PickleValue {
+function createDtype(args: readonly TorchValue[]): NumpyDtype {
   const [code] = args;
-  if (typeof code !== "string") throw corrupt("numpy.dtype needs a type code");
-  const dtype = new NumpyDtype(code.replace(/^[<>|=]/, ""));
-  dtype.bigEndian = code.startsWith(">");
+  if (typeof code !== "string") throw corrupt(`numpy.dtype needs a type code, found ${describe(code)}`);
+  const order = /^[<>|=]/.exec(code)?.[0];
+  const dtype = new NumpyDtype(code.slice(order?.length ?? 0), order === "=" ? "<" : (order ?? "|"));
+  numpyItemBytes(dtype);
   return dtype;
 }
 
 /** State: (version, byte order, subdtype, names, fields, itemsize, alignment, flags[, metadata]). */
-function buildDtype(target: PickleValue, state: PickleValue): void {
-  if (!Array.isArray(state) || typeof state[1] !== "string") throw corrupt("a numpy dtype has a malformed state");
-  (target as NumpyDtype).bigEndian = state[1] === ">";
-  const structured = state.slice(2, 5).some((part) => part !== null);
-  if (structured) throw new UnitcellError("UNSUPPORTED", "a structured numpy dtype");
+function buildDtype(target: TorchValue, state: TorchValue): void {
+  const order = isTuple(state) ? text(state[1]) : undefined;
+  if (!isTuple(state) || !order || !/^[<>|=]$/.test(order)) throw corrupt("a numpy dtype has a malformed state");
+  Object.assign(target as NumpyDtype, { order: order === "=" ? "<" : order });
+  const plain = state.slice(2, 5).every((part) => part === null) && state.length === 8;
+  if (!plain) Object.assign(target as NumpyDtype, { state });
+}
+
+/** Python 2 wrote these as byte strings, which read as text. */
+function text(value: TorchValue | undefined): string | undefined {
+  return value instanceof Uint8Array ? decodeLatin1(value) : typeof value === "string" ? value : undefined;
 }
 
 /** multiarray.scalar(dtype, bytes). */
-function createScalar(args: readonly PickleValue[]): PickleValue {
-  const [dtype, bytes] = args;
-  if (!(dtype instanceof NumpyDtype) || !(bytes instanceof Uint8Array))
-    throw corrupt("a numpy scalar needs a dtype and bytes");
-  const row = SCALARS.get(dtype.code);
-  if (!row) throw unsupported(dtype, "scalar");
-  if (bytes.length !== row[0])
-    throw corrupt(
-      `a numpy ${dtype.code} scalar needs ${row[0]} bytes, found ${Math.min(bytes.length, MAX_INTEGER_BYTES)}`,
-    );
+function createScalar(args: readonly TorchValue[]): NumpyScalar {
+  const [dtype, raw] = args;
+  const bytes = rawBytes(raw);
+  if (!(dtype instanceof NumpyDtype) || !bytes)
+    throw corrupt(`a numpy scalar needs a dtype and bytes, found ${describe(dtype)} and ${describe(raw)}`);
+  const size = numpyItemBytes(dtype);
+  if (size === undefined) throw new UnitcellError("UNSUPPORTED", "a numpy scalar that is a Python object");
+  if (bytes.length !== size) throw corrupt(`a numpy ${dtype.code} scalar needs ${size} bytes, found ${bytes.length}`);
+  return new NumpyScalar(dtype, bytes, scalarValue(dtype, bytes));
+}
+
+function scalarValue(dtype: NumpyDtype, bytes: Uint8Array): NumpyScalar["value"] {
+  const kind = dtype.code[0];
+  if (kind === "S") return bytes;
+  const itemsize = kind === "U" ? 4 : kind === "c" ? bytes.length / 2 : bytes.length;
   const little = bytes.slice();
-  if (dtype.bigEndian) little.reverse();
-  return row[1](new DataView(little.buffer));
+  if (dtype.order === ">")
+    for (let at = 0; at < little.length; at += itemsize) little.subarray(at, at + itemsize).reverse();
+  const view = new DataView(little.buffer);
+  if (kind === "U") return utf32(view);
+  return SCALARS.get(dtype.code)?.(view);
 }
 
-/** State: (version, shape, dtype, is_fortran, bytes). */
-function buildArray(target: PickleValue, state: PickleValue): void {
-  if (!Array.isArray(state) || state.length !== 5) throw corrupt("a numpy array has a malformed state");
-  const [, shape, dtype, fortran, bytes] = state;
-  fillArray(target as TensorSlot, { shape, dtype, fortran: fortran === true, bytes });
+/** The number a scalar, or an array of one element, holds; undefined for more elements and for other kinds. */
+export function numpyNumber(value: NumpyScalar | NumpyArray): number | undefined {
+  const single = value instanceof NumpyArray && value.items === undefined && elementCount(value.shape) === 1;
+  const found = value instanceof NumpyScalar ? value.value : single ? scalarValue(value.dtype, value.bytes) : undefined;
+  return typeof found === "number" || typeof found === "bigint" ? Number(found) : undefined;
 }
 
-/** numeric._frombuffer(buffer, dtype, shape, order): how protocol 5 writes an array. */
-function createFromBuffer(args: readonly PickleValue[]): PickleValue {
-  const [bytes, dtype, shape, order] = args;
-  const slot = emptySlot();
-  fillArray(slot, { shape, dtype, fortran: order === "F", bytes });
-  return slot;
-}
-
-interface ArrayParts {
-  shape: PickleValue;
-  dtype: PickleValue;
-  fortran: boolean;
-  bytes: PickleValue;
-}
-
-/** Checks sizes against the bytes that are there before anything is allocated. */
-function fillArray(slot: TensorSlot, { shape, dtype, fortran, bytes }: ArrayParts): void {
-  if (!(dtype instanceof NumpyDtype)) throw corrupt("a numpy array has no dtype");
-  const type = TENSOR_DTYPES.get(dtype.code);
-  if (!type) throw unsupported(dtype, "array");
-  const sizes = sizesOf(shape, "shape");
-  if (!(bytes instanceof Uint8Array)) throw corrupt("a numpy array has no bytes");
-  const expected = elementCount(sizes) * DTYPE_BYTES[type];
-  if (bytes.length !== expected)
-    throw corrupt(`a numpy ${dtype.code} array of shape [${sizes}] needs ${expected} bytes, found ${bytes.length}`);
-  slot.dtype = type;
-  slot.shape = sizes;
-  if (fortran) {
-    const strides = rowMajorStrides([...sizes].reverse()).reverse();
-    slot.data = gather(bytes, { dtype: type, shape: sizes, strides, offset: 0 }, dtype.bigEndian);
-    return;
+/** Fixed-length text: characters of four bytes, padded with zeros. */
+function utf32(view: DataView): string | undefined {
+  let value = "";
+  for (let at = 0; at < view.byteLength; at += 4) {
+    const point = view.getUint32(at, true);
+    if (point > 0x10ffff) return undefined;
+    value += String.fromCodePoint(point);
   }
-  slot.data = bytes.slice();
-  if (dtype.bigEndian) reverseItems(slot.data, DTYPE_BYTES[type]);
+  return value.replace(/\0+$/, "");
+}
+
+/** Python 2 pickles hold raw bytes as text. */
+function rawBytes(value: TorchValue | undefined): Uint8Array | undefined {
+  if (value instanceof Uint8Array) return value;
+  if (typeof value !== "string") return undefined;
+  for (let i = 0; i < value.length; i++) if (value.charCodeAt(i) > 255) return undefined;
+  return Uint8Array.from(value, (char) => char.charCodeAt(0));
+}
+
+/** Checks the size against the bytes that are there. */
+function fillArray(array: NumpyArray, state: readonly TorchValue[], limits: Limits): void {
+  const [shape, dtype, fortran, content] = state;
+  if (!(dtype instanceof NumpyDtype)) throw corrupt(`a numpy array has ${describe(dtype)} as dtype`);
+  const sizes = sizesOf(shape, "shape", limits);
+  const count = elementCount(sizes);
+  const itemsize = numpyItemBytes(dtype);
+  const items = itemsize === undefined && Array.isArray(content) ? (content as readonly TorchValue[]) : undefined;
+  const bytes = items ? new Uint8Array(0) : rawBytes(content);
+  if (!bytes) throw corrupt(`a numpy array holds ${describe(content)}, expected bytes`);
+  const [found, expected] = items ? [items.length, count] : [bytes.length, count * (itemsize ?? 8)];
+  if (found !== expected)
+    throw corrupt(
+      `a numpy ${dtype.code} array of shape [${sizes}] needs ${expected} ${items ? "objects" : "bytes"}, found ${found}`,
+    );
+  Object.assign(array, { dtype, shape: sizes, fortran: fortran === true, bytes, items });
+}
+
+function emptyArray(): NumpyArray {
+  return new NumpyArray(new NumpyDtype("f4", "<"), [0], false, new Uint8Array(0));
 }
 
 /** numpy 1 says numpy.core, numpy 2 says numpy._core. */
-export function numpyGlobals(): PickleClass[] {
+export function numpyClasses(limits: Limits): [name: string, row: PickleClass][] {
+  const reconstruct: PickleClass = {
+    // The arguments (ndarray, (0,), b"b") only make an empty array; BUILD says what it is.
+    create: emptyArray,
+    build(target, state) {
+      // (version, shape, dtype, is_fortran, bytes or list)
+      if (!isTuple(state) || state.length !== 5) throw corrupt("a numpy array has a malformed state");
+      fillArray(target as NumpyArray, state.slice(1), limits);
+    },
+  };
+  /** numeric._frombuffer(buffer, dtype, shape, order): how protocol 5 writes an array. */
+  const fromBuffer: PickleClass = {
+    create([bytes, dtype, shape, order]) {
+      const array = emptyArray();
+      fillArray(array, [shape, dtype, order === "F", bytes], limits);
+      return array;
+    },
+  };
   return [
-    new PickleClass("numpy.dtype", createDtype, buildDtype),
-    new PickleClass("numpy.ndarray"),
-    ...["numpy.core", "numpy._core"].flatMap((core) => [
-      new PickleClass(`${core}.multiarray.scalar`, createScalar),
-      // The arguments (ndarray, (0,), b"b") only make an empty array; BUILD says what it is.
-      new PickleClass(`${core}.multiarray._reconstruct`, emptySlot, buildArray),
-      new PickleClass(`${core}.numeric._frombuffer`, createFromBuffer),
+    ["numpy.dtype", { create: createDtype, build: buildDtype }],
+    ...["numpy.core", "numpy._core"].flatMap((core): [string, PickleClass][] => [
+      [`${core}.multiarray.scalar`, { create: createScalar }],
+      [`${core}.multiarray._reconstruct`, reconstruct],
+      [`${core}.numeric._frombuffer`, fromBuffer],
     ]),
   ];
 }
 
 function corrupt(message: string): UnitcellError {
   return new UnitcellError("CORRUPT", message);
-}
-
-function unsupported(dtype: NumpyDtype, what: string): UnitcellError {
-  const code = dtype.code.slice(0, 20);
-  return new UnitcellError("UNSUPPORTED", `a numpy ${what} of dtype ${JSON.stringify(code)}`, { dtype: code });
 }

@@ -2,39 +2,66 @@
  * The state of the pickle machine: stack, marks, memo, and the rules for what may be made, built and appended to.
  * The opcodes that drive it are the table in pickle.ts.
  */
-import { type ByteReader, MAX_PICKLE_STACK } from "../bytes.js";
+import type { ByteReader, Limits } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
+import {
+  ByteArray,
+  Complex,
+  Float,
+  OrderedDict,
+  PythonGlobal,
+  PythonObject,
+  placeFloat,
+  placeFloatKey,
+  type TorchConstant,
+  type TorchValue,
+} from "./values.js";
 
-/** dict -> Map, list and set -> array, tuple and frozenset -> frozen array, bytes -> Uint8Array; else what a PickleClass made. */
-export type PickleValue = null | boolean | number | bigint | string | object;
-
-/** What an allowed name stands for: code of ours, chosen by the caller, never by the file. */
-export class PickleClass {
-  readonly name: string;
+/** What a name on the closed list does: code of ours, chosen by the caller, never by the file. */
+export interface PickleClass {
   /** REDUCE, NEWOBJ, INST, OBJ: a value from arguments. */
-  readonly create: ((args: readonly PickleValue[]) => PickleValue) | undefined;
+  readonly create: (args: readonly TorchValue[]) => TorchValue;
   /** BUILD: takes state into a value that `create` made. */
-  readonly build: ((target: PickleValue, state: PickleValue) => void) | undefined;
-
-  constructor(name: string, create?: PickleClass["create"], build?: PickleClass["build"]) {
-    this.name = name;
-    this.create = create;
-    this.build = build;
-  }
+  readonly build?: (target: TorchValue, state: TorchValue) => void;
 }
 
 export interface PickleContext {
-  /** Whole names, "module.name", to a PickleClass or to a plain value (a dtype). Nothing else resolves. */
-  readonly globals: ReadonlyMap<string, PickleValue>;
+  /** Names that make something, "module.name" with Python 3's module names. */
+  readonly classes: ReadonlyMap<string, PickleClass>;
+  /** Names that are values (torch.float32). */
+  readonly constants: ReadonlyMap<string, TorchConstant>;
+  /** True for names that are plain data as inert objects (argparse.Namespace). */
+  readonly isInert: (name: string) => boolean;
   /** Turns a persistent id into a value; without it, ids are CORRUPT. */
-  readonly persistentId?: (id: PickleValue) => PickleValue;
+  readonly persistentId?: (id: TorchValue) => TorchValue;
+  readonly limits: Limits;
 }
 
-/** A name outside the list, and everything made from it. */
-export class Unknown {
-  readonly name: string;
-  constructor(name: string) {
-    this.name = name;
+/** Python 2's names of the modules that pickle protocols below 3 write so. */
+const PYTHON_3_MODULES: ReadonlyMap<string, string> = new Map([
+  ["__builtin__", "builtins"],
+  ["copy_reg", "copyreg"],
+]);
+
+/** Values by index. Indices count up from 0 in what Python writes; any up to 2^32 - 1 is legal, so an array alone would be a bomb. */
+class Memo {
+  private readonly dense: TorchValue[] = [];
+  private readonly sparse = new Map<number, TorchValue>();
+
+  get size(): number {
+    return this.dense.length + this.sparse.size;
+  }
+
+  get(index: number): TorchValue | undefined {
+    return index < this.dense.length ? this.dense[index] : this.sparse.get(index);
+  }
+
+  set(index: number, value: TorchValue): void {
+    if (index < this.dense.length) this.dense[index] = value;
+    else if (index === this.dense.length) {
+      this.dense.push(value);
+      this.sparse.delete(index);
+    } else this.sparse.set(index, value);
   }
 }
 
@@ -42,41 +69,47 @@ export class Unknown {
 export class Machine {
   readonly reader: ByteReader;
   readonly context: PickleContext;
-  /** Keys up to 2^32 - 1 are legal, so an array would be a bomb. */
-  readonly memo = new Map<number, PickleValue>();
+  readonly limits: Limits;
+  readonly memo = new Memo();
+  /** Every name, as written, in order of first appearance. */
+  readonly globals = new Set<string>();
+  /** Those outside the closed list. */
   readonly unknown = new Set<string>();
-  private readonly stack: PickleValue[] = [];
+  private readonly stack: TorchValue[] = [];
   private readonly marks: number[] = [];
-  private readonly makers = new Map<object, PickleClass>();
+  private readonly names = new Map<string, PythonGlobal | TorchConstant>();
+  private readonly makers = new Map<TorchValue, PickleClass>();
 
   constructor(reader: ByteReader, context: PickleContext) {
     this.reader = reader;
     this.context = context;
+    this.limits = context.limits;
   }
 
-  push(value: PickleValue): void {
+  push(value: TorchValue): void {
     this.stack.push(value);
-    if (this.stack.length > MAX_PICKLE_STACK) throw tooDeep();
+    if (this.stack.length > this.limits.pickleStack) throw this.tooDeep();
   }
 
-  pop(): PickleValue {
+  pop(): TorchValue {
     const top = this.top();
     this.stack.pop();
     return top;
   }
 
-  top(): PickleValue {
-    if (this.stack.length <= (this.marks.at(-1) ?? 0)) throw corrupt("the stack is empty", this);
+  top(): TorchValue {
+    if (this.stack.length <= (this.marks.length > 0 ? this.marks[this.marks.length - 1] : 0))
+      throw corrupt("the stack is empty", this);
     return this.stack[this.stack.length - 1];
   }
 
   mark(): void {
     this.marks.push(this.stack.length);
-    if (this.marks.length > MAX_PICKLE_STACK) throw tooDeep();
+    if (this.marks.length > this.limits.pickleStack) throw this.tooDeep();
   }
 
   /** Everything above the last mark; the mark goes too. */
-  popMark(): PickleValue[] {
+  popMark(): TorchValue[] {
     const mark = this.marks.pop();
     if (mark === undefined) throw corrupt("an opcode needs a MARK and there is none", this);
     return this.stack.splice(mark);
@@ -84,14 +117,14 @@ export class Machine {
 
   /** POP removes a mark when one is on top. */
   popOrUnmark(): void {
-    if (this.marks.length > 0 && this.marks.at(-1) === this.stack.length) this.marks.pop();
+    if (this.marks.length > 0 && this.marks[this.marks.length - 1] === this.stack.length) this.marks.pop();
     else this.pop();
   }
 
-  tuple(count: number): void {
-    const from = this.stack.length - count;
-    if (from < (this.marks.at(-1) ?? 0)) throw corrupt("the stack is empty", this);
-    this.push(Object.freeze(this.stack.splice(from)));
+  popTuple(count: number): void {
+    const items = new Array<TorchValue>(count);
+    for (let i = count - 1; i >= 0; i--) items[i] = this.pop();
+    this.push(settleTuple(items));
   }
 
   remember(index: number): void {
@@ -105,81 +138,170 @@ export class Machine {
   }
 
   /** Dotted names walk attributes in Python, so they never match; neither does anything but the whole name. */
-  global(module: PickleValue, name: PickleValue): void {
+  global(module: TorchValue, name: TorchValue): void {
     if (typeof module !== "string" || typeof name !== "string")
       throw corrupt("a global's module and name must be strings", this);
-    const full = `${module}.${name}`;
-    const known = name.includes(".") ? undefined : this.context.globals.get(full);
-    if (known === undefined) this.unknown.add(full);
-    this.push(known ?? new Unknown(full));
-  }
-
-  create(type: PickleValue, args: PickleValue): void {
-    if (type instanceof Unknown) {
-      this.push(type);
+    const written = `${module}.${name}`;
+    const seen = this.names.get(written);
+    if (seen !== undefined) {
+      this.push(seen);
       return;
     }
-    if (!(type instanceof PickleClass) || !type.create) throw corrupt(`${describe(type)} cannot be called`, this);
-    if (!isTuple(args)) throw corrupt(`${type.name} needs a tuple of arguments, found ${describe(args)}`, this);
-    // What an unknown name stands for is never given to our code; the pickle is refused at its end anyway.
-    const tainted = args.find((arg) => arg instanceof Unknown);
-    const value = tainted ?? type.create(args);
-    if (type.build) this.makers.set(value as object, type);
+    const full = `${PYTHON_3_MODULES.get(module) ?? module}.${name}`;
+    const { classes, constants, isInert } = this.context;
+    const constant = name.includes(".") ? undefined : constants.get(full);
+    this.globals.add(written);
+    if (!constant && (name.includes(".") || !(classes.has(full) || isInert(full)))) this.unknown.add(written);
+    const value = constant ?? new PythonGlobal(full);
+    this.names.set(written, value);
     this.push(value);
   }
 
-  build(state: PickleValue): void {
-    const target = this.top();
-    if (target instanceof Unknown || state instanceof Unknown) return;
-    const build = this.makers.get(target as object)?.build;
-    if (!build) throw corrupt(`${describe(target)} takes no state`, this);
-    build(target, state);
-  }
-
-  persistentId(id: PickleValue): void {
-    if (!this.context.persistentId) throw corrupt("a persistent id where none is expected", this);
-    this.push(id instanceof Unknown ? id : this.context.persistentId(id));
-  }
-
-  append(items: readonly PickleValue[]): void {
-    const list = this.top();
-    if (list instanceof Unknown) return;
-    if (!Array.isArray(list) || Object.isFrozen(list)) throw corrupt(`cannot append to ${describe(list)}`, this);
-    for (const item of items) list.push(item);
-  }
-
-  setItems(items: readonly PickleValue[]): void {
-    const dict = this.top();
-    if (dict instanceof Unknown) return;
-    if (!(dict instanceof Map)) throw corrupt(`cannot set items of ${describe(dict)}`, this);
-    if (items.length % 2 !== 0) throw corrupt("a key has no value", this);
-    for (let i = 0; i < items.length; i += 2) {
-      const key = items[i];
-      if (key instanceof Map || (Array.isArray(key) && !Object.isFrozen(key)))
-        throw corrupt(`${describe(key)} cannot be a key`, this);
-      dict.set(key, items[i + 1]);
+  /** Calls nothing: a listed name makes a value of ours, any other becomes an inert object. */
+  create(type: TorchValue, args: TorchValue, how: PythonObject["how"]): void {
+    if (!isTuple(args)) throw corrupt(`${describe(type)} needs a tuple of arguments, found ${describe(args)}`, this);
+    if (type instanceof PythonObject) {
+      this.push(new PythonObject(`${type.type}()`, how, args));
+      return;
     }
+    if (!(type instanceof PythonGlobal)) throw corrupt(`${describe(type)} cannot be called`, this);
+    // A dotted name never matches: it reaches through attributes.
+    const maker = this.context.classes.get(type.name);
+    this.push(maker ? this.make(type.name, maker, args, how) : new PythonObject(type.name, how, args));
+  }
+
+  private make(name: string, maker: PickleClass, args: readonly TorchValue[], how: PythonObject["how"]): TorchValue {
+    try {
+      const value = maker.create(args);
+      if (maker.build) this.makers.set(value, maker);
+      return value;
+    } catch (error) {
+      // What an unknown name stands for cannot be used by ours; going on finds the other names.
+      if (this.unknown.size === 0) throw error;
+      return new PythonObject(name, how, args);
+    }
+  }
+
+  build(state: TorchValue): void {
+    const target = this.top();
+    if (target instanceof PythonObject) target.state = placeRoot(state);
+    else if (target instanceof OrderedDict) {
+      if (!(state instanceof Map)) throw corrupt("the state of an OrderedDict is not a dict", this);
+      target.attributes = state;
+    } else {
+      const maker = this.makers.get(target);
+      if (!maker?.build) throw corrupt(`${describe(target)} takes no state`, this);
+      maker.build(target, state);
+    }
+  }
+
+  persistentId(id: TorchValue): void {
+    if (!this.context.persistentId) throw corrupt("a persistent id where none is expected", this);
+    this.push(this.context.persistentId(id));
+  }
+
+  append(items: readonly TorchValue[]): void {
+    const target = this.top();
+    if (target instanceof PythonObject) target.listItems = appendTo(target.listItems ?? [], items);
+    else if (Array.isArray(target) && !Object.isFrozen(target)) appendTo(target, items);
+    else throw corrupt(`cannot append to ${describe(target)}`, this);
+  }
+
+  add(items: readonly TorchValue[]): void {
+    const target = this.top();
+    if (target instanceof PythonObject) target.listItems = appendTo(target.listItems ?? [], items);
+    else if (target instanceof Set && !Object.isFrozen(target)) addTo(target, items, this);
+    else throw corrupt(`cannot add to ${describe(target)}`, this);
+  }
+
+  setItems(items: readonly TorchValue[]): void {
+    const target = this.top();
+    if (items.length % 2 !== 0) throw corrupt("a key has no value", this);
+    if (target instanceof PythonObject) {
+      target.dictItems ??= new Map();
+      this.setInto(target.dictItems, items);
+    } else if (target instanceof Map) this.setInto(target, items);
+    else throw corrupt(`cannot set items of ${describe(target)}`, this);
+  }
+
+  private setInto(dict: Map<TorchValue, TorchValue>, items: readonly TorchValue[]): void {
+    for (let i = 0; i < items.length; i += 2) {
+      const key = placeFloatKey(items[i], dict);
+      if (!isHashable(key)) throw corrupt(`${describe(key)} cannot be a key`, this);
+      dict.set(key, placeFloat(items[i + 1], dict, key));
+    }
+  }
+
+  private tooDeep(): UnitcellError {
+    const limit = this.limits.pickleStack;
+    return new UnitcellError("LIMIT", `the pickle stack holds more than ${limit} values`, { limit });
   }
 }
 
-function isTuple(value: PickleValue): value is readonly PickleValue[] {
+/** A Float as the root or a state has no container to mark: it is its number. */
+export function placeRoot(value: TorchValue): TorchValue {
+  return value instanceof Float ? value.value : value;
+}
+
+/** Freezes items into a tuple. */
+export function settleTuple(items: TorchValue[]): readonly TorchValue[] {
+  return Object.freeze(settleList(items));
+}
+
+/** Items fresh from the stack as a list. */
+export function settleList(items: TorchValue[]): TorchValue[] {
+  for (let i = 0; i < items.length; i++) if (items[i] instanceof Float) items[i] = placeFloat(items[i], items, i);
+  return items;
+}
+
+function appendTo(list: TorchValue[], items: readonly TorchValue[]): TorchValue[] {
+  for (const item of items) {
+    list.push(item);
+    if (item instanceof Float) list[list.length - 1] = placeFloat(item, list, list.length - 1);
+  }
+  return list;
+}
+
+/** Members of a set, which Python must be able to hash. */
+export function addTo(set: Set<TorchValue>, items: readonly TorchValue[], machine?: Machine): void {
+  for (const item of items) {
+    if (!isHashable(item)) {
+      const message = `${describe(item)} cannot be in a set`;
+      throw machine ? corrupt(message, machine) : new UnitcellError("CORRUPT", `malformed pickle: ${message}`);
+    }
+    set.add(item instanceof Float ? placeFloat(item, set, item.value) : item);
+  }
+}
+
+function isHashable(key: TorchValue): boolean {
+  if (typeof key !== "object" || key === null) return true;
+  if (key instanceof Map || key instanceof ByteArray) return false;
+  return Object.isFrozen(key) || !(Array.isArray(key) || key instanceof Set);
+}
+
+export function isTuple(value: TorchValue | undefined): value is readonly TorchValue[] {
   return Array.isArray(value) && Object.isFrozen(value);
 }
 
 /** A word for messages; never the value, which may be huge or cyclic. */
-export function describe(value: PickleValue): string {
+export function describe(value: TorchValue | undefined): string {
+  if (value === undefined) return "nothing";
   if (value === null) return "None";
   if (Array.isArray(value)) return Object.isFrozen(value) ? "a tuple" : "a list";
   if (value instanceof Map) return "a dict";
+  if (value instanceof Set) return "a set";
   if (value instanceof Uint8Array) return "bytes";
-  if (value instanceof PickleClass) return `the name ${value.name}`;
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+  if (value instanceof Float) return "a float";
+  if (value instanceof Complex) return "a complex number";
+  if (value instanceof PythonGlobal) return `the name ${plainText(value.name)}`;
+  if (value instanceof PythonObject) return `an object of ${plainText(value.type)}`;
+  if (typeof value === "object") return "data" in value ? "a tensor" : "an object";
+  return `a ${typeof value}`;
 }
 
-function tooDeep(): UnitcellError {
-  return new UnitcellError("LIMIT", `the pickle stack holds more than ${MAX_PICKLE_STACK} values`, {
-    limit: MAX_PICKLE_STACK,
-  });
+/** Escaped, so that a look-alike letter or a control character cannot pass for the ASCII name. */
+export function plainText(name: string): string {
+  return name.slice(0, 200).replace(/[^\x20-\x7e]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
 }
 
 export function corrupt(message: string, machine: Machine): UnitcellError {

@@ -1,9 +1,9 @@
 /** The scalar encodings inside pickle opcodes: integers, text-protocol numbers, and three kinds of string. */
-import { type ByteReader, MAX_INTEGER_BYTES } from "../bytes.js";
+import type { ByteReader, Limits } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 
-/** About how many decimal digits fit in MAX_INTEGER_BYTES bytes. */
-const MAX_INTEGER_DIGITS = Math.floor(MAX_INTEGER_BYTES * 2.408);
+/** Decimal digits in a byte, about. */
+const DIGITS_PER_BYTE = 2.408;
 
 /** A plain number when that is exact, else a bigint. */
 export function narrowInteger(value: bigint): number | bigint {
@@ -11,41 +11,42 @@ export function narrowInteger(value: bigint): number | bigint {
 }
 
 /** LONG1: one length byte n, then an n-byte little-endian two's-complement integer (pickletools, "long1"). */
-export function readLong1(reader: ByteReader): number | bigint {
-  return readInteger(reader, reader.u8());
+export function readLong1(reader: ByteReader, limits: Limits): number | bigint {
+  return readInteger(reader, reader.u8(), limits);
 }
 
 /** LONG4: as LONG1 with a signed 32-bit length (pickletools, "long4"). */
-export function readLong4(reader: ByteReader): number | bigint {
+export function readLong4(reader: ByteReader, limits: Limits): number | bigint {
   const count = reader.i32();
   if (count < 0) throw malformed(`LONG4 has length ${count}`, reader);
-  return readInteger(reader, count);
+  return readInteger(reader, count, limits);
 }
 
-function readInteger(reader: ByteReader, count: number): number | bigint {
+function readInteger(reader: ByteReader, count: number, { integerBytes }: Limits): number | bigint {
   const bytes = reader.take(count);
-  if (count > MAX_INTEGER_BYTES)
-    throw new UnitcellError("LIMIT", `an integer has ${count} bytes, the limit is ${MAX_INTEGER_BYTES}`, { count });
+  if (count > integerBytes)
+    throw new UnitcellError("LIMIT", `an integer has ${count} bytes, the limit is ${integerBytes}`, { count });
   let digits = "";
   for (const byte of bytes) digits = byte.toString(16).padStart(2, "0") + digits;
   return narrowInteger(BigInt.asIntN(8 * count, BigInt(`0x${digits || "0"}`)));
 }
 
 /** INT: a decimal line; "00" and "01" are how protocol 0 writes False and True (pickletools, "decimalnl_short"). */
-export function readIntLine(reader: ByteReader): number | bigint | boolean {
+export function readIntLine(reader: ByteReader, limits: Limits): number | bigint | boolean {
   const text = ascii(reader);
   if (text === "00" || text === "01") return text === "01";
-  return parseInteger(text, reader);
+  return parseInteger(text, reader, limits);
 }
 
 /** LONG: a decimal line that ends in L (pickletools, "decimalnl_long"); the L is missing in some writers. */
-export function readLongLine(reader: ByteReader): number | bigint {
-  return parseInteger(ascii(reader).replace(/L$/, ""), reader);
+export function readLongLine(reader: ByteReader, limits: Limits): number | bigint {
+  return parseInteger(ascii(reader).replace(/L$/, ""), reader, limits);
 }
 
-function parseInteger(text: string, reader: ByteReader): number | bigint {
-  if (text.length > MAX_INTEGER_DIGITS)
-    throw new UnitcellError("LIMIT", `an integer has ${text.length} digits, the limit is ${MAX_INTEGER_DIGITS}`);
+function parseInteger(text: string, reader: ByteReader, limits: Limits): number | bigint {
+  const digits = Math.floor(limits.integerBytes * DIGITS_PER_BYTE);
+  if (text.length > digits)
+    throw new UnitcellError("LIMIT", `an integer has ${text.length} digits, the limit is ${digits}`);
   if (!/^[+-]?\d+$/.test(text)) throw malformed(`${JSON.stringify(text)} is not an integer`, reader);
   return narrowInteger(text.startsWith("-") ? -BigInt(text.slice(1)) : BigInt(text.replace("+", "")));
 }
@@ -69,14 +70,14 @@ export function readIndexLine(reader: ByteReader): number {
 }
 
 /** One byte, one character. */
-export function latin1(bytes: Uint8Array): string {
+export function decodeLatin1(bytes: Uint8Array): string {
   let text = "";
   for (let at = 0; at < bytes.length; at += 4096) text += String.fromCharCode(...bytes.subarray(at, at + 4096));
   return text;
 }
 
 function ascii(reader: ByteReader): string {
-  return latin1(reader.line());
+  return decodeLatin1(reader.line());
 }
 
 /** GLOBAL and INST: a name on a line, kept as written (a CR or a look-alike letter must not be cleaned away). */
@@ -86,8 +87,13 @@ export function readNameLine(reader: ByteReader): string {
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** BINUNICODE and its relatives: so many bytes of UTF-8. */
+export function readText(reader: ByteReader, count: number): string {
+  return reader.shortText(count) ?? decodeUtf8(reader.take(count), reader);
+}
+
 /** UTF-8 as Python's "surrogatepass": lone surrogates are kept, every other malformation is CORRUPT. */
-export function decodeUtf8(bytes: Uint8Array, reader: ByteReader): string {
+function decodeUtf8(bytes: Uint8Array, reader: ByteReader): string {
   try {
     return strictUtf8.decode(bytes);
   } catch {

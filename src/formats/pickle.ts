@@ -1,15 +1,24 @@
 /**
  * Just enough of a pickle machine to read data: protocols 0 to 5, one table row per opcode, no recursion.
- * Nothing a file names is ever run or imported. A name resolves through the caller's closed list, or it becomes an inert
- * Unknown, the reading goes on only to collect further names, and the whole pickle is refused as UNSAFE.
+ * Nothing a file names is ever run or imported. A name on the caller's closed list makes a value of ours; any other
+ * becomes an inert PythonGlobal or PythonObject and is reported, so that the caller can refuse the file.
  * Source: CPython's Lib/pickletools.py and Lib/pickle.py.
  */
-import { type ByteReader, MAX_PICKLE_OPS } from "../bytes.js";
-import { UnitcellError } from "../errors.js";
-import { corrupt, describe, Machine, type PickleContext, type PickleValue, Unknown } from "./pickle-machine.js";
+import { ByteReader } from "../bytes.js";
+import { isUnitcellError, UnitcellError } from "../errors.js";
+import {
+  corrupt,
+  describe,
+  isTuple,
+  Machine,
+  type PickleContext,
+  placeRoot,
+  plainText,
+  settleList,
+  settleTuple,
+} from "./pickle-machine.js";
 import {
   decodePython2,
-  decodeUtf8,
   readFloatLine,
   readIndexLine,
   readIntLine,
@@ -18,55 +27,77 @@ import {
   readLongLine,
   readNameLine,
   readStringLine,
+  readText,
   readUnicodeLine,
 } from "./pickle-scalars.js";
+import { ByteArray, Float, PythonGlobal, PythonObject, type TorchValue } from "./values.js";
 
-export { PickleClass, type PickleContext, type PickleValue } from "./pickle-machine.js";
+export type { PickleClass, PickleContext } from "./pickle-machine.js";
 
-/**
- * Read one pickle; the reader is left after its STOP.
- * @throws {UnitcellError} UNSAFE with detail.globals when the pickle names anything outside `context.globals`, CORRUPT
- *   when it is malformed, LIMIT beyond MAX_PICKLE_OPS or MAX_INTEGER_BYTES, UNSUPPORTED for protocols above 5
- */
-export function readPickle(reader: ByteReader, context: PickleContext): PickleValue {
-  const machine = new Machine(reader, context);
-  let value: PickleValue;
-  try {
-    value = run(machine);
-  } catch (cause) {
-    // A stream that breaks after naming code is an attack that has already run in Python: report the names.
-    if (machine.unknown.size > 0) throw unsafe(machine.unknown, cause);
-    throw cause;
+/** The names of a file's pickles, as written there, in order of first appearance. */
+export class NamesFound {
+  readonly globals = new Set<string>();
+  /** Those outside the closed list. */
+  readonly unknown = new Set<string>();
+
+  /** @throws {UnitcellError} UNSAFE when a name is outside the closed list */
+  refuseUnknown(cause?: unknown): void {
+    if (this.unknown.size === 0) return;
+    const globals = [...this.unknown];
+    const shown = globals.slice(0, 8).map(plainText).join(", ");
+    const more = globals.length > 8 ? ` and ${globals.length - 8} more` : "";
+    throw new UnitcellError(
+      "UNSAFE",
+      `the file names code that is not plain data: ${shown}${more}; nothing was run`,
+      { globals },
+      cause === undefined ? undefined : { cause },
+    );
   }
-  if (machine.unknown.size > 0) throw unsafe(machine.unknown);
-  return value;
 }
 
-function run(machine: Machine): PickleValue {
-  const { reader } = machine;
-  for (let count = 0; count < MAX_PICKLE_OPS; count++) {
+/**
+ * Read one pickle; the reader is left after its STOP. Names are added to `found`, also when the pickle breaks: in Python
+ * they would already have run by then.
+ * @throws {UnitcellError} CORRUPT when it is malformed, LIMIT beyond a pickle limit, UNSUPPORTED for protocols above 5,
+ *   UNSAFE for extension codes, which are names in the reading program
+ */
+export function readPickle(reader: ByteReader, context: PickleContext, found: NamesFound): TorchValue {
+  const machine = new Machine(reader, context);
+  try {
+    return run(machine);
+  } finally {
+    for (const name of machine.globals) found.globals.add(name);
+    for (const name of machine.unknown) found.unknown.add(name);
+  }
+}
+
+/**
+ * Collect the names of the pickles in these bytes without keeping their values; what follows them is of no interest.
+ * @param persistentIds true where ids may stand for anything
+ */
+export function scanPickles(bytes: Uint8Array, context: PickleContext, found: NamesFound): void {
+  const reader = new ByteReader(bytes);
+  const anyId: PickleContext = { ...context, persistentId: (id) => new PythonObject("persistent", "persid", [id]) };
+  while (reader.remaining > 0)
+    try {
+      readPickle(reader, anyId, found);
+    } catch (error) {
+      if (isUnitcellError(error)) return;
+      throw error;
+    }
+}
+
+function run(machine: Machine): TorchValue {
+  const { reader, limits } = machine;
+  for (let count = 0; count < limits.pickleOps; count++) {
     const code = reader.u8();
-    if (code === STOP) return machine.pop();
+    if (code === STOP) return placeRoot(machine.pop());
     const row = OPCODES[code];
     if (!row)
       throw corrupt(`there is no opcode 0x${code.toString(16).padStart(2, "0")} (byte ${reader.offset - 1})`, machine);
     row(machine);
   }
-  throw new UnitcellError("LIMIT", `the pickle has more than ${MAX_PICKLE_OPS} opcodes`, { limit: MAX_PICKLE_OPS });
-}
-
-function unsafe(names: ReadonlySet<string>, cause?: unknown): UnitcellError {
-  const globals = [...names];
-  // Escaped, so that a look-alike letter or a control character cannot pass for the ASCII name.
-  const plain = (name: string) => name.replace(/[^\x20-\x7e]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
-  const shown = globals.slice(0, 8).map(plain).join(", ");
-  const more = globals.length > 8 ? ` and ${globals.length - 8} more` : "";
-  return new UnitcellError(
-    "UNSAFE",
-    `the pickle names code that is not plain data: ${shown}${more}; nothing was run`,
-    { globals },
-    cause === undefined ? undefined : { cause },
-  );
+  throw new UnitcellError("LIMIT", `the pickle has more than ${limits.pickleOps} opcodes`, { limit: limits.pickleOps });
 }
 
 type Opcode = (machine: Machine) => void;
@@ -75,15 +106,15 @@ const STOP = 0x2e;
 /** Every opcode of pickletools except STOP, by its byte. Order: as in pickletools, by kind. */
 const ROWS: readonly [code: number, name: string, run: Opcode][] = [
   // integers, floats, None, booleans
-  [0x49, "INT", (m) => m.push(readIntLine(m.reader))],
+  [0x49, "INT", (m) => m.push(readIntLine(m.reader, m.limits))],
   [0x4a, "BININT", (m) => m.push(m.reader.i32())],
   [0x4b, "BININT1", (m) => m.push(m.reader.u8())],
   [0x4d, "BININT2", (m) => m.push(m.reader.u16())],
-  [0x4c, "LONG", (m) => m.push(readLongLine(m.reader))],
-  [0x8a, "LONG1", (m) => m.push(readLong1(m.reader))],
-  [0x8b, "LONG4", (m) => m.push(readLong4(m.reader))],
-  [0x46, "FLOAT", (m) => m.push(readFloatLine(m.reader))],
-  [0x47, "BINFLOAT", (m) => m.push(m.reader.f64(false))],
+  [0x4c, "LONG", (m) => m.push(readLongLine(m.reader, m.limits))],
+  [0x8a, "LONG1", (m) => m.push(readLong1(m.reader, m.limits))],
+  [0x8b, "LONG4", (m) => m.push(readLong4(m.reader, m.limits))],
+  [0x46, "FLOAT", (m) => pushFloat(m, readFloatLine(m.reader))],
+  [0x47, "BINFLOAT", (m) => pushFloat(m, m.reader.f64(false))],
   [0x4e, "NONE", (m) => m.push(null)],
   [0x88, "NEWTRUE", (m) => m.push(true)],
   [0x89, "NEWFALSE", (m) => m.push(false)],
@@ -92,33 +123,33 @@ const ROWS: readonly [code: number, name: string, run: Opcode][] = [
   [0x54, "BINSTRING", (m) => m.push(decodePython2(m.reader.take(m.reader.i32())))],
   [0x55, "SHORT_BINSTRING", (m) => m.push(decodePython2(m.reader.take(m.reader.u8())))],
   [0x56, "UNICODE", (m) => m.push(readUnicodeLine(m.reader))],
-  [0x58, "BINUNICODE", (m) => m.push(decodeUtf8(m.reader.take(m.reader.u32()), m.reader))],
-  [0x8c, "SHORT_BINUNICODE", (m) => m.push(decodeUtf8(m.reader.take(m.reader.u8()), m.reader))],
-  [0x8d, "BINUNICODE8", (m) => m.push(decodeUtf8(m.reader.take(m.reader.u64()), m.reader))],
+  [0x58, "BINUNICODE", (m) => m.push(readText(m.reader, m.reader.u32()))],
+  [0x8c, "SHORT_BINUNICODE", (m) => m.push(readText(m.reader, m.reader.u8()))],
+  [0x8d, "BINUNICODE8", (m) => m.push(readText(m.reader, m.reader.u64()))],
   [0x42, "BINBYTES", (m) => m.push(m.reader.take(m.reader.u32()))],
   [0x43, "SHORT_BINBYTES", (m) => m.push(m.reader.take(m.reader.u8()))],
   [0x8e, "BINBYTES8", (m) => m.push(m.reader.take(m.reader.u64()))],
-  [0x96, "BYTEARRAY8", (m) => m.push(m.reader.take(m.reader.u64()))],
+  [0x96, "BYTEARRAY8", (m) => m.push(ByteArray.from(m.reader.take(m.reader.u64())))],
   [0x97, "NEXT_BUFFER", refuseBuffer],
   [0x98, "READONLY_BUFFER", refuseBuffer],
   // containers
   [0x28, "MARK", (m) => m.mark()],
-  [0x29, "EMPTY_TUPLE", (m) => m.tuple(0)],
-  [0x85, "TUPLE1", (m) => m.tuple(1)],
-  [0x86, "TUPLE2", (m) => m.tuple(2)],
-  [0x87, "TUPLE3", (m) => m.tuple(3)],
-  [0x74, "TUPLE", (m) => m.push(Object.freeze(m.popMark()))],
+  [0x29, "EMPTY_TUPLE", (m) => m.popTuple(0)],
+  [0x85, "TUPLE1", (m) => m.popTuple(1)],
+  [0x86, "TUPLE2", (m) => m.popTuple(2)],
+  [0x87, "TUPLE3", (m) => m.popTuple(3)],
+  [0x74, "TUPLE", (m) => m.push(settleTuple(m.popMark()))],
   [0x5d, "EMPTY_LIST", (m) => m.push([])],
-  [0x6c, "LIST", (m) => m.push(m.popMark())],
+  [0x6c, "LIST", (m) => m.push(settleList(m.popMark()))],
   [0x61, "APPEND", (m) => appendOne(m)],
   [0x65, "APPENDS", (m) => m.append(m.popMark())],
   [0x7d, "EMPTY_DICT", (m) => m.push(new Map())],
   [0x64, "DICT", (m) => newDict(m)],
   [0x73, "SETITEM", (m) => setOne(m)],
   [0x75, "SETITEMS", (m) => m.setItems(m.popMark())],
-  [0x8f, "EMPTY_SET", (m) => m.push([])],
-  [0x90, "ADDITEMS", (m) => m.append(m.popMark())],
-  [0x91, "FROZENSET", (m) => m.push(Object.freeze(m.popMark()))],
+  [0x8f, "EMPTY_SET", (m) => m.push(new Set<TorchValue>())],
+  [0x90, "ADDITEMS", (m) => m.add(m.popMark())],
+  [0x91, "FROZENSET", frozenSet],
   // stack and memo
   [0x30, "POP", (m) => m.popOrUnmark()],
   [0x31, "POP_MARK", (m) => void m.popMark()],
@@ -134,8 +165,8 @@ const ROWS: readonly [code: number, name: string, run: Opcode][] = [
   // names, objects, persistent ids
   [0x63, "GLOBAL", (m) => m.global(readNameLine(m.reader), readNameLine(m.reader))],
   [0x93, "STACK_GLOBAL", stackGlobal],
-  [0x52, "REDUCE", reduce],
-  [0x81, "NEWOBJ", reduce],
+  [0x52, "REDUCE", (m) => create(m, "reduce")],
+  [0x81, "NEWOBJ", (m) => create(m, "newobj")],
   [0x92, "NEWOBJ_EX", newObjectEx],
   [0x69, "INST", inst],
   [0x6f, "OBJ", obj],
@@ -184,35 +215,48 @@ function stackGlobal(m: Machine): void {
   m.global(m.pop(), name);
 }
 
-/** REDUCE and NEWOBJ differ in what Python calls; here both are the same row of the closed list. */
-function reduce(m: Machine): void {
+/** Whole floats carry their type until a container remembers it for them. */
+function pushFloat(m: Machine, value: number): void {
+  m.push(Number.isInteger(value) ? new Float(value) : value);
+}
+
+function frozenSet(m: Machine): void {
+  const items = m.popMark();
+  const set = new Set<TorchValue>();
+  m.push(set);
+  m.add(items);
+  Object.freeze(set);
+}
+
+/** REDUCE and NEWOBJ differ in what Python calls; here both make the same value. */
+function create(m: Machine, how: "reduce" | "newobj"): void {
   const args = m.pop();
-  m.create(m.pop(), args);
+  m.create(m.pop(), args, how);
 }
 
 function newObjectEx(m: Machine): void {
-  const keywords = m.pop();
+  const kwargs = m.pop();
   const args = m.pop();
-  if (!(keywords instanceof Unknown) && !(keywords instanceof Map && keywords.size === 0)) {
-    const type = m.pop();
-    if (!(type instanceof Unknown))
-      throw new UnitcellError("UNSUPPORTED", `${describe(type)} is created with keyword arguments`);
-    m.push(type);
+  if (!(kwargs instanceof Map)) throw corrupt(`keyword arguments are ${describe(kwargs)}`, m);
+  if (kwargs.size === 0) {
+    m.create(m.pop(), args, "newobj_ex");
     return;
   }
-  m.create(m.pop(), args);
+  const type = m.pop();
+  if (!(type instanceof PythonGlobal) || !isTuple(args)) throw corrupt(`${describe(type)} cannot be called`, m);
+  m.push(new PythonObject(type.name, "newobj_ex", args, kwargs));
 }
 
 function inst(m: Machine): void {
-  const args = m.popMark();
+  const args = settleTuple(m.popMark());
   m.global(readNameLine(m.reader), readNameLine(m.reader));
-  m.create(m.pop(), Object.freeze(args));
+  m.create(m.pop(), args, "inst");
 }
 
 function obj(m: Machine): void {
   const [type, ...args] = m.popMark();
   if (type === undefined) throw corrupt("OBJ without a class", m);
-  m.create(type, Object.freeze(args));
+  m.create(type, settleTuple(args), "obj");
 }
 
 function refuseBuffer(m: Machine): void {

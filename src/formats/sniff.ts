@@ -13,20 +13,6 @@ function starts(bytes: Uint8Array, start: string | readonly number[]): boolean {
   return bytes.length >= codes.length && codes.every((code, i) => bytes[i] === code);
 }
 
-/** True for a tar header block: the octal checksum at 148 is the sum of its bytes with the checksum blanked. */
-function isTar(bytes: Uint8Array): boolean {
-  if (bytes.length < 512) return false;
-  const stated = /^[ 0]*([0-7]+)/.exec(String.fromCharCode(...bytes.subarray(148, 156)));
-  let sum = 8 * 32;
-  for (let i = 0; i < 512; i++) if (i < 148 || i >= 156) sum += bytes[i];
-  return stated !== null && Number.parseInt(stated[1], 8) === sum;
-}
-
-/** u64 header length, then a JSON object. */
-function isSafetensors(bytes: Uint8Array): boolean {
-  return bytes.length > 9 && bytes[8] === 0x7b && bytes[5] === 0 && bytes[6] === 0 && bytes[7] === 0;
-}
-
 /** Order matters: the first that matches is reported. */
 const KINDS: readonly Kind[] = [
   { hint: "empty", what: "an empty file", matches: (bytes) => bytes.length === 0 },
@@ -52,16 +38,9 @@ const KINDS: readonly Kind[] = [
   { hint: "gguf", what: "a GGUF model", matches: (bytes) => starts(bytes, "GGUF") },
   { hint: "hdf5", what: "an HDF5 file (Keras .h5?)", matches: (bytes) => starts(bytes, "\x89HDF") },
   { hint: "png", what: "a PNG image", matches: (bytes) => starts(bytes, "\x89PNG") },
-  { hint: "safetensors", what: "a safetensors file", matches: isSafetensors },
-  { hint: "tar", what: "a tar file, as torch wrote before 0.1.10", matches: isTar },
   { hint: "xml", what: "an XML text, perhaps a download error", matches: (_bytes, text) => /^\s*<\?xml/i.test(text) },
   { hint: "html", what: "a web page, perhaps a download error", matches: (_bytes, text) => /^\s*</.test(text) },
   { hint: "json", what: "a JSON text, perhaps a download error", matches: (_bytes, text) => /^\s*[{[]/.test(text) },
-  {
-    hint: "pickle",
-    what: "a Python pickle without torch's header",
-    matches: (bytes) => bytes[0] === 0x80 && bytes[1] <= 5,
-  },
   {
     hint: "onnx",
     what: "an ONNX model",
@@ -73,18 +52,17 @@ const KINDS: readonly Kind[] = [
 ];
 
 /** The error for bytes that start like no torch container: UNSUPPORTED with detail.hint, CORRUPT when they are nothing known. */
-export function notTorch(bytes: Uint8Array): UnitcellError {
-  const text = new TextDecoder("latin1").decode(bytes.subarray(0, 512));
-  const kind = KINDS.find((candidate) => candidate.matches(bytes, text));
-  const size = bytes.length;
+export function notTorch(head: Uint8Array, size: number): UnitcellError {
+  const text = new TextDecoder("latin1").decode(head);
+  const kind = KINDS.find((candidate) => candidate.matches(head, text));
   if (kind)
     return new UnitcellError(
       kind.hint === "empty" || kind.hint === "zeros" ? "CORRUPT" : "UNSUPPORTED",
       `expected a torch checkpoint, found ${kind.what} (${size} bytes)`,
       { hint: kind.hint, size },
     );
-  const head = [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  return new UnitcellError("CORRUPT", `expected a torch checkpoint, found ${size} bytes that start with ${head}`, {
+  const start = [...head.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  return new UnitcellError("CORRUPT", `expected a torch checkpoint, found ${size} bytes that start with ${start}`, {
     size,
   });
 }

@@ -2,12 +2,15 @@
  * The stream torch wrote before 1.6, and the published CGCNN files: five pickles, then raw storages.
  * Source: torch/serialization.py, `_legacy_save` and `_legacy_load`.
  */
-import { ByteReader } from "../bytes.js";
+import { ByteReader, type FileBytes } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
-import { type PickleContext, type PickleValue, readPickle } from "./pickle.js";
+import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
+import { type NamesFound, type PickleContext, readPickle } from "./pickle.js";
+import { describe } from "./pickle-machine.js";
+import { torchContext } from "./torch-globals.js";
 import { StorageTable } from "./torch-storages.js";
-import { type Storage, TensorTable } from "./torch-tensors.js";
-import { torchGlobals } from "./torch-values.js";
+import type { Storage } from "./torch-tensors.js";
+import { PythonGlobal, type TorchValue } from "./values.js";
 
 const MAGIC = 0x1950a86a20f9469cfc6cn;
 const PROTOCOL_VERSION = 1001;
@@ -17,8 +20,6 @@ const MAGIC_BYTES = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]
 const MAGIC_OFFSET = 2 + 2;
 const FRAMED_MAGIC_OFFSET = 2 + 9 + 2;
 
-const NOTHING: PickleContext = { globals: new Map() };
-
 /** True when the bytes start as the legacy stream does, in any pickle protocol from 2. */
 export function isTorchLegacy(bytes: Uint8Array): boolean {
   if (bytes[0] !== 0x80) return false;
@@ -27,41 +28,119 @@ export function isTorchLegacy(bytes: Uint8Array): boolean {
   return false;
 }
 
+interface Description {
+  readonly root: TorchValue;
+  readonly sysInfo: TorchValue;
+  readonly sources: TorchValue[];
+  readonly table: StorageTable;
+  readonly keys: readonly TorchValue[];
+  /** Where the storages start. */
+  readonly end: number;
+}
+
 /**
- * Read a legacy stream held in memory. Bytes after the last storage are ignored, as torch does.
+ * Read the pickles of a legacy stream and find its storages. Bytes after the last one are ignored, as torch does.
  * @throws {UnitcellError} every code of readPickle; CORRUPT for storages that are cut, absent or mis-sized
  */
-export function readTorchLegacy(bytes: Uint8Array): PickleValue {
-  const reader = new ByteReader(bytes);
-  if (readPickle(reader, NOTHING) !== MAGIC) throw new UnitcellError("CORRUPT", "the torch magic number is wrong");
-  const protocol = readPickle(reader, NOTHING);
+export async function openTorchLegacy(file: FileBytes, settings: ReadSettings, names: NamesFound): Promise<Container> {
+  const { root, sysInfo, sources, table, keys, end } = await readGrowing(file, settings, (bytes) =>
+    describeStream(new ByteReader(bytes), settings, names),
+  );
+  const starts = placeStorages(table, keys, end);
+  return {
+    format: "torch-legacy",
+    root,
+    storages: [...starts.keys()],
+    names,
+    loader: new PlacedStorages(file, starts, { bytes: COUNT_BYTES, check: checkCount }),
+    info: new Map<string, TorchValue>([
+      ["sys_info", sysInfo],
+      ["sources", sources],
+    ]),
+  };
+}
+
+/** Bytes of the file's start to try first, and by how much more when its pickles do not fit. */
+const FIRST_BYTES = 256 * 1024;
+const GROWTH = 4;
+
+/**
+ * Run `parse` on the file's start, on more of it while it runs out of bytes: where pickles end is only known by reading.
+ */
+export async function readGrowing<T>(
+  file: FileBytes,
+  { limits }: ReadSettings,
+  parse: (bytes: Uint8Array) => T,
+): Promise<T> {
+  const most = Math.min(file.size, limits.pickleBytes);
+  for (let size = file.memory ? most : FIRST_BYTES; ; size *= GROWTH) {
+    const bytes = await file.read(0, Math.min(size, most));
+    try {
+      return parse(bytes);
+    } catch (error) {
+      const cut = error instanceof UnitcellError && error.code === "CORRUPT" && bytes.length < most;
+      if (!cut) throw error;
+    }
+  }
+}
+
+function describeStream(reader: ByteReader, { limits }: ReadSettings, names: NamesFound): Description {
+  const table = new StorageTable(limits);
+  const sources: TorchValue[] = [];
+  const plain: PickleContext = torchContext(table, limits);
+  if (readPickle(reader, plain, names) !== MAGIC) {
+    names.refuseUnknown();
+    throw new UnitcellError("CORRUPT", "the torch magic number is wrong");
+  }
+  const protocol = readPickle(reader, plain, names);
   if (protocol !== PROTOCOL_VERSION)
     throw new UnitcellError("UNSUPPORTED", `legacy torch protocol ${String(protocol)}; ${PROTOCOL_VERSION} is known`);
   // What the writing host was like. The payload is little-endian whatever it says.
-  readPickle(reader, NOTHING);
-  const tensors = new TensorTable();
-  const table = new StorageTable(6);
-  const value = readPickle(reader, { globals: torchGlobals(tensors), persistentId: (id) => table.resolve(id) });
-  const keys = readPickle(reader, NOTHING);
+  const sysInfo = readPickle(reader, plain, names);
+  const persistentId = (id: TorchValue) => resolve(id, table, sources);
+  const root = readPickle(reader, torchContext(table, limits, persistentId), names);
+  const keys = readPickle(reader, plain, names);
   if (!Array.isArray(keys)) throw new UnitcellError("CORRUPT", "the list of storage keys is not a list");
-  for (const key of keys) readStorage(reader, table.storages.get(String(key)), String(key));
-  const missing = [...table.storages.values()].find((storage) => !storage.bytes);
-  if (missing) throw new UnitcellError("CORRUPT", `storage "${missing.key}" is not in the file`, { key: missing.key });
-  tensors.fill(false);
-  return value;
+  return { root, sysInfo, sources, table, keys, end: reader.offset };
 }
 
-/** An int64 element count, which must be the one the pickle described, then the elements. */
-function readStorage(reader: ByteReader, storage: Storage | undefined, key: string): void {
-  if (!storage) throw new UnitcellError("CORRUPT", `storage "${key}" is in the file but in no tensor`, { key });
-  if (storage.bytes) throw new UnitcellError("CORRUPT", `storage "${key}" is listed twice`, { key });
-  const at = reader.offset;
-  const count = reader.u64();
+/** ('storage', class, key, location, numel, view) or ('module', class, source file, source text): the class as a value. */
+function resolve(id: TorchValue, table: StorageTable, sources: TorchValue[]): TorchValue {
+  const fields = Array.isArray(id) ? (id as readonly TorchValue[]) : [];
+  if (fields[0] === "module" && fields.length === 4 && fields[1] instanceof PythonGlobal) {
+    sources.push(Object.freeze(fields.slice(1)));
+    return fields[1];
+  }
+  const storage = table.resolve(id, 6);
+  return fields[5] === null ? storage : table.slice(storage, fields[5]);
+}
+
+/** Storages follow each other in the order of the keys, each behind its count. */
+function placeStorages(table: StorageTable, keys: readonly TorchValue[], end: number): Map<Storage, number> {
+  const starts = new Map<Storage, number>();
+  let at = end;
+  for (const listed of keys) {
+    const key = String(typeof listed === "object" ? describe(listed) : listed);
+    const storage = table.storages.get(key);
+    if (!storage) throw new UnitcellError("CORRUPT", `storage "${key}" is in the file but in no tensor`, { key });
+    if (starts.has(storage)) throw new UnitcellError("CORRUPT", `storage "${key}" is listed twice`, { key });
+    starts.set(storage, at + COUNT_BYTES);
+    at += COUNT_BYTES + storage.byteLength;
+  }
+  const missing = [...table.storages.values()].find((storage) => !starts.has(storage));
+  if (missing) throw new UnitcellError("CORRUPT", `storage "${missing.key}" is not in the file`, { key: missing.key });
+  return starts;
+}
+
+const COUNT_BYTES = 8;
+
+/** The int64 element count before a storage must be the one the pickle described. */
+function checkCount(bytes: Uint8Array, storage: Storage, start: number): void {
+  const count = new ByteReader(bytes).u64();
   if (count !== storage.numel)
     throw new UnitcellError(
       "CORRUPT",
-      `storage "${key}" at byte ${at} has ${count} elements, the pickle describes ${storage.numel}`,
-      { key, found: count, expected: storage.numel },
+      `storage "${storage.key}" at byte ${start} has ${count} elements, the pickle describes ${storage.numel}`,
+      { key: storage.key, found: count, expected: storage.numel },
     );
-  storage.bytes = reader.take(storage.byteLength);
 }

@@ -3,10 +3,9 @@
  * describes storages and views of them before any storage bytes are known, so views are checked first and the bytes come
  * later, or never when only the description is wanted.
  */
-import { DEFAULT_LIMITS } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { DTYPE_BYTES, type DType, type Tensor, TORCH_DTYPES } from "../tensor.js";
-import type { TorchConstant, TorchValue } from "./values.js";
+import type { TorchValue } from "./values.js";
 
 /** One block of elements that tensors look into. */
 export class Storage {
@@ -70,8 +69,6 @@ export class TorchTensor implements Tensor {
   quantizer: readonly TorchValue[] | undefined;
   /** Old files: the slice of `storage` the tensor was made over. */
   storageView: { readonly key: string; readonly offset: number; readonly numel: number } | undefined;
-  /** Bytes that a dense copy may take (Limits.copyBytes). */
-  copyLimit = DEFAULT_LIMITS.copyBytes;
   private dense: Uint8Array | undefined;
 
   /** A tensor over a storage; without arguments an empty one, to be filled. */
@@ -91,8 +88,7 @@ export class TorchTensor implements Tensor {
 
   /**
    * Row-major little-endian bytes.
-   * @throws {UnitcellError} ARGUMENT before the storage is loaded, UNSUPPORTED on the meta device, LIMIT when the dense
-   *   copy would exceed copyLimit
+   * @throws {UnitcellError} ARGUMENT before the storage is loaded, UNSUPPORTED on the meta device
    */
   get data(): Uint8Array {
     if (this.dense) return this.dense;
@@ -102,7 +98,7 @@ export class TorchTensor implements Tensor {
     const view = denseView(this.storage.bytes, this);
     if (view && !this.conj && !this.neg) this.dense = view;
     else {
-      this.dense = gather(this.storage.bytes, this, this.copyLimit);
+      this.dense = gather(this.storage.bytes, this);
       if (this.conj) negate(this.dense, this.dtype, true);
       if (this.neg) negate(this.dense, this.dtype, false);
     }
@@ -152,7 +148,10 @@ function denseView(bytes: Uint8Array, view: View): Uint8Array | undefined {
   if (count === 0) return new Uint8Array(0);
   if (PACKED[dtype]) {
     if (offset !== 0 || !isContiguous(view))
-      throw new UnitcellError("UNSUPPORTED", `a ${dtypeName(dtype)} tensor that is not contiguous from its storage's start`);
+      throw new UnitcellError(
+        "UNSUPPORTED",
+        `a ${dtypeName(dtype)} tensor that is not contiguous from its storage's start`,
+      );
     return bytes.subarray(0, storedBytes(dtype, count));
   }
   const itemsize = DTYPE_BYTES[dtype];
@@ -164,18 +163,11 @@ function denseView(bytes: Uint8Array, view: View): Uint8Array | undefined {
 /**
  * Copy elements through strides into a dense array.
  * @param bytes the block; the view must lie inside it
- * @throws {UnitcellError} LIMIT above `limit` bytes: sizes with stride 0 can ask for any amount
  */
-export function gather(bytes: Uint8Array, view: View, limit: number): Uint8Array {
+export function gather(bytes: Uint8Array, view: View): Uint8Array {
   const { shape, strides } = view;
   const itemsize = DTYPE_BYTES[view.dtype];
   const count = elementCount(shape);
-  if (count * itemsize > Math.max(limit, bytes.byteLength))
-    throw new UnitcellError(
-      "LIMIT",
-      `a dense copy of a tensor of size [${shape}] would take ${count * itemsize} bytes, the limit is ${limit}`,
-      { shape, limit },
-    );
   const out = new Uint8Array(count * itemsize);
   // The innermost axes that are contiguous are copied in one piece: an unaligned but dense tensor is one copy.
   let run = 1;

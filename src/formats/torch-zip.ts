@@ -1,18 +1,24 @@
-/** The zip container: one root folder with data.pkl, data/<key>, version, byteorder. Source: torch/serialization.py. */
-import { ByteReader } from "../bytes.js";
+/**
+ * The zip container: one root folder with data.pkl, data/<key>, version, byteorder. TorchScript archives are the same
+ * with constants.pkl and code beside it. Source: torch/serialization.py, caffe2/serialize/inline_container.cc.
+ */
+import { ByteReader, type FileBytes } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
-import { type PickleValue, readPickle } from "./pickle.js";
+import { type Container, type ReadSettings, type StorageLoader, swapStorage } from "./container.js";
+import { type NamesFound, readPickle, scanPickles } from "./pickle.js";
+import { torchContext } from "./torch-globals.js";
 import { StorageTable } from "./torch-storages.js";
-import { type Storage, TensorTable } from "./torch-tensors.js";
-import { torchGlobals } from "./torch-values.js";
+import type { Storage } from "./torch-tensors.js";
+import type { TorchValue } from "./values.js";
 import { openZip, type ZipArchive, type ZipEntry } from "./zip.js";
 
 /** torch reads 1 to 10; a higher one may mean anything. */
 const MAX_VERSION = 10;
+/** Records that are a word or a number. */
+const MAX_WORD_BYTES = 64;
 
 /** Zips that are something else, by an entry that torch.save never writes. */
 const OTHER_ZIPS: readonly [entry: RegExp, hint: string, what: string][] = [
-  [/(^|\/)constants\.pkl$/, "torchscript", "a TorchScript archive (torch.jit.save); save model.state_dict() instead"],
   [/(^|\/)\.data\/extern_modules$/, "torch.package", "a torch.package archive"],
   [/(^|\/)archive_format$/, "pt2", "a torch.export archive (.pt2)"],
   [/^MAR-INF\//, "mar", "a TorchServe archive (.mar); unpack it and take the .pt inside"],
@@ -22,7 +28,7 @@ const OTHER_ZIPS: readonly [entry: RegExp, hint: string, what: string][] = [
 /** One torch zip: its records by name inside the root folder. */
 class Records {
   private readonly archive: ZipArchive;
-  private readonly root: string;
+  readonly root: string;
 
   constructor(archive: ZipArchive) {
     this.archive = archive;
@@ -33,6 +39,7 @@ class Records {
     if (!archive.entries.has(`${this.root}data.pkl`))
       throw new UnitcellError("UNSUPPORTED", "this zip is not a torch checkpoint: there is no <folder>/data.pkl", {
         hint: "zip",
+        entries: names.slice(0, 20),
       });
     const outside = names.find((name) => !name.startsWith(this.root));
     if (outside !== undefined)
@@ -41,65 +48,137 @@ class Records {
       });
   }
 
-  find(name: string): ZipEntry | undefined {
+  get(name: string): ZipEntry | undefined {
     return this.archive.entries.get(this.root + name);
   }
 
-  read(entry: ZipEntry): Uint8Array {
-    return this.archive.read(entry);
+  /** Pickles other than data.pkl: nothing here reads them, but they must not carry code either. */
+  otherPickles(): ZipEntry[] {
+    return [...this.archive.entries.values()].filter(
+      ({ name }) => name.toLowerCase().endsWith(".pkl") && name !== `${this.root}data.pkl`,
+    );
   }
 
-  /** A short text record. */
-  text(name: string): string | undefined {
-    const entry = this.find(name);
-    if (!entry) return undefined;
-    if (entry.size > 64)
-      throw new UnitcellError("CORRUPT", `record "${name}" has ${entry.size} bytes, expected a word`);
-    return new TextDecoder().decode(this.read(entry)).trim();
+  read(entries: readonly ZipEntry[]): Promise<Uint8Array[]> {
+    return this.archive.read(entries);
   }
+
+  readRange(entry: ZipEntry, start: number, end: number): Promise<Uint8Array | undefined> {
+    return this.archive.readRange(entry, start, end);
+  }
+}
+
+/** Records that are a word, as texts; absent ones are left out. */
+const WORDS = ["version", ".data/version", "byteorder"] as const;
+
+interface SmallRecords {
+  readonly words: ReadonlyMap<string, string>;
+  readonly pickle: Uint8Array;
+  readonly otherPickles: readonly Uint8Array[];
+}
+
+/** Everything but the storages, sizes first; one request where the file is far away and they lie together. */
+async function readSmallRecords(records: Records, { limits }: ReadSettings): Promise<SmallRecords> {
+  const words = WORDS.map((name) => records.get(name)).filter((entry) => entry !== undefined);
+  for (const { name, size } of words)
+    if (size > MAX_WORD_BYTES)
+      throw new UnitcellError("CORRUPT", `record "${name}" has ${size} bytes, expected a word`, { name });
+  const pickles = [records.get("data.pkl")!, ...records.otherPickles()];
+  for (const { name, size } of pickles)
+    if (size > limits.pickleBytes)
+      throw new UnitcellError("LIMIT", `record "${name}" has ${size} bytes, the limit is ${limits.pickleBytes}`, {
+        name,
+        size,
+      });
+  const [pickle, ...rest] = await records.read([...pickles, ...words]);
+  const texts = rest.slice(pickles.length - 1).map((bytes) => new TextDecoder().decode(bytes).trim());
+  return {
+    words: new Map(words.map((entry, i) => [entry.name.slice(records.root.length), texts[i]])),
+    pickle,
+    otherPickles: rest.slice(0, pickles.length - 1),
+  };
 }
 
 /**
- * Read a torch zip held in memory.
+ * Read directory and pickle of a torch zip.
  * @throws {UnitcellError} every code of openZip and readPickle; CORRUPT for absent or mis-sized records
  */
-export async function readTorchZip(bytes: Uint8Array): Promise<PickleValue> {
-  const records = new Records(await openZip(bytes));
-  checkVersion(records);
-  const bigEndian = isBigEndian(records);
-  const tensors = new TensorTable();
-  const table = new StorageTable(5);
-  const reader = new ByteReader(records.read(records.find("data.pkl")!));
-  const value = readPickle(reader, { globals: torchGlobals(tensors), persistentId: (id) => table.resolve(id) });
-  if (reader.remaining > 0)
+export async function openTorchZip(file: FileBytes, settings: ReadSettings, names: NamesFound): Promise<Container> {
+  const records = new Records(await openZip(file, settings));
+  const { words, pickle, otherPickles } = await readSmallRecords(records, settings);
+  const version = readVersion(words);
+  const bigEndian = isBigEndian(words);
+  const table = new StorageTable(settings.limits);
+  const context = torchContext(table, settings.limits, (id) => table.resolve(id));
+  for (const bytes of otherPickles) scanPickles(bytes, context, names);
+  const reader = new ByteReader(pickle);
+  const root = readPickle(reader, context, names);
+  if (reader.remaining > 0) {
+    scanPickles(pickle.subarray(reader.offset), context, names);
+    names.refuseUnknown();
     throw new UnitcellError("CORRUPT", `${reader.remaining} bytes follow the pickle in data.pkl`, {
+      name: "data.pkl",
       offset: reader.offset,
     });
-  // Sizes of all before bytes of any: a lie costs no inflating.
-  const found = [...table.storages.values()].map((storage) => [storage, storageEntry(records, storage)] as const);
-  for (const [storage, entry] of found) storage.bytes = records.read(entry);
-  tensors.fill(bigEndian);
-  return value;
+  }
+  const storages = [...table.storages.values()];
+  const entries = new Map(storages.map((storage) => [storage, storageEntry(records, storage)]));
+  return {
+    format: records.get("constants.pkl") ? "torchscript" : "torch",
+    root,
+    storages,
+    names,
+    loader: new ZipStorages(records, entries, bigEndian),
+    info: new Map<string, TorchValue>([
+      ["root", records.root.slice(0, -1)],
+      ["version", version],
+      ["byteorder", bigEndian ? "big" : "little"],
+    ]),
+  };
+}
+
+class ZipStorages implements StorageLoader {
+  private readonly records: Records;
+  private readonly entries: ReadonlyMap<Storage, ZipEntry>;
+  private readonly bigEndian: boolean;
+
+  constructor(records: Records, entries: ReadonlyMap<Storage, ZipEntry>, bigEndian: boolean) {
+    this.records = records;
+    this.entries = entries;
+    this.bigEndian = bigEndian;
+  }
+
+  async load(storages: readonly Storage[]): Promise<Uint8Array[]> {
+    const found = await this.records.read(storages.map((storage) => this.entries.get(storage)!));
+    return this.bigEndian ? found.map((bytes, i) => swapStorage(bytes, storages[i])) : found;
+  }
+
+  async range(storage: Storage, start: number, end: number): Promise<Uint8Array> {
+    const entry = this.entries.get(storage)!;
+    const part = this.bigEndian ? undefined : await this.records.readRange(entry, start, end);
+    return part ?? (await this.load([storage]))[0].subarray(start, end);
+  }
 }
 
 /** torch refuses files without a version; older and renamed ones keep it in .data. */
-function checkVersion(records: Records): void {
-  const text = records.text("version") ?? records.text(".data/version");
-  if (text === undefined) throw new UnitcellError("CORRUPT", 'record "version" is missing');
+function readVersion(words: ReadonlyMap<string, string>): number {
+  const text = words.get("version") ?? words.get(".data/version");
+  if (text === undefined) throw new UnitcellError("CORRUPT", 'record "version" is missing', { name: "version" });
   const version = /^\d{1,9}$/.test(text) ? Number(text) : 0;
   if (version < 1 || version > MAX_VERSION)
     throw new UnitcellError("UNSUPPORTED", `torch file version ${JSON.stringify(text)}; 1 to ${MAX_VERSION} are known`);
+  return version;
 }
 
-function isBigEndian(records: Records): boolean {
-  const order = records.text("byteorder") ?? "little";
+function isBigEndian(words: ReadonlyMap<string, string>): boolean {
+  const order = words.get("byteorder") ?? "little";
   if (order === "little" || order === "big") return order === "big";
   throw new UnitcellError("UNSUPPORTED", `byte order ${JSON.stringify(order)}; expected little or big`);
 }
 
 function storageEntry(records: Records, storage: Storage): ZipEntry {
   const name = `data/${storage.key}`;
-  const entry = records.find(name);
+  const entry = records.get(name);
   if (!entry) throw new UnitcellError("CORRUPT", `record "${name}" is missing`, { name });
   if (entry.size !== storage.byteLength)
     throw new UnitcellError(

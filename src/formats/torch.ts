@@ -1,66 +1,155 @@
-/**
- * torch.save files as plain values. Two containers are read: the zip of torch 1.6 and later, and the stream before it.
- */
-import { type Input, readAll } from "../bytes.js";
+/** torch.save files, and their relatives, as plain values: opened lazily, or loaded whole. */
+import { DEFAULT_LIMITS, FileBytes, type Input, type Limits } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import type { Tensor } from "../tensor.js";
-import type { PickleValue } from "./pickle.js";
+import type { Container, ReadSettings, StorageLoader, TorchFormat } from "./container.js";
+import { NamesFound } from "./pickle.js";
 import { notTorch } from "./sniff.js";
-import { isTorchLegacy, readTorchLegacy } from "./torch-legacy.js";
-import { isTensor } from "./torch-values.js";
-import { readTorchZip } from "./torch-zip.js";
+import { openBarePickle } from "./torch-bare.js";
+import { isTorchLegacy, openTorchLegacy } from "./torch-legacy.js";
+import { isSafetensors, openSafetensors } from "./torch-safetensors.js";
+import { isTar, openTorchTar } from "./torch-tar.js";
+import { extent, Storage, storedBytes, TorchTensor } from "./torch-tensors.js";
+import { openTorchZip } from "./torch-zip.js";
+import type { TorchValue } from "./values.js";
+import { endsAsZip } from "./zip.js";
 
-/**
- * What a torch file can hold, as JavaScript: dict and Namespace are Map, list and set are arrays, tuple and frozenset are
- * frozen arrays, bytes are Uint8Array, an int beyond 2^53 is a bigint, a dtype or device is its name.
- */
-export type TorchValue =
-  | null
-  | boolean
-  | number
-  | bigint
-  | string
-  | Uint8Array
-  | Tensor
-  | readonly TorchValue[]
-  | Map<TorchValue, TorchValue>;
+export type { TorchFormat } from "./container.js";
 
-/**
- * Read any file that torch.save wrote. Parameters and numpy arrays are Tensors, numpy scalars are numbers. Tensors may
- * be views of the input's memory, so do not change it afterwards.
- * @throws {UnitcellError} UNSAFE when the file names code (detail.globals lists it; nothing was run), CORRUPT when it is
- *   damaged, UNSUPPORTED for other containers, dtypes and tensor kinds (detail.hint names a container), LIMIT at a cap
- */
-export async function loadTorch(input: Input): Promise<TorchValue> {
-  const bytes = await readAll(input);
-  return checkValue(await readContainer(bytes));
+export interface ReadOptions {
+  /** "inert": names outside the closed list become PythonObjects that do nothing, instead of an UNSAFE error. */
+  readonly unknownClasses?: "refuse" | "inert";
+  /** false: CRC-32 values are not compared (torch itself never does). */
+  readonly checkCrc?: boolean;
+  readonly limits?: Partial<Limits>;
 }
 
-async function readContainer(bytes: Uint8Array): Promise<PickleValue> {
-  const isZip = bytes[0] === 0x50 && bytes[1] === 0x4b && bytes[2] === 3 && bytes[3] === 4;
-  if (isZip) return readTorchZip(bytes);
-  if (isTorchLegacy(bytes)) return readTorchLegacy(bytes);
-  throw notTorch(bytes);
-}
+/** An opened file: everything but the bytes of its tensors, which are fetched when asked for. */
+export class TorchFile {
+  readonly format: TorchFormat;
+  readonly size: number;
+  /** What was saved. Its TorchTensors have no data before `load`. */
+  readonly root: TorchValue;
+  /** In order of first use. */
+  readonly storages: readonly Storage[];
+  /** Every class and function the file's pickles name, as written. */
+  readonly globals: readonly string[];
+  /** Those outside the closed list: what a Python program would import and run. */
+  readonly unknownGlobals: readonly string[];
+  /** Facts about the file that are no part of the value: version, byte order, metadata, source texts. */
+  readonly info: ReadonlyMap<string, TorchValue>;
+  private readonly file: FileBytes;
+  private readonly loader: StorageLoader;
 
-/**
- * Make sure that only TorchValues are left: a class, storage or numpy dtype saved as a value is refused, not leaked.
- * Shared and cyclic values are visited once, and nesting costs no stack.
- */
-function checkValue(root: PickleValue): TorchValue {
-  const seen = new Set<object>();
-  const open: PickleValue[] = [root];
-  while (open.length > 0) {
-    const value = open.pop()!;
-    if (typeof value !== "object" || value === null || value instanceof Uint8Array || seen.has(value)) continue;
-    seen.add(value);
-    if (Array.isArray(value)) for (const item of value) open.push(item);
-    else if (value instanceof Map) for (const [key, item] of value) open.push(key, item);
-    else if (!isTensor(value))
-      throw new UnitcellError(
-        "UNSUPPORTED",
-        "the file holds a class, storage or numpy dtype as a value, which unitcell does not read",
-      );
+  constructor(file: FileBytes, container: Container) {
+    this.file = file;
+    this.size = file.size;
+    this.format = container.format;
+    this.root = container.root;
+    this.storages = container.storages;
+    this.globals = [...container.names.globals];
+    this.unknownGlobals = [...container.names.unknown];
+    this.info = container.info;
+    this.loader = container.loader;
   }
-  return root as TorchValue;
+
+  /** Bytes fetched so far from an input that is not in memory. */
+  get bytesRead(): number {
+    return this.file.bytesRead;
+  }
+
+  /**
+   * Load storages, checksums included: all of them, or those of the tensors given. What is loaded stays so.
+   * @throws {UnitcellError} CORRUPT, LIMIT, MISMATCH as the container says
+   */
+  async load(tensors?: Iterable<Tensor>): Promise<void> {
+    const wanted = new Set<Storage>();
+    if (tensors) for (const tensor of tensors) wanted.add(storageOf(tensor));
+    const missing = (tensors ? [...wanted] : this.storages).filter((storage) => !storage.bytes);
+    const found = await this.loader.load(missing);
+    for (const [i, storage] of missing.entries()) storage.bytes = found[i];
+  }
+
+  /**
+   * A tensor's own bytes, row-major and little-endian, fetching no more of its storage than it covers; nothing is kept.
+   * A part of a storage has no checksum to compare; `load` does compare.
+   */
+  async read(tensor: Tensor): Promise<Uint8Array> {
+    const storage = storageOf(tensor);
+    if (storage.bytes) return tensor.data;
+    const { dtype, shape, strides, offset, conj, neg } = tensor as TorchTensor;
+    const start = storedBytes(dtype, offset);
+    const bytes = await this.readStorage(storage, start, start + storedBytes(dtype, extent(shape, strides)));
+    const part = TorchTensor.over(new Storage(storage.key, undefined, bytes.length, storage.location, bytes), {
+      dtype,
+      shape,
+      strides,
+      offset: 0,
+    });
+    Object.assign(part, { conj, neg });
+    return part.data;
+  }
+
+  /** Bytes `start` to `end` of a storage, for tensors larger than memory. */
+  readStorage(storage: Storage, start: number, end: number): Promise<Uint8Array> {
+    if (storage.bytes) return Promise.resolve(storage.bytes.subarray(start, end));
+    return this.loader.range(storage, start, end);
+  }
+}
+
+function storageOf(tensor: Tensor): Storage {
+  if (tensor instanceof TorchTensor && tensor.storage) return tensor.storage;
+  throw new UnitcellError("ARGUMENT", "expected a tensor of this file that has data");
+}
+
+/**
+ * Open a file without reading tensor data: a zip's directory and pickle, a legacy stream's pickles, a safetensors header.
+ * Parts of an input that is not in memory are fetched by range, so that a file of gigabytes takes some hundred kB.
+ * @throws {UnitcellError} UNSAFE when the file names code (detail.globals lists it; nothing was run), CORRUPT when it is
+ *   damaged, UNSUPPORTED for other containers (detail.hint names them), LIMIT at a cap
+ */
+export async function openTorch(input: Input, options: ReadOptions = {}): Promise<TorchFile> {
+  const file = new FileBytes(input);
+  const settings: ReadSettings = {
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    checkCrc: options.checkCrc ?? true,
+  };
+  const names = new NamesFound();
+  const inert = options.unknownClasses === "inert";
+  try {
+    const container = await openContainer(file, settings, names);
+    if (!inert) names.refuseUnknown();
+    return new TorchFile(file, container);
+  } catch (error) {
+    // A file that breaks after naming code is an attack that would have run in Python by then: report the names.
+    if (error instanceof UnitcellError) names.refuseUnknown(error);
+    throw error;
+  }
+}
+
+/**
+ * Read any file that torch.save wrote, whole. Tensors may be views of the input's memory, so do not change it afterwards.
+ * @throws {UnitcellError} as openTorch, and CORRUPT for a wrong CRC-32
+ */
+export async function loadTorch(input: Input, options: ReadOptions = {}): Promise<TorchValue> {
+  const file = await openTorch(input, options);
+  await file.load();
+  return file.root;
+}
+
+/** Enough of the start to tell every container. */
+const HEAD_BYTES = 512;
+
+async function openContainer(file: FileBytes, settings: ReadSettings, names: NamesFound): Promise<Container> {
+  const head = await file.read(0, Math.min(file.size, HEAD_BYTES));
+  const isZip = head[0] === 0x50 && head[1] === 0x4b && head[2] === 3 && head[3] === 4;
+  if (isZip) return openTorchZip(file, settings, names);
+  if (isTorchLegacy(head)) return openTorchLegacy(file, settings, names);
+  if (isSafetensors(head)) return openSafetensors(file, settings, names);
+  if (isTar(head)) return openTorchTar(file, settings, names);
+  const bare = await openBarePickle(file, head, settings, names);
+  if (bare) return bare;
+  // A program or text may stand before an archive; torch refuses that, unpackers do not.
+  if (await endsAsZip(file)) return openTorchZip(file, settings, names);
+  throw notTorch(head, file.size);
 }

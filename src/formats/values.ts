@@ -118,9 +118,9 @@ export class TorchSize extends Array<number> {
     return Array;
   }
 
-  static of(...sizes: number[]): TorchSize {
+  static ofSizes(sizes: readonly number[]): TorchSize {
     const size = new TorchSize();
-    size.push(...sizes);
+    for (const value of sizes) size.push(value);
     return Object.freeze(size) as TorchSize;
   }
 }

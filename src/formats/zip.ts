@@ -3,7 +3,7 @@
  * two readers could take in two ways is refused. Source: PKWARE APPNOTE 6.3.10; what PyTorchFileWriter makes of it is
  * in torch's caffe2/serialize/inline_container.cc.
  */
-import { ByteReader, INFLATE_FLOOR_BYTES, MAX_INFLATE_RATIO, MAX_ZIP_ENTRIES, MAX_ZIP_NAME_BYTES } from "../bytes.js";
+import { ByteReader, type FileBytes, type Limits, type Range, shortAscii } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { crc32 } from "./crc32.js";
 
@@ -15,12 +15,21 @@ const LOCATOR_64 = 0x07064b50;
 const END_RECORD_BYTES = 22;
 const LOCATOR_64_BYTES = 20;
 const END_RECORD_64_BYTES = 56;
+/** Holds the end records with the longest comment, and for most files the whole directory. */
+const TAIL_BYTES = END_RECORD_BYTES + 65535 + LOCATOR_64_BYTES + END_RECORD_64_BYTES;
 /** A 32-bit field that says "look in the zip64 extra"; 16-bit counts use SENTINEL_16. */
 const SENTINEL = 0xffffffff;
 const SENTINEL_16 = 0xffff;
 /** Encrypted entry, encrypted directory (strong encryption masks the local header). */
 const FLAG_ENCRYPTED = 0x0001 | 0x0040 | 0x2000;
 const FLAG_DESCRIPTOR = 0x0008;
+
+/** Beyond its fields and name, what an entry of the directory or a local header may take (extras, padding, comment). */
+const MAX_EXTRA_BYTES = 65535;
+const LOCAL_HEADER_BYTES = 30;
+const CENTRAL_HEADER_BYTES = 46;
+/** A local header, name and padding in one request; torch pads to 64 bytes. */
+const USUAL_EXTRA_BYTES = 256;
 
 export interface ZipEntry {
   readonly name: string;
@@ -29,12 +38,7 @@ export interface ZipEntry {
   readonly compressedSize: number;
   readonly crc: number;
   readonly method: 0 | 8;
-  /** Where its bytes start in the file. */
-  readonly start: number;
-}
-
-interface CentralEntry extends Omit<ZipEntry, "start"> {
-  readonly flags: number;
+  /** Where its local header starts in the file. */
   readonly header: number;
   readonly nameBytes: Uint8Array;
 }
@@ -45,109 +49,193 @@ interface Directory {
   readonly count: number;
 }
 
-/** An opened archive; nothing is inflated or checksummed before `read`. */
-export interface ZipArchive {
+export interface ZipOptions {
+  readonly limits: Limits;
+  /** false: CRC-32 values are not compared. */
+  readonly checkCrc: boolean;
+}
+
+/** An opened archive: its directory is read and checked; entries are read when asked for. */
+export class ZipArchive {
   /** In central-directory order. */
   readonly entries: ReadonlyMap<string, ZipEntry>;
+  private readonly file: FileBytes;
+  private readonly options: ZipOptions;
+  /** Where the next record starts, for every entry. */
+  private readonly ends: ReadonlyMap<ZipEntry, number>;
+  private inflated = 0;
+
+  constructor(file: FileBytes, entries: ReadonlyMap<string, ZipEntry>, limit: number, options: ZipOptions) {
+    this.file = file;
+    this.entries = entries;
+    this.options = options;
+    this.ends = recordEnds([...entries.values()], limit);
+    const { memory } = file;
+    // Where it costs nothing, all local headers are checked at once: two readings of a file are a reason to refuse it.
+    if (memory)
+      for (const [entry, end] of this.ends) {
+        const start = dataStart(memory, entry.header, end, entry);
+        if (start + entry.compressedSize > end) throw overlap(entry.name, start + entry.compressedSize, end);
+      }
+  }
+
   /**
-   * The entry's bytes: a view of the file when stored, a new array when deflated.
-   * @throws {UnitcellError} CORRUPT for a bad stream or CRC-32, LIMIT beyond the inflate caps
+   * The bytes of entries: views of the file when stored, new arrays when deflated.
+   * @throws {UnitcellError} CORRUPT for a local header that disagrees, a bad stream or CRC-32, LIMIT beyond the inflate limits
    */
-  read(entry: ZipEntry): Uint8Array;
+  async read(entries: readonly ZipEntry[]): Promise<Uint8Array[]> {
+    const records = await this.file.readRanges(entries.map((entry) => this.recordRange(entry)));
+    // torch.save never deflates, so the library that inflates is loaded only for a file that needs it.
+    const deflated = entries.some((entry) => entry.method === 8);
+    const inflate = deflated ? (await import("./inflate.js")).inflate : undefined;
+    return entries.map((entry, i) => {
+      const start = dataStart(records[i], 0, records[i].length, entry);
+      const raw = records[i].subarray(start, start + entry.compressedSize);
+      if (raw.length !== entry.compressedSize)
+        throw overlap(entry.name, entry.header + start + entry.compressedSize, this.ends.get(entry)!);
+      if (entry.method === 8) this.countInflated(entry);
+      const data = entry.method === 8 ? inflate!(raw, entry.size, entry.name) : raw;
+      if (this.options.checkCrc) checkCrc(data, entry);
+      return data;
+    });
+  }
+
+  /** Some bytes of a stored entry, without its CRC being checked; undefined for a deflated one. */
+  async readRange(entry: ZipEntry, start: number, end: number): Promise<Uint8Array | undefined> {
+    if (entry.method === 8) return undefined;
+    const limit = this.ends.get(entry)!;
+    const usual = entry.header + LOCAL_HEADER_BYTES + entry.nameBytes.length + USUAL_EXTRA_BYTES;
+    let record = await this.file.read(entry.header, Math.min(usual, limit));
+    const needed = localHeaderBytes(record);
+    if (needed > record.length) record = await this.file.read(entry.header, Math.min(entry.header + needed, limit));
+    const from = entry.header + dataStart(record, 0, record.length, entry);
+    if (from + entry.size > limit) throw overlap(entry.name, from + entry.size, limit);
+    return this.file.read(from + start, from + end);
+  }
+
+  private recordRange(entry: ZipEntry): Range {
+    const most = LOCAL_HEADER_BYTES + entry.nameBytes.length + MAX_EXTRA_BYTES + entry.compressedSize;
+    return { start: entry.header, end: Math.min(this.ends.get(entry)!, entry.header + most) };
+  }
+
+  /** Sizes are added up before anything is inflated. */
+  private countInflated(entry: ZipEntry): void {
+    const { inflateFloorBytes, inflateRatio } = this.options.limits;
+    const budget = Math.max(inflateFloorBytes, inflateRatio * this.file.size);
+    this.inflated += entry.size;
+    if (this.inflated > budget)
+      throw new UnitcellError(
+        "LIMIT",
+        `zip entry "${entry.name}" would bring the inflated size to ${this.inflated} bytes, the limit for a file of ${this.file.size} is ${budget}`,
+        { name: entry.name, size: this.inflated, limit: budget },
+      );
+  }
 }
 
 /**
- * Open a zip archive held in memory.
+ * Open a zip archive: two or three reads at the end of the file.
  * @throws {UnitcellError} CORRUPT when the structure contradicts itself, UNSUPPORTED for encryption, several disks and
- *   methods other than stored and deflate, LIMIT for more than MAX_ZIP_ENTRIES
+ *   methods other than stored and deflate, LIMIT for more than zipEntries
  */
-export async function openZip(bytes: Uint8Array): Promise<ZipArchive> {
-  const directory = findDirectory(bytes);
-  const central = readCentral(bytes, directory);
+export async function openZip(file: FileBytes, options: ZipOptions): Promise<ZipArchive> {
+  const tailStart = Math.max(0, file.size - TAIL_BYTES);
+  const tail: Window = { bytes: await file.read(tailStart, file.size), start: tailStart };
+  const directory = await findDirectory(file, tail, options.limits);
+  const end = directory.offset + directory.size;
+  const bytes =
+    directory.offset >= tailStart
+      ? tail.bytes.subarray(directory.offset - tailStart, end - tailStart)
+      : await file.read(directory.offset, end);
   const entries = new Map<string, ZipEntry>();
   const folded = new Set<string>();
-  for (const entry of central) {
+  for (const entry of readCentral(bytes, directory, options.limits)) {
     // torch looks names up without case, so names that differ in case only have two readings.
     const key = entry.name.toLowerCase();
     if (folded.has(key)) throw corrupt(`two entries are named "${entry.name}"`, { name: entry.name });
     folded.add(key);
-    entries.set(entry.name, locate(bytes, entry));
+    entries.set(entry.name, entry);
   }
-  refuseOverlap(central, entries, directory.offset);
-  // torch.save never deflates, so the library that inflates is loaded only for a file that needs it.
-  const deflated = central.some((entry) => entry.method === 8);
-  const inflate = deflated ? (await import("./inflate.js")).inflate : undefined;
-  let inflated = 0;
-  const budget = Math.max(INFLATE_FLOOR_BYTES, MAX_INFLATE_RATIO * bytes.byteLength);
-  return {
-    entries,
-    read(entry) {
-      const raw = bytes.subarray(entry.start, entry.start + entry.compressedSize);
-      if (entry.method !== 8) {
-        checkCrc(raw, entry);
-        return raw;
-      }
-      inflated += entry.size;
-      if (inflated > budget)
-        throw new UnitcellError(
-          "LIMIT",
-          `zip entry "${entry.name}" would bring the inflated size to ${inflated} bytes, the limit for a file of ${bytes.byteLength} is ${budget}`,
-          { name: entry.name, size: inflated, limit: budget },
-        );
-      const data = inflate!(raw, entry.size, entry.name);
-      checkCrc(data, entry);
-      return data;
-    },
-  };
+  return new ZipArchive(file, entries, directory.offset, options);
 }
 
-/** The end record is the one whose comment ends exactly at the end of the file; two such records are an attack. */
-function findDirectory(bytes: Uint8Array): Directory {
-  const size = bytes.byteLength;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, size);
-  let end = -1;
-  for (let at = size - END_RECORD_BYTES; at >= Math.max(0, size - END_RECORD_BYTES - SENTINEL_16); at--) {
-    if (view.getUint32(at, true) !== END_RECORD || at + END_RECORD_BYTES + view.getUint16(at + 20, true) !== size)
-      continue;
-    if (end >= 0) throw corrupt(`two end records, at bytes ${at} and ${end}`, { offset: at });
-    end = at;
-  }
-  if (end < 0) throw corrupt(`no end-of-directory record in ${size} bytes; the file is cut short`, { size });
+/** True when the file ends as a zip does, whatever it starts with (a self-extracting archive). */
+export async function endsAsZip(file: FileBytes): Promise<boolean> {
+  const tail = await file.read(Math.max(0, file.size - TAIL_BYTES), file.size);
+  return endRecords(tail).length > 0;
+}
+
+/** Part of a file and where it starts. */
+interface Window {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+}
+
+/** Where an end record starts whose comment ends exactly at the end of the file. */
+function endRecords(tail: Uint8Array): number[] {
+  const view = new DataView(tail.buffer, tail.byteOffset, tail.byteLength);
+  const size = tail.byteLength;
+  const found: number[] = [];
+  for (let at = size - END_RECORD_BYTES; at >= Math.max(0, size - END_RECORD_BYTES - SENTINEL_16); at--)
+    if (view.getUint32(at, true) === END_RECORD && at + END_RECORD_BYTES + view.getUint16(at + 20, true) === size)
+      found.push(at);
+  return found;
+}
+
+/** Two end records that both reach the end are an attack. */
+async function findDirectory(file: FileBytes, tail: Window, limits: Limits): Promise<Directory> {
+  const { bytes } = tail;
+  const [end, second] = endRecords(bytes);
+  if (second !== undefined)
+    throw corrupt(`two end records, at bytes ${tail.start + second} and ${tail.start + end}`, {
+      offset: tail.start + second,
+    });
+  if (end === undefined)
+    throw corrupt(
+      `no end-of-directory record in ${file.size} bytes; the file is cut short, perhaps a download that stopped`,
+      { size: file.size, hint: "truncated" },
+    );
   const reader = new ByteReader(bytes, end + 4);
   const disks = [reader.u16(), reader.u16()];
   const counts = [reader.u16(), reader.u16()];
   const record: Directory = { count: counts[1], size: reader.u32(), offset: reader.u32() };
   if (disks.some((disk) => disk !== 0 && disk !== SENTINEL_16) || counts[0] !== counts[1])
     throw new UnitcellError("UNSUPPORTED", "the zip is split over several files");
-  const { directory, limit } = widen(bytes, record, end);
-  if (directory.count > MAX_ZIP_ENTRIES)
-    throw new UnitcellError("LIMIT", `the zip has ${directory.count} entries, the limit is ${MAX_ZIP_ENTRIES}`, {
+  const { directory, limit } = await widen(file, tail, record, end);
+  if (directory.count > limits.zipEntries)
+    throw new UnitcellError("LIMIT", `the zip has ${directory.count} entries, the limit is ${limits.zipEntries}`, {
       count: directory.count,
     });
-  if (directory.offset + directory.size !== limit)
+  const most = directory.count * (CENTRAL_HEADER_BYTES + limits.zipNameBytes + USUAL_EXTRA_BYTES);
+  if (directory.offset + directory.size !== limit || (directory.size > most && directory.size > TAIL_BYTES))
     throw corrupt(
-      `the directory should end at byte ${limit}, it starts at ${directory.offset} with ${directory.size} bytes`,
+      `the directory of ${directory.count} entries should end at byte ${limit}, it starts at ${directory.offset} with ${directory.size} bytes`,
       { ...directory },
     );
   return directory;
 }
 
 /** The zip64 end record where there is one; `limit` is where the directory must end. */
-function widen(bytes: Uint8Array, record: Directory, end: number): { directory: Directory; limit: number } {
+async function widen(
+  file: FileBytes,
+  tail: Window,
+  record: Directory,
+  end: number,
+): Promise<{ directory: Directory; limit: number }> {
   const locator = end - LOCATOR_64_BYTES;
-  const found = locator >= 0 && new ByteReader(bytes, locator).u32() === LOCATOR_64;
+  const found = locator >= 0 && new ByteReader(tail.bytes, locator).u32() === LOCATOR_64;
   const fits = record.count !== SENTINEL_16 && record.size !== SENTINEL && record.offset !== SENTINEL;
   if (!found) {
-    if (!fits) throw corrupt("the end record points to a zip64 record that is not there", { offset: end });
-    return { directory: record, limit: end };
+    if (!fits) throw corrupt("the end record points to a zip64 record that is not there", { offset: tail.start + end });
+    return { directory: record, limit: tail.start + end };
   }
-  const limit = new ByteReader(bytes, locator + 8).u64();
-  if (limit + END_RECORD_64_BYTES > locator || new ByteReader(bytes, limit).u32() !== END_RECORD_64)
+  const limit = new ByteReader(tail.bytes, locator + 8).u64();
+  const length = tail.start + locator - limit;
+  if (length < END_RECORD_64_BYTES || length > TAIL_BYTES)
     throw corrupt(`no zip64 end record at byte ${limit}`, { offset: limit });
-  const reader = new ByteReader(bytes, limit + 4);
-  if (limit + 12 + reader.u64() !== locator)
-    throw corrupt("the zip64 end record has the wrong size", { offset: limit });
-  reader.offset = limit + 24;
+  const reader = new ByteReader(await file.read(limit, limit + length));
+  if (reader.u32() !== END_RECORD_64) throw corrupt(`no zip64 end record at byte ${limit}`, { offset: limit });
+  if (12 + reader.u64() !== length) throw corrupt("the zip64 end record has the wrong size", { offset: limit });
+  reader.offset = 24;
   const [here, count, size, offset] = [reader.u64(), reader.u64(), reader.u64(), reader.u64()];
   const agrees = (narrow: number, wide: number, sentinel: number) => narrow === wide || narrow === sentinel;
   if (
@@ -156,14 +244,14 @@ function widen(bytes: Uint8Array, record: Directory, end: number): { directory: 
     !agrees(record.size, size, SENTINEL) ||
     !agrees(record.offset, offset, SENTINEL)
   )
-    throw corrupt("the two end records disagree", { offset: end });
+    throw corrupt("the two end records disagree", { offset: tail.start + end });
   return { directory: { count, size, offset }, limit };
 }
 
-function readCentral(bytes: Uint8Array, directory: Directory): CentralEntry[] {
-  const reader = new ByteReader(bytes.subarray(0, directory.offset + directory.size), directory.offset);
-  const entries: CentralEntry[] = [];
-  for (let i = 0; i < directory.count; i++) entries.push(readCentralEntry(reader));
+function readCentral(bytes: Uint8Array, directory: Directory, limits: Limits): ZipEntry[] {
+  const reader = new ByteReader(bytes);
+  const entries: ZipEntry[] = [];
+  for (let i = 0; i < directory.count; i++) entries.push(readCentralEntry(reader, directory.offset, limits));
   if (reader.remaining !== 0)
     throw corrupt(`${reader.remaining} bytes follow the last of ${directory.count} directory entries`, {
       count: directory.count,
@@ -171,8 +259,8 @@ function readCentral(bytes: Uint8Array, directory: Directory): CentralEntry[] {
   return entries;
 }
 
-function readCentralEntry(reader: ByteReader): CentralEntry {
-  const at = reader.offset;
+function readCentralEntry(reader: ByteReader, base: number, limits: Limits): ZipEntry {
+  const at = base + reader.offset;
   if (reader.u32() !== CENTRAL_HEADER) throw corrupt(`no directory entry at byte ${at}`, { offset: at });
   reader.take(4); // versions
   const flags = reader.u16();
@@ -184,7 +272,7 @@ function readCentralEntry(reader: ByteReader): CentralEntry {
   reader.take(6); // attributes
   const headerNarrow = reader.u32();
   const nameBytes = reader.take(nameLength);
-  const name = entryName(nameBytes, at);
+  const name = entryName(nameBytes, at, limits);
   // Fields appear in the zip64 extra in this order, and only those whose 32-bit slot holds the sentinel.
   const wide = zip64Fields(reader.take(extraLength), [narrow[1], narrow[0], headerNarrow], name);
   const [size, compressedSize, header] = wide;
@@ -199,7 +287,7 @@ function readCentralEntry(reader: ByteReader): CentralEntry {
     );
   if (method === 0 && size !== compressedSize)
     throw corrupt(`zip entry "${name}" is stored, but its sizes ${compressedSize} and ${size} differ`, { name });
-  return { name, nameBytes, flags, method, crc, size, compressedSize, header };
+  return { name, nameBytes, method, crc, size, compressedSize, header };
 }
 
 /** Replaces sentinels by the 64-bit values of the zip64 extra (id 1), in order. */
@@ -216,16 +304,21 @@ function zip64Fields(extra: Uint8Array, narrow: number[], name: string): number[
   throw corrupt(`zip entry "${name}" needs a zip64 extra field and has none`, { name });
 }
 
-/** Section "name rules": a name must stay inside the archive whatever program unpacks it. */
-function entryName(bytes: Uint8Array, at: number): string {
-  if (bytes.length > MAX_ZIP_NAME_BYTES)
-    throw new UnitcellError("LIMIT", `a zip entry name has ${bytes.length} bytes, the limit is ${MAX_ZIP_NAME_BYTES}`);
-  let name: string;
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decodeName(bytes: Uint8Array, at: number): string {
   try {
-    name = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    return strictUtf8.decode(bytes);
   } catch (cause) {
     throw new UnitcellError("CORRUPT", `the zip entry name at byte ${at} is not UTF-8`, { offset: at }, { cause });
   }
+}
+
+/** Section "name rules": a name must stay inside the archive whatever program unpacks it. */
+function entryName(bytes: Uint8Array, at: number, { zipNameBytes }: Limits): string {
+  if (bytes.length > zipNameBytes)
+    throw new UnitcellError("LIMIT", `a zip entry name has ${bytes.length} bytes, the limit is ${zipNameBytes}`);
+  const name = shortAscii(bytes, 0, bytes.length) ?? decodeName(bytes, at);
   const parts = name.replace(/\/$/, "").split("/");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
   if (/[\\\u0000-\u001f]|^[A-Za-z]:/.test(name) || parts.some((part) => part === "" || part === "." || part === ".."))
@@ -233,54 +326,64 @@ function entryName(bytes: Uint8Array, at: number): string {
   return name;
 }
 
-/** Checks the local header against the directory and finds where the bytes start. */
-function locate(bytes: Uint8Array, entry: CentralEntry): ZipEntry {
-  const { name, size, compressedSize, crc, method } = entry;
-  const reader = new ByteReader(bytes, Math.min(entry.header, bytes.byteLength));
-  if (reader.u32() !== LOCAL_HEADER)
-    throw corrupt(`no local header for zip entry "${name}" at byte ${entry.header}`, { name, offset: entry.header });
-  reader.take(2); // version
-  const flags = reader.u16();
-  const localMethod = reader.u16();
-  reader.take(4); // time and date
-  const localCrc = reader.u32();
-  const narrow = [reader.u32(), reader.u32()];
-  const [nameLength, extraLength] = [reader.u16(), reader.u16()];
-  const localName = reader.take(nameLength);
-  const extra = reader.take(extraLength);
-  const start = reader.offset;
-  const local = zip64Fields(extra, [narrow[1], narrow[0]], name);
+const u16 = (bytes: Uint8Array, at: number): number => bytes[at] | (bytes[at + 1] << 8);
+const u32 = (bytes: Uint8Array, at: number): number => (u16(bytes, at) | (u16(bytes, at + 2) << 16)) >>> 0;
+
+/** Length of a local header with name and extras, from its fixed part; 0 when even that is cut. */
+function localHeaderBytes(record: Uint8Array): number {
+  return record.length < LOCAL_HEADER_BYTES ? 0 : LOCAL_HEADER_BYTES + u16(record, 26) + u16(record, 28);
+}
+
+/**
+ * Checks the local header against the directory and finds where the bytes start.
+ * @param bytes holds the record; the header is at `at`, the record ends at `end` at the latest
+ * @returns the offset in `bytes`
+ */
+function dataStart(bytes: Uint8Array, at: number, end: number, entry: ZipEntry): number {
+  const { name, nameBytes, size, compressedSize, crc, method, header } = entry;
+  if (end - at < LOCAL_HEADER_BYTES || u32(bytes, at) !== LOCAL_HEADER)
+    throw corrupt(`no local header for zip entry "${name}" at byte ${header}`, { name, offset: header });
+  const flags = u16(bytes, at + 6);
+  const nameStart = at + LOCAL_HEADER_BYTES;
+  const extraStart = nameStart + u16(bytes, at + 26);
+  const start = extraStart + u16(bytes, at + 28);
+  if (start > end) throw overlap(name, header + start - at, header + end - at);
+  let sameName = extraStart - nameStart === nameBytes.length;
+  for (let i = 0; sameName && i < nameBytes.length; i++) sameName = bytes[nameStart + i] === nameBytes[i];
+  const narrow = [u32(bytes, at + 22), u32(bytes, at + 18)];
+  const [localSize, localCompressed] = narrow.includes(SENTINEL)
+    ? zip64Fields(bytes.subarray(extraStart, start), narrow, name)
+    : narrow;
   // With a data descriptor the writer did not know these yet and left zeros (torch does so for every entry).
-  const agrees = (here: number, there: number) => here === there || (here === 0 && !!(flags & FLAG_DESCRIPTOR));
+  const described = (flags & FLAG_DESCRIPTOR) !== 0;
+  const agrees = (here: number, there: number) => here === there || (here === 0 && described);
   if (
-    localMethod !== method ||
+    u16(bytes, at + 8) !== method ||
     flags & FLAG_ENCRYPTED ||
-    localName.length !== entry.nameBytes.length ||
-    localName.some((byte, i) => byte !== entry.nameBytes[i]) ||
-    !agrees(local[0], size) ||
-    !agrees(local[1], compressedSize) ||
-    !agrees(localCrc, crc)
+    !sameName ||
+    !agrees(localSize, size) ||
+    !agrees(localCompressed, compressedSize) ||
+    !agrees(u32(bytes, at + 14), crc)
   )
     throw corrupt(`the local header of zip entry "${name}" disagrees with the directory`, { name });
-  if (start + compressedSize > bytes.byteLength)
-    throw corrupt(
-      `zip entry "${name}" ends at byte ${start + compressedSize}, the file has ${bytes.byteLength} bytes`,
-      { name, end: start + compressedSize, size: bytes.byteLength },
-    );
-  return { name, size, compressedSize, crc, method, start };
+  return start;
 }
 
 /** Entries lie one after another before the directory; shared bytes are how small files pretend to be large. */
-function refuseOverlap(central: readonly CentralEntry[], entries: ReadonlyMap<string, ZipEntry>, limit: number): void {
-  const spans = central.map(({ name, header }) => {
-    const entry = entries.get(name)!;
-    return { name, from: header, to: entry.start + entry.compressedSize };
-  });
-  spans.sort((a, b) => a.from - b.from);
-  for (const [i, { name, to }] of spans.entries()) {
-    const next = spans[i + 1]?.from ?? limit;
-    if (to > next) throw corrupt(`zip entry "${name}" ends at byte ${to}, past the next record at ${next}`, { name });
+function recordEnds(entries: readonly ZipEntry[], limit: number): ReadonlyMap<ZipEntry, number> {
+  const order = [...entries].sort((a, b) => a.header - b.header);
+  const ends = new Map<ZipEntry, number>();
+  for (const [i, entry] of order.entries()) {
+    const next = order[i + 1]?.header ?? limit;
+    const least = entry.header + LOCAL_HEADER_BYTES + entry.nameBytes.length + entry.compressedSize;
+    if (least > next) throw overlap(entry.name, least, next);
+    ends.set(entry, next);
   }
+  return ends;
+}
+
+function overlap(name: string, end: number, next: number): UnitcellError {
+  return corrupt(`zip entry "${name}" ends at byte ${end}, past the next record at ${next}`, { name, end, next });
 }
 
 /** torch can leave the CRC out, which reads as 0; a wrong one that is not 0 is damage. */

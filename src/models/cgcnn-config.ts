@@ -1,10 +1,14 @@
 import type { Checkpoint } from "../checkpoint.js";
 import { CGCNN_GRAPH_DEFAULTS, type CgcnnConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
+import { listNames, prefixHint, withoutWrapperPrefixes } from "../load-report.js";
 import type { StateDict } from "../tensor.js";
 
 /** Arguments of upstream's CIFData by their own names: radius, dmin and step in Å. */
 export type GraphSettings = Record<keyof typeof CGCNN_GRAPH_DEFAULTS, number>;
+
+/** Tensors whose shapes tell the sizes. */
+const RECOGNIZED = ["embedding.weight", "convs.0.fc_full.weight", "conv_to_fc.weight", "fc_out.weight"] as const;
 
 type Arguments = NonNullable<Checkpoint["args"]>;
 
@@ -14,16 +18,14 @@ type Arguments = NonNullable<Checkpoint["args"]>;
  * @throws {UnitcellError} UNSUPPORTED for another architecture; MISMATCH where shapes and arguments disagree
  */
 export function readCgcnnConfig(
-  { stateDict, args = new Map() }: Checkpoint,
+  { stateDict: found, args = new Map() }: Checkpoint,
   overrides: Partial<GraphSettings> = {},
 ): { config: CgcnnConfig; assumed: string[]; property: string | undefined } {
+  const stateDict = withoutWrapperPrefixes(found);
   const shape = (name: string): readonly number[] => stateDict.get(name)?.shape ?? [];
-  const [hidden, elementFeatures] = shape("embedding.weight");
-  const [gates, inputs] = shape("convs.0.fc_full.weight");
-  const [dense] = shape("conv_to_fc.weight");
-  const [outputs] = shape("fc_out.weight");
+  const [[hidden, elementFeatures], [gates, inputs], [dense], [outputs]] = RECOGNIZED.map(shape);
   if (!(hidden && elementFeatures && dense && outputs && gates === 2 * hidden && inputs > 2 * hidden))
-    throw new UnitcellError("UNSUPPORTED", `tensors are not those of a CGCNN: ${describeKeys(stateDict)}`);
+    throw notCgcnn([...found.keys()]);
   const assumed: string[] = [];
   const settings = graphSettings(args, overrides, assumed);
   const config: CgcnnConfig = {
@@ -63,10 +65,16 @@ function readTask(args: Arguments, outputs: number): CgcnnConfig["task"] {
   throw new UnitcellError("MISMATCH", `task ${JSON.stringify(task)} does not go with ${outputs} outputs`);
 }
 
-/** Highest layer number that matches, plus one; gaps are caught when the state dict is read. */
+/**
+ * Highest layer number that matches, plus one; gaps are caught when the state dict is read. Numbers beyond the count of
+ * tensors are no layer's: a name must not make us expect a billion of them.
+ */
 function countLayers(stateDict: StateDict, name: RegExp): number {
   let count = 0;
-  for (const key of stateDict.keys()) count = Math.max(count, Number(name.exec(key)?.[1] ?? -1) + 1);
+  for (const key of stateDict.keys()) {
+    const layer = Number(name.exec(key)?.[1] ?? -1);
+    if (layer < stateDict.size) count = Math.max(count, layer + 1);
+  }
   return count;
 }
 
@@ -96,7 +104,7 @@ function propertyName(args: Arguments): string | undefined {
   return typeof name === "string" ? name : undefined;
 }
 
-function describeKeys(stateDict: StateDict): string {
-  const names = [...stateDict.keys()];
-  return names.slice(0, 6).join(", ") + (names.length > 6 ? ` and ${names.length - 6} more` : "");
+function notCgcnn(names: readonly string[]): UnitcellError {
+  const hint = prefixHint(names, new Set<string>(RECOGNIZED));
+  return new UnitcellError("UNSUPPORTED", `tensors are not those of a CGCNN: ${listNames(names) || "none"}${hint}`);
 }

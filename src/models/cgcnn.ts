@@ -1,19 +1,31 @@
 import type { CgcnnConfig } from "../config.js";
+import type { ExpectedTensor } from "../load-report.js";
 import { type Param, type Program, ProgramBuilder, type Value } from "../ops/program.js";
 
 /** Name of the element table among the program's parameters; not part of a checkpoint. */
 export const ELEMENT_TABLE = "elements";
 
-/** Names and shapes of the state dict that a config asks for; num_batches_tracked counters, which nothing reads, aside. */
-export function cgcnnShapes(config: CgcnnConfig): Map<string, number[]> {
+/** A tensor of the state dict, and the number it is filled with when one does without it. */
+export interface CgcnnTensor extends ExpectedTensor {
+  readonly initial: 0 | 1;
+}
+
+/** The state dict that a config asks for; of batch norms also the counters, which nothing reads. */
+export function cgcnnTensors(config: CgcnnConfig): Map<string, CgcnnTensor> {
   const { hidden, dense, basis } = config;
-  const shapes = new Map<string, number[]>();
+  const tensors = new Map<string, CgcnnTensor>();
   const linear = (at: string, outputs: number, inputs: number) => {
-    shapes.set(`${at}.weight`, [outputs, inputs]);
-    shapes.set(`${at}.bias`, [outputs]);
+    tensors.set(`${at}.weight`, { shape: [outputs, inputs], dtype: "f32", initial: 0 });
+    tensors.set(`${at}.bias`, { shape: [outputs], dtype: "f32", initial: 0 });
   };
   const batchNorm = (at: string, features: number) => {
-    for (const name of ["weight", "bias", "running_mean", "running_var"]) shapes.set(`${at}.${name}`, [features]);
+    for (const name of ["weight", "bias", "running_mean", "running_var"] as const)
+      tensors.set(`${at}.${name}`, {
+        shape: [features],
+        dtype: "f32",
+        initial: name === "weight" || name === "running_var" ? 1 : 0,
+      });
+    tensors.set(`${at}.num_batches_tracked`, { shape: [], optional: true, initial: 0 });
   };
   linear("embedding", hidden, config.elementFeatures);
   for (let i = 0; i < config.convs; i++) {
@@ -24,7 +36,7 @@ export function cgcnnShapes(config: CgcnnConfig): Map<string, number[]> {
   linear("conv_to_fc", dense, hidden);
   for (let i = 0; i < config.denseLayers - 1; i++) linear(`fcs.${i}`, dense, dense);
   linear("fc_out", config.outputs, dense);
-  return shapes;
+  return tensors;
 }
 
 /**

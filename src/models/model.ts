@@ -1,13 +1,15 @@
+import { DEFAULT_LIMITS } from "../bytes.js";
 import type { Checkpoint } from "../checkpoint.js";
 import type { ModelConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
 import { cgcnnElementTable, type ElementTable } from "../graphs/features.js";
+import { type LoadReport, matchStateDict } from "../load-report.js";
 import type { Param, Program } from "../ops/program.js";
 import { SYMBOLS } from "../structures/elements.js";
 import type { Structure } from "../structures/structure.js";
-import { type StateDict, toFloat32 } from "../tensor.js";
-import { cgcnnProgram, cgcnnShapes, ELEMENT_TABLE } from "./cgcnn.js";
+import { numElements, type Tensor, toFloat32 } from "../tensor.js";
+import { type CgcnnTensor, cgcnnProgram, cgcnnTensors, ELEMENT_TABLE } from "./cgcnn.js";
 import { type GraphSettings, readCgcnnConfig } from "./cgcnn-config.js";
 
 /** A network with its weights, and what is needed to turn a crystal into its input and its output into a property. */
@@ -21,6 +23,8 @@ export interface Model {
   readonly unit?: string;
   /** Settings that the checkpoint does not record and the model's published defaults supplied, one sentence each. */
   readonly assumed: readonly string[];
+  /** What became of the checkpoint's tensors: which were remapped or cast and, when not strict, which did not fit. */
+  readonly loadReport: LoadReport;
 }
 
 export interface Normalizer {
@@ -36,6 +40,8 @@ export interface ModelOptions {
   graph?: Partial<GraphSettings>;
   property?: string;
   unit?: string;
+  /** By default true. false: tensors that do not fit are left out, and those missing start from zeros. */
+  strict?: boolean;
 }
 
 /** Units of the properties that CGCNN's published checkpoints name in their arguments (its pre-trained/README). */
@@ -45,14 +51,17 @@ const PROPERTY_UNITS: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * The model a checkpoint holds. Strict: a missing, unexpected or wrong-shaped tensor is an error that lists them all.
+ * The model a checkpoint holds. Unless options.strict is false, a missing, unexpected or wrong-shaped tensor is an error
+ * that lists them all.
  * @throws {UnitcellError} MISMATCH when tensors, arguments and element table contradict each other, UNSUPPORTED when the
  *   tensors are of no known architecture
  */
 export function modelFromCheckpoint(checkpoint: Checkpoint, options: ModelOptions = {}): Model {
   const elements = options.elements ?? cgcnnElementTable();
   const { config, assumed, property } = readCgcnnConfig(checkpoint, options.graph);
-  const params = readParams(checkpoint.stateDict, cgcnnShapes(config));
+  const wanted = cgcnnTensors(config);
+  const { tensors, report } = matchStateDict(wanted, checkpoint.stateDict, { strict: options.strict ?? true });
+  const params = toParams(wanted, tensors);
   if (elements.columns !== config.elementFeatures)
     throw new UnitcellError(
       "MISMATCH",
@@ -61,6 +70,9 @@ export function modelFromCheckpoint(checkpoint: Checkpoint, options: ModelOption
     );
   params.set(ELEMENT_TABLE, tableParam(elements));
   const named = options.property ?? property;
+  const absent = report.missing.length + report.wrongShape.length + report.wrongType.length;
+  if (absent)
+    assumed.push(`${absent} tensors that the checkpoint does not give are zeros, in batch norms the identity`);
   const unit = options.unit ?? (config.task === "classification" ? "probability" : named && PROPERTY_UNITS.get(named));
   const normalizer = options.normalizer ?? checkpoint.normalizer;
   return {
@@ -68,6 +80,7 @@ export function modelFromCheckpoint(checkpoint: Checkpoint, options: ModelOption
     program: cgcnnProgram(config, params),
     elements,
     assumed,
+    loadReport: report,
     ...(normalizer && { normalizer }),
     ...(named && { property: named }),
     ...(unit && { unit }),
@@ -103,21 +116,30 @@ export function outputRow(model: Model, batch: Batch, outputs: Float32Array, b: 
   return outputs.subarray(b * columns, (b + 1) * columns);
 }
 
-/** Weights as float32 by name, after checking names and shapes together. Counters nothing reads may be present. */
-function readParams(stateDict: StateDict, shapes: ReadonlyMap<string, readonly number[]>): Map<string, Param> {
-  const problems: string[] = [];
+/** Weights as float32 by name, for those that the state dict lacks what they would start from. */
+function toParams(wanted: ReadonlyMap<string, CgcnnTensor>, tensors: ReadonlyMap<string, Tensor>): Map<string, Param> {
   const params = new Map<string, Param>();
-  for (const [name, shape] of shapes) {
-    const tensor = stateDict.get(name);
-    if (!tensor) problems.push(`missing ${name} [${shape}]`);
-    else if (tensor.shape.join() !== shape.join()) problems.push(`${name} is [${tensor.shape}], expected [${shape}]`);
-    else params.set(name, { shape, data: toFloat32(tensor) });
+  for (const [name, { shape, optional, initial }] of wanted) {
+    const tensor = tensors.get(name);
+    if (!optional) params.set(name, { shape, data: tensor ? toFloat32(tensor) : filled(name, shape, initial) });
   }
-  for (const name of stateDict.keys())
-    if (!shapes.has(name) && !name.endsWith(".num_batches_tracked")) problems.push(`unexpected ${name}`);
-  if (problems.length)
-    throw new UnitcellError("MISMATCH", `state dict does not fit the network: ${problems.join("; ")}`, { problems });
   return params;
+}
+
+function filled(name: string, shape: readonly number[], value: number): Float32Array {
+  const count = numElements(shape);
+  const limit = DEFAULT_LIMITS.copyFloorBytes;
+  if (count * 4 > limit)
+    throw new UnitcellError(
+      "LIMIT",
+      `missing ${name} [${shape}] would take ${count * 4} bytes, the limit is ${limit}`,
+      {
+        name,
+        shape,
+        limit,
+      },
+    );
+  return new Float32Array(count).fill(value);
 }
 
 /** Rows by atomic number from 0, those of elements without one zero: checkElements keeps them from being read. */

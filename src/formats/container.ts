@@ -1,0 +1,89 @@
+/** What every container gives: a value, the storages its tensors look into, and a way to their bytes. */
+import type { FileBytes, Limits } from "../bytes.js";
+import { UnitcellError } from "../errors.js";
+import type { NamesFound } from "./pickle.js";
+import { componentBytes, reverseItems, type Storage } from "./torch-tensors.js";
+import type { TorchValue } from "./values.js";
+
+export type TorchFormat = "torch" | "torchscript" | "torch-legacy" | "torch-tar" | "safetensors" | "pickle";
+
+export interface Container {
+  readonly format: TorchFormat;
+  readonly root: TorchValue;
+  readonly storages: readonly Storage[];
+  readonly names: NamesFound;
+  readonly loader: StorageLoader;
+  /** Facts about the file that are no part of the value: zip records, source texts, safetensors metadata. */
+  readonly info: ReadonlyMap<string, TorchValue>;
+}
+
+/** Gets bytes of storages as they are stored. */
+export interface StorageLoader {
+  load(storages: readonly Storage[]): Promise<Uint8Array[]>;
+  /** Part of one storage. */
+  range(storage: Storage, start: number, end: number): Promise<Uint8Array>;
+}
+
+/** How a file is read, with every default filled in. */
+export interface ReadSettings {
+  readonly limits: Limits;
+  readonly checkCrc: boolean;
+}
+
+/** Storages that lie bare in the file, each at a known place. */
+export class PlacedStorages implements StorageLoader {
+  private readonly file: FileBytes;
+  private readonly starts: ReadonlyMap<Storage, number>;
+  private readonly lead: Lead | undefined;
+
+  /** @throws {UnitcellError} CORRUPT when a storage leaves the file */
+  constructor(file: FileBytes, starts: ReadonlyMap<Storage, number>, lead?: Lead) {
+    for (const [storage, start] of starts)
+      if (start + storage.byteLength > file.size)
+        throw new UnitcellError(
+          "CORRUPT",
+          `storage "${storage.key}" ends at byte ${start + storage.byteLength}, the file has ${file.size}; it is cut short, perhaps a download that stopped`,
+          { key: storage.key, end: start + storage.byteLength, size: file.size, hint: "truncated" },
+        );
+    this.file = file;
+    this.starts = starts;
+    this.lead = lead;
+  }
+
+  async load(storages: readonly Storage[]): Promise<Uint8Array[]> {
+    const leadBytes = this.lead?.bytes ?? 0;
+    const starts = storages.map((storage) => this.starts.get(storage)!);
+    const data = storages.map(({ byteLength }, i) => ({ start: starts[i], end: starts[i] + byteLength }));
+    const leads = this.lead ? starts.map((start) => ({ start: start - leadBytes, end: start })) : [];
+    const found = await this.file.readRanges([...data, ...leads], 1);
+    for (const [i, storage] of storages.entries()) this.lead?.check(found[storages.length + i], storage, starts[i]);
+    return found.slice(0, storages.length).map((bytes, i) => (this.file.memory ? bytes : aligned(bytes, storages[i])));
+  }
+
+  range(storage: Storage, start: number, end: number): Promise<Uint8Array> {
+    const base = this.starts.get(storage)!;
+    return this.file.read(base + start, base + end);
+  }
+}
+
+/** Bytes before each storage that say something of it. */
+export interface Lead {
+  readonly bytes: number;
+  /** @throws {UnitcellError} CORRUPT when they contradict the storage */
+  check(lead: Uint8Array, storage: Storage, start: number): void;
+}
+
+/** Fetched bytes where typed arrays can look at them; the piece they came in can go. */
+function aligned(bytes: Uint8Array, storage: Storage): Uint8Array {
+  const size = storage.dtype ? componentBytes(storage.dtype) : 8;
+  return bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+}
+
+/** Big-endian elements of a storage to little-endian; torch leaves untyped storages as they are. */
+export function swapStorage(bytes: Uint8Array, storage: Storage): Uint8Array {
+  const size = storage.dtype ? componentBytes(storage.dtype) : 1;
+  if (size === 1) return bytes;
+  const swapped = bytes.slice();
+  reverseItems(swapped, size);
+  return swapped;
+}

@@ -1,0 +1,81 @@
+/** The names of Python's own library on the closed list: ordered dicts, sets, bytes, complex numbers. */
+import { UnitcellError } from "../errors.js";
+import { addTo, describe, type PickleClass } from "./pickle-machine.js";
+import { ByteArray, Complex, OrderedDict, placeFloat, type TorchValue } from "./values.js";
+
+export function pythonClasses(): [name: string, row: PickleClass][] {
+  return [
+    ["collections.OrderedDict", { create: createOrderedDict }],
+    ["_codecs.encode", { create: encodeLatin1 }],
+    ["builtins.set", { create: createSet }],
+    ["builtins.frozenset", { create: (args) => Object.freeze(createSet(args)) }],
+    ["builtins.bytes", { create: createBytes }],
+    ["builtins.bytearray", { create: (args) => ByteArray.from(createBytes(args)) }],
+    ["builtins.complex", { create: createComplex }],
+  ];
+}
+
+/** OrderedDict() or, from Python 2, OrderedDict([[key, value], ...]). */
+function createOrderedDict(args: readonly TorchValue[]): OrderedDict {
+  const items = onlyArgument(args);
+  const dict = new OrderedDict();
+  if (items === undefined) return dict;
+  if (!Array.isArray(items)) throw corrupt(`an OrderedDict is made from ${describe(items)}`);
+  for (const pair of items) {
+    if (!Array.isArray(pair) || pair.length !== 2)
+      throw corrupt("an OrderedDict is made from something other than pairs");
+    dict.set(pair[0], placeFloat(pair[1], dict, pair[0]));
+  }
+  return dict;
+}
+
+function createSet(args: readonly TorchValue[]): Set<TorchValue> {
+  const items = onlyArgument(args);
+  const set = new Set<TorchValue>();
+  if (items === undefined) return set;
+  if (!Array.isArray(items)) throw corrupt(`a set is made from ${describe(items)}`);
+  addTo(set, items);
+  return set;
+}
+
+/** bytes(), bytearray(bytes), bytearray(text, "latin-1"). A bare number would ask for that many zeros. */
+function createBytes(args: readonly TorchValue[]): Uint8Array {
+  const [content] = args;
+  if (content === undefined) return new Uint8Array(0);
+  if (content instanceof Uint8Array && args.length === 1) return content;
+  return encodeLatin1(args);
+}
+
+function createComplex(args: readonly TorchValue[]): Complex {
+  const [re, im] = args;
+  if (args.length !== 2 || typeof re !== "number" || typeof im !== "number")
+    throw corrupt(`a complex number is made from ${describe(re)} and ${describe(im)}`);
+  return new Complex(re, im);
+}
+
+/** _codecs.encode(text, "latin1"): how protocol 2 writes bytes. No other codec is data. */
+function encodeLatin1(args: readonly TorchValue[]): Uint8Array {
+  const [content, encoding] = args;
+  if (typeof content !== "string" || typeof encoding !== "string" || args.length !== 2)
+    throw corrupt("bytes are written as text and an encoding");
+  if (!/^latin-?1$/.test(encoding))
+    throw new UnitcellError("UNSAFE", `_codecs.encode with ${JSON.stringify(encoding)}; only latin1 is data`, {
+      globals: ["_codecs.encode"],
+    });
+  const bytes = new Uint8Array(content.length);
+  for (let i = 0; i < content.length; i++) {
+    const code = content.charCodeAt(i);
+    if (code > 255) throw corrupt(`character ${code} does not fit in a byte`);
+    bytes[i] = code;
+  }
+  return bytes;
+}
+
+function onlyArgument(args: readonly TorchValue[]): TorchValue | undefined {
+  if (args.length > 1) throw corrupt(`expected at most 1 argument, found ${args.length}`);
+  return args[0];
+}
+
+function corrupt(message: string): UnitcellError {
+  return new UnitcellError("CORRUPT", `malformed pickle: ${message}`);
+}
