@@ -1,38 +1,18 @@
 /** The storages a pickle refers to, in order of first use: their records, keys and persistent ids. */
-import { DTYPE_BYTES, type DType, type Tensor } from "../tensor.js";
+import { DTYPE_BYTES, type Tensor } from "../tensor.js";
 import { OP, type PickleWriter } from "./pickle-writer.js";
+import { STORAGE_CLASSES } from "./torch-storages.js";
 import { Storage } from "./torch-tensors.js";
 
 /** Called with each storage when it is first referred to; may throw. */
 export type StorageUse = (storage: Storage, fail: (message: string) => never) => void;
 
-/** torch's storage classes. A dtype without one is saved as untyped bytes, and its tensors say what they are. */
-const CLASSES: ReadonlyMap<DType | undefined, string> = new Map([
-  ["f64", "torch.DoubleStorage"],
-  ["f32", "torch.FloatStorage"],
-  ["f16", "torch.HalfStorage"],
-  ["bf16", "torch.BFloat16Storage"],
-  ["i64", "torch.LongStorage"],
-  ["i32", "torch.IntStorage"],
-  ["i16", "torch.ShortStorage"],
-  ["i8", "torch.CharStorage"],
-  ["u8", "torch.ByteStorage"],
-  ["bool", "torch.BoolStorage"],
-  ["c128", "torch.ComplexDoubleStorage"],
-  ["c64", "torch.ComplexFloatStorage"],
-  ["qi8", "torch.QInt8Storage"],
-  ["qi32", "torch.QInt32Storage"],
-  ["qu8", "torch.QUInt8Storage"],
-  ["qu4x2", "torch.QUInt4x2Storage"],
-  ["qu2x4", "torch.QUInt2x4Storage"],
-]);
-
-/** False for a storage that is saved as untyped bytes. */
+/** False for a storage that is saved as untyped bytes: torch has no class for its dtype, and its tensors say what they are. */
 export function hasClass(storage: Storage): boolean {
-  return CLASSES.has(storage.dtype);
+  return storage.dtype !== undefined && STORAGE_CLASSES.has(storage.dtype);
 }
 
-export class StorageTable {
+export class SavedStorages {
   /** In order of first use: storage i is the record data/i. */
   readonly used: Storage[] = [];
   private readonly use: StorageUse;
@@ -68,12 +48,14 @@ export class StorageTable {
     }
     out.op(OP.MARK);
     out.string("storage");
-    out.global(CLASSES.get(storage.dtype) ?? "torch.storage.UntypedStorage");
+    const { dtype, byteLength } = storage;
+    const type = dtype && STORAGE_CLASSES.get(dtype);
+    out.global(type ? `torch.${type}` : "torch.storage.UntypedStorage");
     const key = this.keys[index];
     if (key === undefined) this.keys[index] = out.newString(String(index));
     else out.get(key);
     out.string("cpu");
-    out.int(hasClass(storage) ? storage.byteLength / DTYPE_BYTES[storage.dtype!] : storage.byteLength);
+    out.int(type ? byteLength / DTYPE_BYTES[dtype] : byteLength);
     out.op(OP.TUPLE);
     out.put();
     out.op(OP.BINPERSID);

@@ -7,7 +7,7 @@ import { UnitcellError } from "../errors.js";
 import { numpySteps } from "./numpy-pickler.js";
 import { describe, isTuple, Part, pathOf } from "./pickle-path.js";
 import { OP, PickleWriter } from "./pickle-writer.js";
-import { StorageTable, type StorageUse } from "./pickled-storages.js";
+import { SavedStorages, type StorageUse } from "./pickled-storages.js";
 import { torchSteps, writeTorchAtom } from "./torch-pickler.js";
 import {
   ByteArray,
@@ -40,7 +40,7 @@ interface Frame {
 
 export class Pickler {
   readonly out = new PickleWriter();
-  readonly storages: StorageTable;
+  readonly storages: SavedStorages;
   /** Memo indices of objects already written, by identity. */
   private readonly memo = new Map<object, number>();
   /** Memo indices of values torch has one object of, by name. */
@@ -51,7 +51,7 @@ export class Pickler {
 
   /** @param use checks each storage when it is first referred to */
   constructor(use: StorageUse) {
-    this.storages = new StorageTable(use);
+    this.storages = new SavedStorages(use);
   }
 
   /** The pickle of one value. */
