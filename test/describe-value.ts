@@ -5,7 +5,7 @@
  * Containers, byte arrays and tensors are {"k": kind, ...}; the second time one is met it is {"k": "ref", "n": i}, i
  * counting them in order of first meeting. Storages are counted likewise.
  */
-import { hasClass } from "../src/formats/pickled-storages.js";
+import { classDtype } from "../src/formats/pickled-storages.js";
 import { rowMajorStrides, Storage, TorchTensor } from "../src/formats/torch-tensors.js";
 import {
   ByteArray,
@@ -135,7 +135,7 @@ function tensorOf(tensor: Tensor, seen: Seen): Json {
 
 /** A storage as a value; untyped ones are read as bytes. */
 function storageOf(storage: Storage, seen: Seen): Json {
-  const dtype = hasClass(storage) ? storage.dtype! : "u8";
+  const dtype = classDtype(storage) ?? "u8";
   return { k: "storage", dtype: `torch.${TORCH_DTYPES[dtype]}`, storage: storageBytes(storage, seen) };
 }
 

@@ -1,16 +1,17 @@
 /** Files written here, read by real PyTorch: equal to the bit, and equal to the byte with what torch itself writes. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc, { type Arbitrary } from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { loadTorch } from "../src/formats/torch.js";
 import { saveTorch } from "../src/formats/torch-save.js";
 import type { TorchValue } from "../src/formats/values.js";
 import { stateDicts, torchValues } from "./arbitrary-values.js";
 import { describeValue, difference, type Json, sortSets } from "./describe-value.js";
 import { type PyTorch, pytorch1, pytorch2 } from "./interop.js";
-import { SAVE_ROWS } from "./save-rows.js";
+import { FULL_MODE_ROWS, SAVE_ROWS } from "./save-rows.js";
 
 const VALUES = 200;
 const STATE_DICTS = 50;
@@ -59,6 +60,35 @@ if (torch1) {
   test("state dicts: PyTorch 1.13, weights_only", () =>
     compare(torch1, "full,weights_only", sample(stateDicts(), STATE_DICTS)));
 }
+
+for (const torch of [torch1, torch2])
+  if (torch)
+    test(`values for full mode: torch ${torch.version}`, () => {
+      const args = FULL_MODE_ROWS.flatMap(([value, check], i) => {
+        const file = join(folder, `full-${i}.pt`);
+        writeFileSync(file, saveTorch(value as TorchValue));
+        return [file, check];
+      });
+      const found = torch.run<(boolean | string)[]>("check", ...args);
+      for (const [i, [, check]] of FULL_MODE_ROWS.entries()) assert.is(found[i], true, check);
+    });
+
+if (torch2)
+  test("a checkpoint with optimizer state, read and written, goes on as if it had not stopped", async () => {
+    const [theirs, ours] = ["theirs.pt", "ours.pt"].map((name) => join(folder, name));
+    const uninterrupted = torch2.run<string[]>("train", theirs);
+    const checkpoint = await loadTorch(readFileSync(theirs));
+    writeFileSync(ours, saveTorch(checkpoint));
+    assert.equal(torch2.run("resume", ours), uninterrupted);
+    assert.is(
+      difference(
+        ...([theirs, ours].map((file) =>
+          sortSets(torch2.run<{ weights_only: Json }[]>("describe", "weights_only", file)[0].weights_only),
+        ) as [Json, Json]),
+      ),
+      undefined,
+    );
+  });
 
 if (torch2)
   test("the same values give the same bytes as torch.save", () => {

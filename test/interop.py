@@ -4,6 +4,7 @@
     interop.py describe MODES FILE...     each file loaded in each mode, described as test/describe-value.ts does
     interop.py resave FOLDER FILE...      each file loaded and saved again by torch, under its name in FOLDER
     interop.py pickles EXPRESSION...      data.pkl and file that torch.save makes of each Python expression
+    interop.py check (FILE LAMBDA)...     each file loaded in full mode and given to the Python function
     interop.py train FILE                 a checkpoint before the last step; prints the parameters after it
     interop.py resume FILE                the last step from a checkpoint; prints the parameters after it
 
@@ -165,6 +166,13 @@ def pickled(expression):
     return {"pickle": zipfile.ZipFile(io.BytesIO(out)).read("archive/data.pkl").hex(), "file": out.hex()}
 
 
+def check(path, function):
+    try:
+        return bool(eval(function)(load(path, "full")))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:500]
+
+
 def network():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.BatchNorm1d(7), torch.nn.ReLU(), torch.nn.Linear(7, 3))
@@ -218,6 +226,8 @@ def main(command, *args):
         return [resave(args[0], path) for path in args[1:]]
     if command == "pickles":
         return [pickled(expression) for expression in args]
+    if command == "check":
+        return [check(path, function) for path, function in zip(args[::2], args[1::2])]
     return {"train": train, "resume": resume}[command](*args)
 
 

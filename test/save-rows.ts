@@ -4,7 +4,12 @@ import {
   ByteArray,
   Complex,
   Float,
+  NumpyArray,
+  NumpyDtype,
+  NumpyScalar,
   OrderedDict,
+  PythonGlobal,
+  PythonObject,
   SparseTensor,
   TorchConstant,
   TorchSize,
@@ -150,6 +155,8 @@ export const SAVE_ROWS: readonly [expression: string, value: unknown][] = [
     "[torch.zeros(3).storage(), torch.zeros(3).untyped_storage()]",
     [new Storage("", "f32", 3, "cpu", new Uint8Array(12)), new Storage("", undefined, 12, "cpu", new Uint8Array(12))],
   ],
+  ["(lambda t: [t, t.view(torch.uint16)])(torch.zeros(4, dtype=torch.uint8))", bytesAndWords(false)],
+  ["(lambda t: [t.view(torch.uint16), t])(torch.zeros(4, dtype=torch.uint8))", bytesAndWords(true)],
   ["(lambda l: l.append(l) or l)([])", recursive()],
   ["(lambda l: (t := (l, 1), l.append(t))[0])([])", recursiveTuple(1)],
   ["(lambda l: (t := (l, 1, 2, 3), l.append(t))[0])([])", recursiveTuple(3)],
@@ -211,6 +218,13 @@ function quantized(): unknown {
   return Object.assign(zerosView("qi8", 2), { quantizer: [new TorchConstant("qscheme", "per_tensor_affine"), 1, 0] });
 }
 
+/** One storage, uint8 to one tensor and untyped to another. */
+function bytesAndWords(wordsFirst: boolean): unknown {
+  const bytes = zerosView("u8", 4);
+  const words = TorchTensor.over(bytes.storage, { dtype: "u16", shape: [2], strides: [1], offset: 0 });
+  return wordsFirst ? [words, bytes] : [bytes, words];
+}
+
 function recursive(): unknown {
   const list: TorchValue[] = [];
   list.push(list);
@@ -222,4 +236,56 @@ function recursiveTuple(more: number): unknown {
   const made = tuple(list, ...[1, 2, 3].slice(0, more));
   list.push(made);
   return made;
+}
+
+const f8 = new NumpyDtype("f8", "<");
+const doubles = (...values: number[]) => new Uint8Array(Float64Array.from(values).buffer);
+
+/** Values that only the full mode of torch.load reads, and what must then hold of them, in Python. */
+export const FULL_MODE_ROWS: readonly [value: unknown, check: string][] = [
+  [Object.freeze(new Set([1, "a"])), "lambda v: v == frozenset([1, 'a'])"],
+  [2n ** 4000n, "lambda v: v == 2**4000"],
+  [new Uint8Array(0), "lambda v: v == b''"],
+  [
+    new SparseTensor(
+      "sparse_coo",
+      new Map([
+        ["indices", zeros("i64", 1, 2)],
+        ["values", zeros("f32", 2)],
+      ]),
+      [3],
+    ),
+    "lambda v: v.is_sparse and v.shape == (3,)",
+  ],
+  [recursiveTuple(3), "lambda v: v[0][0] is v and v[1:] == (1, 2, 3)"],
+  [recursive(), "lambda v: v[0] is v and len(v) == 1"],
+  [selfState(), "lambda v: v.me is v and type(v).__name__ == 'Namespace'"],
+  [
+    new PythonObject("collections.Counter", "reduce", [new Map([["a", 2]])]),
+    "lambda v: v['a'] == 2 and type(v).__name__ == 'Counter'",
+  ],
+  [
+    Object.assign(new PythonObject("collections.deque", "reduce", []), { listItems: [1, 2, 3] }),
+    "lambda v: list(v) == [1, 2, 3]",
+  ],
+  [new PythonObject("builtins.slice", "reduce", [1, 2, 3]), "lambda v: v == slice(1, 2, 3)"],
+  [new PythonObject("datetime.timedelta", "newobj_ex", [], new Map([["days", 2]])), "lambda v: v.days == 2"],
+  [new PythonObject("datetime.timedelta", "inst", [3]), "lambda v: v.days == 3"],
+  [new PythonObject("datetime.timedelta", "obj", [3]), "lambda v: v.days == 3"],
+  [new PythonGlobal("builtins.len"), "lambda v: v is len"],
+  [new NumpyArray(f8, [1, 2], false, doubles(1, 2)), "lambda v: v.tolist() == [[1, 2]] and v.dtype == 'f8'"],
+  [new NumpyArray(f8, [2, 2], true, doubles(1, 2, 3, 4)), "lambda v: v.tolist() == [[1, 3], [2, 4]]"],
+  [new NumpyArray(new NumpyDtype("O8"), [2], false, new Uint8Array(0), [1, null]), "lambda v: v.tolist() == [1, None]"],
+  [
+    new NumpyArray(new NumpyDtype("U2", "<"), [1], false, Uint8Array.of(97, 0, 0, 0, 98, 0, 0, 0)),
+    "lambda v: v.tolist() == ['ab']",
+  ],
+  [new NumpyScalar(f8, doubles(1.5), 1.5), "lambda v: v == 1.5 and type(v).__name__ == 'float64'"],
+  [new NumpyDtype("i4", ">"), "lambda v: v == '>i4'"],
+];
+
+function selfState(): unknown {
+  const object = new PythonObject("argparse.Namespace", "newobj", []);
+  object.state = new Map([["me", object]]);
+  return object;
 }

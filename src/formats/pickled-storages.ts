@@ -1,5 +1,5 @@
 /** The storages a pickle refers to, in order of first use: their records, keys and persistent ids. */
-import { DTYPE_BYTES, type Tensor } from "../tensor.js";
+import { DTYPE_BYTES, type DType, type Tensor } from "../tensor.js";
 import { OP, type PickleWriter } from "./pickle-writer.js";
 import { STORAGE_CLASSES } from "./torch-storages.js";
 import { Storage } from "./torch-tensors.js";
@@ -7,9 +7,20 @@ import { Storage } from "./torch-tensors.js";
 /** Called with each storage when it is first referred to; may throw. */
 export type StorageUse = (storage: Storage, fail: (message: string) => never) => void;
 
-/** False for a storage that is saved as untyped bytes: torch has no class for its dtype, and its tensors say what they are. */
-export function hasClass(storage: Storage): boolean {
-  return storage.dtype !== undefined && STORAGE_CLASSES.has(storage.dtype);
+/** The dtype of torch's class for a storage; undefined for one that can only be saved as untyped bytes. */
+export function classDtype(storage: Storage): DType | undefined {
+  return storage.dtype && STORAGE_CLASSES.has(storage.dtype) ? storage.dtype : undefined;
+}
+
+/**
+ * As which dtype a tensor refers to its storage, undefined being untyped: dtypes without a storage class look into bytes.
+ * @returns null for a tensor that torch cannot save: two typed views of the same memory
+ */
+export function referenceDtype({ dtype: stored }: Storage, dtype: DType): DType | undefined | null {
+  const isBytes = stored === undefined || stored === "u8";
+  if (!STORAGE_CLASSES.has(dtype)) return isBytes || stored === dtype ? undefined : null;
+  if (stored === dtype || (isBytes && dtype === "u8")) return dtype;
+  return stored === undefined ? undefined : null;
 }
 
 export class SavedStorages {
@@ -38,8 +49,8 @@ export class SavedStorages {
     return storage;
   }
 
-  /** Writes ('storage', class, key, 'cpu', size) as a persistent id. */
-  write(storage: Storage, out: PickleWriter, fail: (message: string) => never): void {
+  /** Writes ('storage', class, key, 'cpu', size) as a persistent id; `dtype` says which class, undefined the untyped. */
+  write(storage: Storage, dtype: DType | undefined, out: PickleWriter, fail: (message: string) => never): void {
     let index = this.indices.get(storage);
     if (index === undefined) {
       this.use(storage, fail);
@@ -48,14 +59,12 @@ export class SavedStorages {
     }
     out.op(OP.MARK);
     out.string("storage");
-    const { dtype, byteLength } = storage;
-    const type = dtype && STORAGE_CLASSES.get(dtype);
-    out.global(type ? `torch.${type}` : "torch.storage.UntypedStorage");
+    out.global(dtype ? `torch.${STORAGE_CLASSES.get(dtype)}` : "torch.storage.UntypedStorage");
     const key = this.keys[index];
     if (key === undefined) this.keys[index] = out.newString(String(index));
     else out.get(key);
     out.string("cpu");
-    out.int(type ? byteLength / DTYPE_BYTES[dtype] : byteLength);
+    out.int(dtype ? storage.byteLength / DTYPE_BYTES[dtype] : storage.byteLength);
     out.op(OP.TUPLE);
     out.put();
     out.op(OP.BINPERSID);
