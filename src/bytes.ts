@@ -101,7 +101,7 @@ export class FileBytes {
   /** @throws {UnitcellError} ARGUMENT for anything but bytes */
   constructor(input: Input) {
     this.size = inputSize(input);
-    if (input instanceof Uint8Array) this.memory = input;
+    if (input instanceof Uint8Array) this.memory = plainBytes(input);
     else if (isArrayBuffer(input)) this.memory = new Uint8Array(input);
     else this.source = input;
   }
@@ -114,7 +114,7 @@ export class FileBytes {
     if (!this.source) return this.view(start, end);
     this.checkRange(start, end);
     const bytes = this.source.read
-      ? await this.source.read(start, end)
+      ? plainBytes(await this.source.read(start, end))
       : new Uint8Array(await this.source.slice(start, end).arrayBuffer());
     if (bytes.byteLength !== end - start)
       throw new UnitcellError(
@@ -189,6 +189,11 @@ function inputSize(input: Input): number {
     "ARGUMENT",
     `expected a Uint8Array, ArrayBuffer, Blob or File, found ${input === null ? "null" : typeof input}`,
   );
+}
+
+/** A Node Buffer's `slice` is a view, and numbers are swapped in place in what `slice` gives: it must be a copy. */
+function plainBytes({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** By tag and not instanceof: a buffer from a worker, iframe or test realm has another constructor. */

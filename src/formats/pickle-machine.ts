@@ -75,6 +75,8 @@ export class Machine {
   readonly globals = new Set<string>();
   /** Those outside the closed list. */
   readonly unknown = new Set<string>();
+  /** Run so far, those of earlier pickles included where they share a limit. */
+  opcodes = 0;
   private readonly stack: TorchValue[] = [];
   private readonly marks: number[] = [];
   private readonly names = new Map<string, PythonGlobal | TorchConstant>();
