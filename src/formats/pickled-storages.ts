@@ -31,7 +31,7 @@ export class SavedStorages {
   /** Memo index of each storage's key: torch writes one string object for all references. */
   private readonly keys: number[] = [];
   /** Storages of hand-made tensors, by the memory they look at. */
-  private readonly made = new WeakMap<ArrayBufferLike, Map<string, Storage>>();
+  private readonly made = new Map<ArrayBufferLike, Map<number, Storage[]>>();
 
   constructor(use: StorageUse) {
     this.use = use;
@@ -41,11 +41,12 @@ export class SavedStorages {
   ofTensor({ dtype, data }: Tensor): Storage {
     const storage = new Storage("", dtype, data.byteLength / DTYPE_BYTES[dtype], "cpu", data);
     if (data.byteLength === 0) return storage;
-    const shared = this.made.get(data.buffer) ?? new Map<string, Storage>();
-    const place = `${data.byteOffset} ${data.byteLength} ${dtype}`;
-    const known = shared.get(place);
+    const buffer = this.made.get(data.buffer) ?? new Map<number, Storage[]>();
+    const here = buffer.get(data.byteOffset) ?? [];
+    const known = here.find((other) => other.byteLength === data.byteLength && other.dtype === dtype);
     if (known) return known;
-    this.made.set(data.buffer, shared.set(place, storage));
+    this.made.set(data.buffer, buffer.set(data.byteOffset, here));
+    here.push(storage);
     return storage;
   }
 
