@@ -1,4 +1,5 @@
 /** One hostile input per cap and per refusal; the shared corpus of bad files is in bad-files.test.ts. */
+
 import { readFileSync } from "node:fs";
 import { deflateSync } from "fflate";
 import { test } from "uvu";
@@ -6,6 +7,7 @@ import * as assert from "uvu/assert";
 import { ByteReader, DEFAULT_LIMITS, FileBytes, type Limits } from "../src/bytes.js";
 import { type ErrorCode, isUnitcellError } from "../src/errors.js";
 import { NamesFound, type PickleContext, readPickle } from "../src/formats/pickle.js";
+import { saveSafetensors } from "../src/formats/safetensors-save.js";
 import { loadTorch, openTorch } from "../src/formats/torch.js";
 import type { TorchTensor } from "../src/formats/torch-tensors.js";
 import { openZip } from "../src/formats/zip.js";
@@ -442,6 +444,13 @@ const caps: [name: keyof Limits, bytes: Uint8Array, least: number, others?: Part
   ["copyRatio", expanded(1000), 1000, { copyFloorBytes: 0 }],
   ["wholeFileBytes", emptyTar, emptyTar.length],
   ["headerBytes", Uint8Array.from([...u64(8), ...utf8("{}      ")]), 8],
+  [
+    "headerEntries",
+    saveSafetensors(
+      new Map(["a", "b", "c"].map((name) => [name, { dtype: "u8", shape: [0], data: new Uint8Array(0) }])),
+    ),
+    3,
+  ],
 ];
 for (const [name, bytes, least, others] of caps)
   test(`limits: ${name} of ${least} loads the file, one less does not`, async () => {

@@ -75,7 +75,7 @@ for (const { start, end } of outside)
     await throwsCode(() => new FileBytes(source).read(start, end), "CORRUPT");
   });
 
-test("FileBytes: neighbouring ranges come in one aligned request, in the order asked for", async () => {
+test("FileBytes: neighbouring ranges come in one aligned request", async () => {
   const data = Uint8Array.from({ length: 400_000 }, (_, i) => i % 251);
   const requests: [number, number][] = [];
   const source: ByteSource = {
@@ -92,7 +92,10 @@ test("FileBytes: neighbouring ranges come in one aligned request, in the order a
     { start: 300, end: 700 },
     { start: 7, end: 7 },
   ];
-  const found = await new FileBytes(source).readRanges(ranges);
+  const found: Uint8Array[] = [];
+  await new FileBytes(source).readRanges(ranges, (i, part) => {
+    found[i] = part;
+  });
   for (const [i, { start, end }] of ranges.entries())
     assert.is(Buffer.compare(found[i], data.subarray(start, end)), 0, `${start} to ${end}`);
   assert.equal(
@@ -102,6 +105,31 @@ test("FileBytes: neighbouring ranges come in one aligned request, in the order a
       [300_001 - (300_001 % 64), 300_010],
     ],
   );
+});
+
+test("FileBytes: a small input is fetched whole, a large one is not", async () => {
+  for (const [size, fetched] of [
+    [2 ** 20, 2 ** 20],
+    [2 ** 20 + 1, 0],
+  ]) {
+    const file = new FileBytes(new Blob([new Uint8Array(size)]));
+    await file.fetchSmall();
+    assert.is(file.bytesRead, fetched);
+    assert.is(file.memory !== undefined, fetched > 0);
+  }
+});
+
+test("FileBytes: an error while one piece is taken ends the reading", async () => {
+  const source = new Blob([new Uint8Array(64 * 2 ** 20)]);
+  const file = new FileBytes(source);
+  const ranges = Array.from({ length: 16 }, (_, i) => ({ start: i * 4 * 2 ** 20, end: (i + 1) * 4 * 2 ** 20 }));
+  await file
+    .readRanges(ranges, () => assert.unreachable("refused"))
+    .then(
+      () => assert.unreachable("the error is lost"),
+      (error) => assert.match(error.message, "refused"),
+    );
+  assert.ok(file.bytesRead < source.size);
 });
 
 for (const wrong of ["model.pt", null, undefined, 7, {}, { size: -1, slice() {} }, { size: 5 }])

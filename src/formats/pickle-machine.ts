@@ -79,6 +79,8 @@ export class Machine {
   opcodes = 0;
   private readonly stack: TorchValue[] = [];
   private readonly marks: number[] = [];
+  /** Height of the stack at the last mark. */
+  private floor = 0;
   private readonly names = new Map<string, PythonGlobal | TorchConstant>();
   private readonly makers = new Map<TorchValue, PickleClass>();
 
@@ -100,13 +102,13 @@ export class Machine {
   }
 
   top(): TorchValue {
-    if (this.stack.length <= (this.marks.length > 0 ? this.marks[this.marks.length - 1] : 0))
-      throw corrupt("the stack is empty", this);
+    if (this.stack.length <= this.floor) throw corrupt("the stack is empty", this);
     return this.stack[this.stack.length - 1];
   }
 
   mark(): void {
     this.marks.push(this.stack.length);
+    this.floor = this.stack.length;
     if (this.marks.length > this.limits.pickleStack) throw this.tooDeep();
   }
 
@@ -114,13 +116,20 @@ export class Machine {
   popMark(): TorchValue[] {
     const mark = this.marks.pop();
     if (mark === undefined) throw corrupt("an opcode needs a MARK and there is none", this);
+    this.dropFloor();
     return this.stack.splice(mark);
   }
 
   /** POP removes a mark when one is on top. */
   popOrUnmark(): void {
-    if (this.marks.length > 0 && this.marks[this.marks.length - 1] === this.stack.length) this.marks.pop();
-    else this.pop();
+    if (this.marks.length > 0 && this.floor === this.stack.length) {
+      this.marks.pop();
+      this.dropFloor();
+    } else this.pop();
+  }
+
+  private dropFloor(): void {
+    this.floor = this.marks.length > 0 ? this.marks[this.marks.length - 1] : 0;
   }
 
   popTuple(count: number): void {

@@ -123,7 +123,9 @@ export class StorageTable {
       this.stored += storage.byteLength;
       return storage;
     }
-    if (known.dtype !== dtype || known.numel !== numel)
+    // torch calls a storage of bytes untyped where a tensor of a newer dtype refers to it, and uint8 elsewhere.
+    const areBytes = [known.dtype, dtype].every((type) => type === undefined || type === "u8");
+    if ((known.dtype !== dtype && !areBytes) || known.numel !== numel)
       throw new UnitcellError("CORRUPT", `storage "${key}" is described twice, differently`, { key });
     return known;
   }
@@ -164,8 +166,8 @@ export class StorageTable {
     if (!(source instanceof Storage)) throw new UnitcellError("CORRUPT", `a tensor is built over ${describe(source)}`);
     const slice = this.slices.get(source);
     const storage = slice?.storage ?? source;
-    const type = dtype ?? storage.dtype;
-    if (!type) throw new UnitcellError("CORRUPT", `a tensor over the untyped storage "${storage.key}" has no dtype`);
+    // torch reads an untyped storage as one of uint8.
+    const type = dtype ?? storage.dtype ?? "u8";
     const offset = sizeAt(args, at, "tensor offset");
     const [shape, strides] = [sizesOf(args[at + 1], "size", this.limits), sizesOf(args[at + 2], "stride", this.limits)];
     if (shape.length !== strides.length)

@@ -85,19 +85,21 @@ export class ZipArchive {
    * @throws {UnitcellError} CORRUPT for a local header that disagrees, a bad stream or CRC-32, LIMIT beyond the inflate limits
    */
   async read(entries: readonly ZipEntry[]): Promise<Uint8Array[]> {
-    const records = await this.file.readRanges(entries.map((entry) => this.recordRange(entry)));
     // torch.save never deflates, so the library that inflates is loaded only for a file that needs it.
     const deflated = entries.some((entry) => entry.method === 8);
     const inflate = deflated ? (await import("./inflate.js")).inflate : undefined;
-    return entries.map((entry, i) => {
-      const start = dataStart(records[i], 0, records[i].length, entry);
-      const raw = records[i].subarray(start, start + entry.compressedSize);
+    const found = new Array<Uint8Array>(entries.length);
+    const ranges = entries.map((entry) => this.recordRange(entry));
+    await this.file.readRanges(ranges, (i, record) => {
+      const entry = entries[i];
+      const start = dataStart(record, 0, record.length, entry);
+      const raw = record.subarray(start, start + entry.compressedSize);
       if (raw.length !== entry.compressedSize)
         throw overlap(entry.name, entry.header + start + entry.compressedSize, this.ends.get(entry)!);
-      const data = entry.method === 8 ? inflate!(raw, entry.size, entry.name) : raw;
-      if (this.options.checkCrc) checkCrc(data, entry);
-      return data;
+      found[i] = entry.method === 8 ? inflate!(raw, entry.size, entry.name) : raw;
+      if (this.options.checkCrc) checkCrc(found[i], entry);
     });
+    return found;
   }
 
   /** Some bytes of a stored entry, without its CRC being checked; undefined for a deflated one. */
@@ -252,8 +254,8 @@ async function widen(
 }
 
 function readCentral(bytes: Uint8Array, directory: Directory, limits: Limits): ZipEntry[] {
-  // Decoded at once, for names to be slices of: a decoder call for each takes longer than everything else here.
-  const latin1 = new TextDecoder("latin1").decode(bytes);
+  // Decoded at once, for ASCII names to be slices of: a decoder call for each takes longer than everything else here.
+  const text = new TextDecoder("latin1").decode(bytes);
   const entries: ZipEntry[] = [];
   let at = 0;
   for (let i = 0; i < directory.count; i++) {
@@ -262,7 +264,7 @@ function readCentral(bytes: Uint8Array, directory: Directory, limits: Limits): Z
     const next = at + CENTRAL_HEADER_BYTES + u16(bytes, at + 28) + u16(bytes, at + 30) + u16(bytes, at + 32);
     if (next > bytes.length)
       throw corrupt(`the directory entry at byte ${directory.offset + at} is cut`, { offset: directory.offset + at });
-    entries.push(readCentralEntry(bytes, at, latin1, limits));
+    entries.push(readCentralEntry(bytes, at, text, limits));
     at = next;
   }
   if (at !== bytes.length)
@@ -272,15 +274,18 @@ function readCentral(bytes: Uint8Array, directory: Directory, limits: Limits): Z
   return entries;
 }
 
-/** @param latin1 the directory as text, one character a byte */
-function readCentralEntry(bytes: Uint8Array, at: number, latin1: string, limits: Limits): ZipEntry {
+/** @param text the directory, one character a byte and right where it is ASCII */
+function readCentralEntry(bytes: Uint8Array, at: number, text: string, limits: Limits): ZipEntry {
   const flags = u16(bytes, at + 8);
   const method = u16(bytes, at + 10);
   const crc = u32(bytes, at + 16);
   const nameLength = u16(bytes, at + 28);
   const nameStart = at + CENTRAL_HEADER_BYTES;
   const extraStart = nameStart + nameLength;
-  const name = entryName(latin1.slice(nameStart, extraStart), limits);
+  if (nameLength > limits.zipNameBytes)
+    throw new UnitcellError("LIMIT", `a zip entry name has ${nameLength} bytes, the limit is ${limits.zipNameBytes}`);
+  const ascii = text.slice(nameStart, extraStart);
+  const name = PLAIN_NAME.test(ascii) ? ascii : checkedName(bytes.subarray(nameStart, extraStart));
   // Fields appear in the zip64 extra in this order, and only those whose 32-bit slot holds the sentinel.
   const narrow = [u32(bytes, at + 24), u32(bytes, at + 20), u32(bytes, at + 42)];
   const [size, compressedSize, header] = narrow.includes(SENTINEL)
@@ -317,19 +322,13 @@ const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** Folders and a file in letters, digits and `_-.`, none of them only dots: what torch writes. */
 const PLAIN_NAME = /^(?:\.?[\w-][\w.-]*\/)*\.?[\w-][\w.-]*$/;
 
-/**
- * A name must stay inside the archive whatever program unpacks it.
- * @param latin1 its bytes, one character each
- */
-function entryName(latin1: string, { zipNameBytes }: Limits): string {
-  if (latin1.length > zipNameBytes)
-    throw new UnitcellError("LIMIT", `a zip entry name has ${latin1.length} bytes, the limit is ${zipNameBytes}`);
-  if (PLAIN_NAME.test(latin1)) return latin1;
+/** A name must stay inside the archive whatever program unpacks it. */
+function checkedName(bytes: Uint8Array): string {
   let name: string;
   try {
-    name = strictUtf8.decode(Uint8Array.from(latin1, (char) => char.charCodeAt(0)));
+    name = strictUtf8.decode(bytes);
   } catch (cause) {
-    throw new UnitcellError("CORRUPT", `the zip entry name ${JSON.stringify(latin1)} is not UTF-8`, {}, { cause });
+    throw new UnitcellError("CORRUPT", `a zip entry name of ${bytes.length} bytes is not UTF-8`, {}, { cause });
   }
   const parts = name.replace(/\/$/, "").split("/");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
