@@ -11,7 +11,7 @@ import { global, int, ops, storage, str, tensor, tuple, u64, utf8 } from "./buil
 import { fixtureBytes, fixtureJson, haveFixtures } from "./fixtures.js";
 import { canonical, describeValue } from "./tagged.js";
 import { throwsCode } from "./throws.js";
-import { VirtualFile, virtualZip } from "./virtual-files.js";
+import { spread, VirtualFile, virtualZip } from "./virtual-files.js";
 
 const MB = 2 ** 20;
 /** What opening may fetch of a file, however large. */
@@ -171,13 +171,14 @@ if (shared)
   ))
     if (format !== "virtual-zip") samples.push([name, fixtureBytes(`torch/${name}`)]);
 
+let alsoSpread = 0;
 for (const [name, bytes] of samples)
   test(`lazy: ${name} is the same from every input, whole and tensor by tensor`, async () => {
     const whole = await openTorch(bytes, inert);
     await whole.load();
     assert.is(whole.bytesRead, 0);
     const expected = JSON.stringify(canonical(describeValue(whole.root)));
-    const counting = VirtualFile.of(bytes);
+    const [counting, spreadOut] = [new VirtualFile(bytes.length, [[0, bytes]]), spread(bytes)];
     const reading = {
       size: bytes.length,
       slice: () => assert.unreachable() as never,
@@ -186,6 +187,7 @@ for (const [name, bytes] of samples)
         Buffer.concat([bytes.subarray(0, 3), bytes.subarray(start, end)]).subarray(3),
     };
     const inputs = [bytes.buffer, new Blob([bytes]), new File([bytes], name), counting, reading];
+    if (spreadOut) inputs.push(spreadOut);
     for (const input of inputs) {
       const file = await openTorch(input, inert);
       for (const [i, tensor] of tensorsOf(file).entries()) {
@@ -195,8 +197,14 @@ for (const [name, bytes] of samples)
       await file.load();
       assert.ok(JSON.stringify(canonical(describeValue(file.root))) === expected, "the value");
     }
-    assert.ok(counting.requests > 0);
+    assert.is(counting.requests, 1, "small files come in one piece");
+    if (spreadOut) {
+      assert.ok(spreadOut.requests > 2);
+      alsoSpread++;
+    }
   });
+
+test("lazy: most files were also read in parts", () => assert.ok(alsoSpread > samples.length / 2, `${alsoSpread}`));
 
 for (const name of ["views.zip.pt", "views.legacy.pt", "views.deflated.pt"])
   test(`lazy: ${name} from a source that gives a byte less than asked for is MISMATCH`, async () => {
@@ -204,9 +212,10 @@ for (const name of ["views.zip.pt", "views.legacy.pt", "views.deflated.pt"])
     const slice = (start: number, end: number) => new Blob([bytes.subarray(start, end - 1)]);
     await throwsCode(() => openTorch({ size: bytes.length, slice }), "MISMATCH", /the source gave/);
     let short = 0;
+    const whole = spread(bytes)!;
     const later = await openTorch({
-      size: bytes.length,
-      slice: (start: number, end: number) => new Blob([bytes.subarray(start, end - short)]),
+      size: whole.size,
+      slice: (start: number, end: number) => new Blob([whole.bytes(start, end - short)]),
     });
     short = 1;
     await throwsCode(() => later.load(), "MISMATCH");

@@ -23,6 +23,7 @@ import { openZip } from "../src/formats/zip.js";
 import { fixtureBytes, fixtureJson, haveFixtures } from "./fixtures.js";
 import { type Mutation, makeSample, mutate, randomInts, type Sample } from "./mutate.js";
 import { canonical, describeValue, sha256 } from "./tagged.js";
+import { spread } from "./virtual-files.js";
 
 const INPUTS = Number(process.env.UNITCELL_FUZZ ?? 100_000);
 const PROCESSES = 2;
@@ -150,7 +151,8 @@ class Fuzzer {
     const options: ReadOptions = random(2) ? { unknownClasses: "inert" } : {};
     // A copy, as a file of its own: what is beside it in memory is not to be read.
     const copy = mutation.bytes.slice();
-    const input = random(4) ? copy : new Blob([copy]);
+    // One in four is read in parts, where it is a container that can be.
+    const input = random(4) ? copy : (spread(copy) ?? new Blob([copy]));
     const started = performance.now();
     let outcome = "loaded";
     let file: TorchFile | undefined;

@@ -1,6 +1,7 @@
 /** Byte sources for tests: one that counts what is asked of it, and files of gigabytes that are zeros but for a few bytes. */
 import type { ByteSource } from "../src/bytes.js";
 import { crc32 } from "../src/formats/crc32.js";
+import { isTorchLegacy } from "../src/formats/torch-legacy.js";
 import { u16, u32, utf8 } from "./build-files.js";
 
 /** Bytes at their offsets; zeros elsewhere. */
@@ -11,15 +12,14 @@ export class VirtualFile implements ByteSource {
   readonly size: number;
   requests = 0;
   bytesGiven = 0;
-  private readonly segments: readonly Segment[];
+  private readonly segments: readonly (readonly [offset: number, bytes: Uint8Array])[];
 
   constructor(size: number, segments: readonly Segment[]) {
     this.size = size;
-    this.segments = segments;
-  }
-
-  static of(bytes: Uint8Array): VirtualFile {
-    return new VirtualFile(bytes.length, [[0, bytes]]);
+    this.segments = segments.map(([offset, bytes]) => [
+      offset,
+      bytes instanceof Uint8Array ? bytes : Uint8Array.from(bytes),
+    ]);
   }
 
   /** The same with other bytes laid over it. */
@@ -31,7 +31,7 @@ export class VirtualFile implements ByteSource {
     const out = new Uint8Array(end - start);
     for (const [offset, bytes] of this.segments) {
       const [from, to] = [Math.max(start, offset), Math.min(end, offset + bytes.length)];
-      if (from < to) out.set(Uint8Array.from(bytes).subarray(from - offset, to - offset), from - start);
+      if (from < to) out.set(bytes.subarray(from - offset, to - offset), from - start);
     }
     return out;
   }
@@ -71,4 +71,35 @@ export function virtualZip(records: readonly VirtualRecord[]): VirtualFile {
     [...central, ...u32(0x06054b50), ...u32(0), ...count, ...count, ...u32(central.length), ...u32(at), ...u16(0)],
   ]);
   return new VirtualFile(at + central.length + 22, segments);
+}
+
+const GAP_BYTES = 3 * 2 ** 20;
+const END_BYTES = 22;
+const LOCATOR_BYTES = 20;
+
+/**
+ * The same checkpoint as a file of some MB, which the reader does not fetch whole: zeros before the directory of a zip or
+ * behind a legacy stream. undefined for other files and archives with a comment.
+ */
+export function spread(bytes: Uint8Array): VirtualFile | undefined {
+  const size = bytes.length + GAP_BYTES;
+  if (isTorchLegacy(bytes)) return new VirtualFile(size, [[0, bytes]]);
+  const [end, locator] = [bytes.length - END_BYTES, bytes.length - END_BYTES - LOCATOR_BYTES];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (locator < 0 || view.getUint32(end, true) !== 0x06054b50) return undefined;
+  // Where the file states offsets of the directory or behind it; torch writes a zip64 record in every file.
+  const places = view.getUint32(end + 16, true) === 0xffffffff ? [] : [end + 16];
+  if (view.getUint32(locator, true) === 0x07064b50) {
+    const record = view.getUint32(locator + 8, true);
+    if (record + 56 > locator) return undefined;
+    places.push(locator + 8, record + 48);
+  }
+  const directory = places.length > 0 ? view.getUint32(places.at(-1)!, true) : end;
+  if (directory >= end) return undefined;
+  const moved = places.map((at): Segment => [at + GAP_BYTES, u32(view.getUint32(at, true) + GAP_BYTES)]);
+  return new VirtualFile(size, [
+    [0, bytes.subarray(0, directory)],
+    [directory + GAP_BYTES, bytes.subarray(directory)],
+    ...moved,
+  ]);
 }
