@@ -18,7 +18,7 @@ export interface Limits {
   readonly inflateRatio: number;
   /** The pickle of a file, which becomes JavaScript objects. A network of 100,000 tensors has about 30 MB. */
   readonly pickleBytes: number;
-  /** Opcodes of one pickle, each of which can add one stack slot. A published CGCNN checkpoint has 2400. */
+  /** Opcodes of one pickle. Every third can make a Set of 250 bytes; 100,000 tensors take 4 million, a published CGCNN has 2400. */
   readonly pickleOps: number;
   /**
    * Values and marks on the pickle stack at once. Python writes lists and dicts in batches of 1000, so only the items of
@@ -48,7 +48,7 @@ export const DEFAULT_LIMITS: Limits = {
   inflateFloorBytes: 16 * 2 ** 20,
   inflateRatio: 100,
   pickleBytes: 256 * 2 ** 20,
-  pickleOps: 10_000_000,
+  pickleOps: 5_000_000,
   pickleStack: 500_000,
   integerBytes: 2048,
   tensorRank: 64,
