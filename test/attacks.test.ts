@@ -171,7 +171,7 @@ test("pickle attack: pickleOps", () => {
   return throwsCode(
     () => readPickle(new ByteReader(bytes), plain, new NamesFound()),
     "LIMIT",
-    /more than 10000000 opcodes/,
+    /more than 5000000 opcodes/,
   );
 });
 
