@@ -8,6 +8,7 @@ import { Storage, TorchTensor, type View } from "../src/formats/torch-tensors.js
 import { SparseTensor } from "../src/formats/values.js";
 import { DTYPE_BYTES, type DType, type Tensor, TORCH_DTYPES } from "../src/tensor.js";
 import library from "./fixtures/safetensors.json" with { type: "json" };
+import { fixtureBytes, haveFixtures } from "./fixtures.js";
 import { throwsCode } from "./throws.js";
 
 const DTYPES = new Map(Object.entries(TORCH_DTYPES).map(([dtype, name]) => [name, dtype as DType]));
@@ -291,5 +292,12 @@ const refused: [name: string, tensors: [string, Tensor][], code: ErrorCode, mess
 ];
 for (const [name, tensors, code, message] of refused)
   test(`safetensors does not write ${name}`, () => throwsCode(() => saveSafetensors(new Map(tensors)), code, message));
+
+if (haveFixtures("torch/torch2"))
+  test("safetensors: the library's own file of the corpus, read and written, is the same file", () => {
+    const file = fixtureBytes("torch/torch2/library.safetensors");
+    const { tensors, metadata } = loadSafetensors(file);
+    assert.equal(saveSafetensors(tensors, metadata), file);
+  });
 
 test.run();
