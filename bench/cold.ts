@@ -8,7 +8,7 @@ import { nameOf } from "./structures.js";
 
 const CLI = "dist/cli.js";
 
-interface Run {
+export interface Run {
   /** To the first digit on stdout: a prediction has one, the bracket that opens a JSON array has not. */
   readonly firstNumberMs: number;
   readonly exitMs: number;
@@ -21,8 +21,8 @@ interface Command {
   readonly python: readonly string[];
 }
 
-/** Spawn, first number on stdout, exit. @throws {Error} when the process fails */
-function runProcess([command, ...args]: readonly string[]): Promise<Run> {
+/** Spawn, first digit on stdout, exit. @throws {Error} when the process fails */
+export function runProcess([command, ...args]: readonly string[]): Promise<Run> {
   return new Promise((resolve, reject) => {
     const start = performance.now();
     const child = spawn(command, args, { env: ONE_THREAD, stdio: ["ignore", "pipe", "pipe"] });

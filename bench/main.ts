@@ -6,6 +6,7 @@
 import { writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
+import { checkpoints } from "./checkpoints.js";
 import { cold } from "./cold.js";
 import type { Context } from "./compare.js";
 import { graphs } from "./graphs.js";
@@ -19,6 +20,7 @@ import { findInputs } from "./structures.js";
 
 const SECTIONS: Readonly<Record<string, (context: Context) => Promise<SectionResult>>> = {
   load,
+  checkpoints,
   parse,
   graphs,
   forward,

@@ -1,15 +1,9 @@
 """The PyTorch and pymatgen side of the bench: the same steps as unitcell's, on one thread.
 
-    native.py                      worker: one JSON request a line on stdin, one JSON answer a line on stdout
+    native.py                      worker (see worker.py)
     native.py predict MODEL FILE   the whole process: load, parse, build the graph, run, print (bench/cold.ts)
-
-A worker's request is {"step": NAME, "calls": n, ...arguments}. What the step works on is prepared first and kept for
-the next request; only the step itself is timed, here, so that no message counts. The answer is
-{"ms": milliseconds per call, "result": ...} or {"error": text}.
 """
-import json
 import sys
-import time
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -93,7 +87,7 @@ def file_to_value(model, path):
     return float(output[0]) * std + mean
 
 
-# Steps. Each takes a request and returns (what is timed, what is told of its result).
+# Steps.
 
 
 def step_load(request):
@@ -177,42 +171,13 @@ def step_supply(request):
     return lambda: None, lambda _: len(frac)
 
 
-STEPS = {name[5:]: function for name, function in list(globals().items()) if name.startswith("step_")}
-
-
-@lru_cache(None)
-def prepared(request):
-    """The step of a request's text; kept, so that later rounds find their inputs and outputs in place."""
-    arguments = json.loads(request)
-    return STEPS[arguments["step"]](arguments)
-
-
-def answer(request):
-    calls = request.pop("calls")
-    once, tell = prepared(json.dumps(request))
-    start = time.perf_counter()
-    for _ in range(calls):
-        result = once()
-    ms = (time.perf_counter() - start) * 1000 / calls
-    return {"ms": ms, "result": tell(result)}
-
-
-def work():
-    from importlib.metadata import version
-
-    hello = {"python": sys.version.split()[0], "torch": torch.__version__, "pymatgen": version("pymatgen"), "numpy": np.__version__}
-    print(json.dumps(hello), flush=True)
-    for line in sys.stdin:
-        try:
-            reply = answer(json.loads(line))
-        except Exception as error:  # reported to the bench, which stops
-            reply = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(reply), flush=True)
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1:2] == ["predict"]:
         print(file_to_value(load(sys.argv[2]), sys.argv[3]))
     else:
-        work()
+        from importlib.metadata import version
+
+        from worker import work
+
+        work(globals(), {"torch": torch.__version__, "pymatgen": version("pymatgen"), "numpy": np.__version__})

@@ -8,6 +8,10 @@ export const SCRIPT = "bench/native.py";
 /** UNITCELL_PYTHON, else where Debian puts python3-torch and python3-pymatgen. */
 export const PYTHON = process.env.UNITCELL_PYTHON ?? "/usr/bin/python3";
 
+/** Steps that need torch alone run in every version there is: PyTorch 2 in UNITCELL_PYTHON_TORCH2 or .venv-torch, then the above. */
+export const TORCH_SCRIPT = "bench/torch_files.py";
+export const TORCH_PYTHONS = [process.env.UNITCELL_PYTHON_TORCH2 ?? ".venv-torch/bin/python", PYTHON];
+
 /** One thread, whichever library the interpreter's numpy and torch were built on. */
 export const ONE_THREAD: NodeJS.ProcessEnv = {
   ...process.env,
@@ -17,7 +21,7 @@ export const ONE_THREAD: NodeJS.ProcessEnv = {
   NUMEXPR_NUM_THREADS: "1",
 };
 
-/** A step of bench/native.py with its arguments. */
+/** A step of a script with its arguments. */
 export interface NativeRequest {
   readonly step: string;
   readonly [argument: string]: unknown;
@@ -32,18 +36,24 @@ export interface NativeAnswer {
 export class NativeWorker {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #lines: AsyncIterator<string>;
-  /** Interpreter and library versions, for people. */
+  readonly #script: string;
+  /** Of the interpreter and its libraries, by name. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** The same, for people. */
   readonly description: string;
 
-  private constructor(child: ChildProcessWithoutNullStreams, lines: AsyncIterator<string>, description: string) {
+  private constructor(child: ChildProcessWithoutNullStreams, lines: AsyncIterator<string>, hello: string) {
     this.#child = child;
     this.#lines = lines;
-    this.description = description;
+    this.#script = child.spawnargs[1];
+    this.versions = JSON.parse(hello);
+    const versions = Object.entries(this.versions).map(([name, version]) => `${name} ${version}`);
+    this.description = `${child.spawnfile}: ${versions.join(", ")}, one thread`;
   }
 
   /** A running worker, or why there is none. */
-  static async start(): Promise<NativeWorker | { missing: string }> {
-    const child = spawn(PYTHON, [SCRIPT], { env: ONE_THREAD, stdio: "pipe" });
+  static async start(python = PYTHON, script = SCRIPT): Promise<NativeWorker | { missing: string }> {
+    const child = spawn(python, [script], { env: ONE_THREAD, stdio: "pipe" });
     let errors = "";
     child.stderr.on("data", (chunk) => {
       errors += chunk;
@@ -56,23 +66,18 @@ export class NativeWorker {
     const first = await Promise.race([lines.next(), exit.then(() => ({ done: true, value: undefined }))]);
     if (first.done || first.value === undefined) {
       await exit;
-      return { missing: `${PYTHON}: ${errors.trim().split("\n").at(-1) || "it ended without a word"}` };
+      return { missing: `${python}: ${errors.trim().split("\n").at(-1) || "it ended without a word"}` };
     }
-    const { python, torch, pymatgen, numpy } = JSON.parse(first.value);
-    return new NativeWorker(
-      child,
-      lines,
-      `${PYTHON}: Python ${python}, torch ${torch}, pymatgen ${pymatgen}, numpy ${numpy}, one thread`,
-    );
+    return new NativeWorker(child, lines, first.value);
   }
 
   /** Run a step `calls` times. @throws {Error} when Python reports one or ends */
   async run(request: NativeRequest, calls = 1): Promise<NativeAnswer> {
     this.#child.stdin.write(`${JSON.stringify({ ...request, calls })}\n`);
     const { value, done } = await this.#lines.next();
-    if (done) throw new Error(`${SCRIPT} ended during ${request.step}`);
+    if (done) throw new Error(`${this.#script} ended during ${request.step}`);
     const answer = JSON.parse(value);
-    if (answer.error) throw new Error(`${SCRIPT}, ${request.step}: ${answer.error}`);
+    if (answer.error) throw new Error(`${this.#script}, ${request.step}: ${answer.error}`);
     return answer;
   }
 

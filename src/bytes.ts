@@ -193,6 +193,20 @@ function isArrayBuffer(input: unknown): input is ArrayBuffer {
   return Object.prototype.toString.call(input) === "[object ArrayBuffer]";
 }
 
+/** TextDecoder costs more than the characters of a name; files hold thousands of short ones. */
+const MAX_SHORT_TEXT = 64;
+
+/** Bytes `start` to `end` as text when all are ASCII, else undefined; for short stretches. */
+export function shortAscii(bytes: Uint8Array, start: number, end: number): string | undefined {
+  let text = "";
+  for (let i = start; i < end; i++) {
+    const code = bytes[i];
+    if (code > 127) return undefined;
+    text += String.fromCharCode(code);
+  }
+  return text;
+}
+
 /** A cursor. Reads are little-endian, and past the end they throw CORRUPT with the offset and both numbers. */
 export class ByteReader {
   readonly bytes: Uint8Array;
@@ -243,6 +257,14 @@ export class ByteReader {
   take(count: number): Uint8Array {
     const start = this.advance(count);
     return this.bytes.subarray(start, start + count);
+  }
+
+  /** The next `count` bytes as text when they are few and all ASCII, else undefined and nothing is consumed. */
+  shortText(count: number): string | undefined {
+    if (count > MAX_SHORT_TEXT || count > this.remaining) return undefined;
+    const text = shortAscii(this.bytes, this.offset, this.offset + count);
+    if (text !== undefined) this.offset += count;
+    return text;
   }
 
   /** The bytes before the next newline; the newline is consumed too. */

@@ -43,13 +43,34 @@ const PYTHON_3_MODULES: ReadonlyMap<string, string> = new Map([
   ["copy_reg", "copyreg"],
 ]);
 
+/** Values by index. Indices count up from 0 in what Python writes; any up to 2^32 - 1 is legal, so an array alone would be a bomb. */
+class Memo {
+  private readonly dense: TorchValue[] = [];
+  private readonly sparse = new Map<number, TorchValue>();
+
+  get size(): number {
+    return this.dense.length + this.sparse.size;
+  }
+
+  get(index: number): TorchValue | undefined {
+    return index < this.dense.length ? this.dense[index] : this.sparse.get(index);
+  }
+
+  set(index: number, value: TorchValue): void {
+    if (index < this.dense.length) this.dense[index] = value;
+    else if (index === this.dense.length) {
+      this.dense.push(value);
+      this.sparse.delete(index);
+    } else this.sparse.set(index, value);
+  }
+}
+
 /** Stack, marks and memo. Values below the last mark are out of reach of `pop`, as in CPython. */
 export class Machine {
   readonly reader: ByteReader;
   readonly context: PickleContext;
   readonly limits: Limits;
-  /** Keys up to 2^32 - 1 are legal, so an array would be a bomb. */
-  readonly memo = new Map<number, TorchValue>();
+  readonly memo = new Memo();
   /** Every name, as written, in order of first appearance. */
   readonly globals = new Set<string>();
   /** Those outside the closed list. */

@@ -87,8 +87,13 @@ export function readNameLine(reader: ByteReader): string {
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** BINUNICODE and its relatives: so many bytes of UTF-8. */
+export function readText(reader: ByteReader, count: number): string {
+  return reader.shortText(count) ?? decodeUtf8(reader.take(count), reader);
+}
+
 /** UTF-8 as Python's "surrogatepass": lone surrogates are kept, every other malformation is CORRUPT. */
-export function decodeUtf8(bytes: Uint8Array, reader: ByteReader): string {
+function decodeUtf8(bytes: Uint8Array, reader: ByteReader): string {
   try {
     return strictUtf8.decode(bytes);
   } catch {

@@ -19,7 +19,6 @@ import {
 } from "./pickle-machine.js";
 import {
   decodePython2,
-  decodeUtf8,
   readFloatLine,
   readIndexLine,
   readIntLine,
@@ -28,6 +27,7 @@ import {
   readLongLine,
   readNameLine,
   readStringLine,
+  readText,
   readUnicodeLine,
 } from "./pickle-scalars.js";
 import { ByteArray, Float, PythonGlobal, PythonObject, type TorchValue } from "./values.js";
@@ -123,9 +123,9 @@ const ROWS: readonly [code: number, name: string, run: Opcode][] = [
   [0x54, "BINSTRING", (m) => m.push(decodePython2(m.reader.take(m.reader.i32())))],
   [0x55, "SHORT_BINSTRING", (m) => m.push(decodePython2(m.reader.take(m.reader.u8())))],
   [0x56, "UNICODE", (m) => m.push(readUnicodeLine(m.reader))],
-  [0x58, "BINUNICODE", (m) => m.push(decodeUtf8(m.reader.take(m.reader.u32()), m.reader))],
-  [0x8c, "SHORT_BINUNICODE", (m) => m.push(decodeUtf8(m.reader.take(m.reader.u8()), m.reader))],
-  [0x8d, "BINUNICODE8", (m) => m.push(decodeUtf8(m.reader.take(m.reader.u64()), m.reader))],
+  [0x58, "BINUNICODE", (m) => m.push(readText(m.reader, m.reader.u32()))],
+  [0x8c, "SHORT_BINUNICODE", (m) => m.push(readText(m.reader, m.reader.u8()))],
+  [0x8d, "BINUNICODE8", (m) => m.push(readText(m.reader, m.reader.u64()))],
   [0x42, "BINBYTES", (m) => m.push(m.reader.take(m.reader.u32()))],
   [0x43, "SHORT_BINBYTES", (m) => m.push(m.reader.take(m.reader.u8()))],
   [0x8e, "BINBYTES8", (m) => m.push(m.reader.take(m.reader.u64()))],

@@ -3,7 +3,7 @@
  * two readers could take in two ways is refused. Source: PKWARE APPNOTE 6.3.10; what PyTorchFileWriter makes of it is
  * in torch's caffe2/serialize/inline_container.cc.
  */
-import { ByteReader, type FileBytes, type Limits, type Range } from "../bytes.js";
+import { ByteReader, type FileBytes, type Limits, type Range, shortAscii } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { crc32 } from "./crc32.js";
 
@@ -74,7 +74,7 @@ export class ZipArchive {
     // Where it costs nothing, all local headers are checked at once: two readings of a file are a reason to refuse it.
     if (memory)
       for (const [entry, end] of this.ends) {
-        const start = entry.header + dataStart(memory.subarray(entry.header, end), entry);
+        const start = dataStart(memory, entry.header, end, entry);
         if (start + entry.compressedSize > end) throw overlap(entry.name, start + entry.compressedSize, end);
       }
   }
@@ -89,7 +89,7 @@ export class ZipArchive {
     const deflated = entries.some((entry) => entry.method === 8);
     const inflate = deflated ? (await import("./inflate.js")).inflate : undefined;
     return entries.map((entry, i) => {
-      const start = dataStart(records[i], entry);
+      const start = dataStart(records[i], 0, records[i].length, entry);
       const raw = records[i].subarray(start, start + entry.compressedSize);
       if (raw.length !== entry.compressedSize)
         throw overlap(entry.name, entry.header + start + entry.compressedSize, this.ends.get(entry)!);
@@ -108,7 +108,7 @@ export class ZipArchive {
     let record = await this.file.read(entry.header, Math.min(usual, limit));
     const needed = localHeaderBytes(record);
     if (needed > record.length) record = await this.file.read(entry.header, Math.min(entry.header + needed, limit));
-    const from = entry.header + dataStart(record, entry);
+    const from = entry.header + dataStart(record, 0, record.length, entry);
     if (from + entry.size > limit) throw overlap(entry.name, from + entry.size, limit);
     return this.file.read(from + start, from + end);
   }
@@ -304,16 +304,21 @@ function zip64Fields(extra: Uint8Array, narrow: number[], name: string): number[
   throw corrupt(`zip entry "${name}" needs a zip64 extra field and has none`, { name });
 }
 
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decodeName(bytes: Uint8Array, at: number): string {
+  try {
+    return strictUtf8.decode(bytes);
+  } catch (cause) {
+    throw new UnitcellError("CORRUPT", `the zip entry name at byte ${at} is not UTF-8`, { offset: at }, { cause });
+  }
+}
+
 /** Section "name rules": a name must stay inside the archive whatever program unpacks it. */
 function entryName(bytes: Uint8Array, at: number, { zipNameBytes }: Limits): string {
   if (bytes.length > zipNameBytes)
     throw new UnitcellError("LIMIT", `a zip entry name has ${bytes.length} bytes, the limit is ${zipNameBytes}`);
-  let name: string;
-  try {
-    name = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (cause) {
-    throw new UnitcellError("CORRUPT", `the zip entry name at byte ${at} is not UTF-8`, { offset: at }, { cause });
-  }
+  const name = shortAscii(bytes, 0, bytes.length) ?? decodeName(bytes, at);
   const parts = name.replace(/\/$/, "").split("/");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
   if (/[\\\u0000-\u001f]|^[A-Za-z]:/.test(name) || parts.some((part) => part === "" || part === "." || part === ".."))
@@ -321,44 +326,47 @@ function entryName(bytes: Uint8Array, at: number, { zipNameBytes }: Limits): str
   return name;
 }
 
-/** Length of a local header with name and extras, from its fixed part. */
+const u16 = (bytes: Uint8Array, at: number): number => bytes[at] | (bytes[at + 1] << 8);
+const u32 = (bytes: Uint8Array, at: number): number => (u16(bytes, at) | (u16(bytes, at + 2) << 16)) >>> 0;
+
+/** Length of a local header with name and extras, from its fixed part; 0 when even that is cut. */
 function localHeaderBytes(record: Uint8Array): number {
-  const reader = new ByteReader(record, 26);
-  return LOCAL_HEADER_BYTES + reader.u16() + reader.u16();
+  return record.length < LOCAL_HEADER_BYTES ? 0 : LOCAL_HEADER_BYTES + u16(record, 26) + u16(record, 28);
 }
 
 /**
  * Checks the local header against the directory and finds where the bytes start.
- * @param record the file from the header on
+ * @param bytes holds the record; the header is at `at`, the record ends at `end` at the latest
+ * @returns the offset in `bytes`
  */
-function dataStart(record: Uint8Array, entry: ZipEntry): number {
-  const { name, size, compressedSize, crc, method, header } = entry;
-  if (record.length < LOCAL_HEADER_BYTES || new ByteReader(record).u32() !== LOCAL_HEADER)
+function dataStart(bytes: Uint8Array, at: number, end: number, entry: ZipEntry): number {
+  const { name, nameBytes, size, compressedSize, crc, method, header } = entry;
+  if (end - at < LOCAL_HEADER_BYTES || u32(bytes, at) !== LOCAL_HEADER)
     throw corrupt(`no local header for zip entry "${name}" at byte ${header}`, { name, offset: header });
-  const reader = new ByteReader(record, 6);
-  const flags = reader.u16();
-  const localMethod = reader.u16();
-  reader.take(4); // time and date
-  const localCrc = reader.u32();
-  const narrow = [reader.u32(), reader.u32()];
-  const [nameLength, extraLength] = [reader.u16(), reader.u16()];
-  if (reader.remaining < nameLength + extraLength)
-    throw overlap(name, header + localHeaderBytes(record), header + record.length);
-  const localName = reader.take(nameLength);
-  const local = zip64Fields(reader.take(extraLength), [narrow[1], narrow[0]], name);
+  const flags = u16(bytes, at + 6);
+  const nameStart = at + LOCAL_HEADER_BYTES;
+  const extraStart = nameStart + u16(bytes, at + 26);
+  const start = extraStart + u16(bytes, at + 28);
+  if (start > end) throw overlap(name, header + start - at, header + end - at);
+  let sameName = extraStart - nameStart === nameBytes.length;
+  for (let i = 0; sameName && i < nameBytes.length; i++) sameName = bytes[nameStart + i] === nameBytes[i];
+  const narrow = [u32(bytes, at + 22), u32(bytes, at + 18)];
+  const [localSize, localCompressed] = narrow.includes(SENTINEL)
+    ? zip64Fields(bytes.subarray(extraStart, start), narrow, name)
+    : narrow;
   // With a data descriptor the writer did not know these yet and left zeros (torch does so for every entry).
-  const agrees = (here: number, there: number) => here === there || (here === 0 && !!(flags & FLAG_DESCRIPTOR));
+  const described = (flags & FLAG_DESCRIPTOR) !== 0;
+  const agrees = (here: number, there: number) => here === there || (here === 0 && described);
   if (
-    localMethod !== method ||
+    u16(bytes, at + 8) !== method ||
     flags & FLAG_ENCRYPTED ||
-    localName.length !== entry.nameBytes.length ||
-    localName.some((byte, i) => byte !== entry.nameBytes[i]) ||
-    !agrees(local[0], size) ||
-    !agrees(local[1], compressedSize) ||
-    !agrees(localCrc, crc)
+    !sameName ||
+    !agrees(localSize, size) ||
+    !agrees(localCompressed, compressedSize) ||
+    !agrees(u32(bytes, at + 14), crc)
   )
     throw corrupt(`the local header of zip entry "${name}" disagrees with the directory`, { name });
-  return reader.offset;
+  return start;
 }
 
 /** Entries lie one after another before the directory; shared bytes are how small files pretend to be large. */
