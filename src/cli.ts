@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 /** The `unitcell` command: picks the verb, turns errors into messages and exit codes. */
 import { readFileSync } from "node:fs";
+import { INSPECT_HELP, inspectCommand } from "./cli/inspect.js";
 import { PREDICT_HELP, predictCommand } from "./cli/predict.js";
+import { oneLine } from "./cli/shown.js";
 import { UsageError } from "./cli/usage.js";
 import { UnitcellError } from "./errors.js";
 
@@ -16,6 +18,7 @@ Usage: unitcell <command> [options]
 
 Commands:
   predict   properties of crystal structures, from a PyTorch checkpoint
+  inspect   what a checkpoint holds: values, tensors, names of code
 
 Options:
   -h, --help      this text; after a command, that command's
@@ -24,17 +27,23 @@ Options:
 Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C
 `;
 
+const COMMANDS: ReadonlyMap<string, { help: string; run: (args: string[]) => Promise<number> }> = new Map([
+  ["predict", { help: PREDICT_HELP, run: predictCommand }],
+  ["inspect", { help: INSPECT_HELP, run: inspectCommand }],
+]);
+
 async function main(args: string[]): Promise<number> {
   const [verb, ...rest] = args;
   if (verb === undefined || verb === "-h" || verb === "--help" || verb === "help") {
-    process.stdout.write(rest[0] === "predict" ? PREDICT_HELP : HELP);
+    process.stdout.write(COMMANDS.get(rest[0])?.help ?? HELP);
     return verb === undefined ? USAGE : DONE;
   }
   if (verb === "-V" || verb === "--version") {
     process.stdout.write(`${version()}\n`);
     return DONE;
   }
-  if (verb === "predict") return predictCommand(rest);
+  const command = COMMANDS.get(verb);
+  if (command) return command.run(rest);
   throw new UsageError(`there is no command "${verb}"; see unitcell --help`);
 }
 
@@ -56,10 +65,10 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   if (error instanceof UsageError) {
-    process.stderr.write(`unitcell: ${error.message}\n`);
+    process.stderr.write(`unitcell: ${oneLine(error.message)}\n`);
     process.exitCode = USAGE;
   } else if (error instanceof UnitcellError) {
-    process.stderr.write(`unitcell: ${error.code}: ${error.message}\n`);
+    process.stderr.write(`unitcell: ${error.code}: ${oneLine(error.message)}\n`);
     process.exitCode = FAILED;
   } else throw error;
 }
