@@ -5,6 +5,7 @@ import { INSPECT_HELP, inspectCommand } from "./cli/inspect.js";
 import { PREDICT_HELP, predictCommand } from "./cli/predict.js";
 import { oneLine } from "./cli/shown.js";
 import { UsageError } from "./cli/usage.js";
+import { VERIFY_HELP, verifyCommand } from "./cli/verify.js";
 import { UnitcellError } from "./errors.js";
 
 /** Exit codes; 130 is the shell's for a command ended by Ctrl-C. */
@@ -19,6 +20,7 @@ Usage: unitcell <command> [options]
 Commands:
   predict   properties of crystal structures, from a PyTorch checkpoint
   inspect   what a checkpoint holds: values, tensors, names of code
+  verify    whether a checkpoint is undamaged; NaN and infinities; hashes
 
 Options:
   -h, --help      this text; after a command, that command's
@@ -30,6 +32,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C
 const COMMANDS: ReadonlyMap<string, { help: string; run: (args: string[]) => Promise<number> }> = new Map([
   ["predict", { help: PREDICT_HELP, run: predictCommand }],
   ["inspect", { help: INSPECT_HELP, run: inspectCommand }],
+  ["verify", { help: VERIFY_HELP, run: verifyCommand }],
 ]);
 
 async function main(args: string[]): Promise<number> {

@@ -18,12 +18,19 @@ export type OpenedFile = Pick<
   "format" | "size" | "root" | "storages" | "globals" | "unknownGlobals" | "info" | "bytesRead" | "read" | "readStorage"
 >;
 
+/** One file on disk or on a server. */
+export interface FilePart {
+  readonly name: string;
+  readonly source: ByteSource;
+  readonly file: TorchFile;
+}
+
 export interface OpenedCheckpoint {
   /** As the user named it. */
   readonly name: string;
   readonly file: OpenedFile;
   /** The files it lies in, in order, with their names for messages. */
-  readonly sources: readonly { readonly name: string; readonly source: ByteSource }[];
+  readonly parts: readonly FilePart[];
   close(): void;
 }
 
@@ -45,7 +52,7 @@ export async function openCheckpoint(name: string, options: ReadOptions): Promis
   try {
     const place = isAddress(name) ? name : inFolder(name);
     const file = place.endsWith(".index.json") ? await opener.shards(place) : await opener.file(place);
-    return { name, file, sources: opener.sources, close: () => opener.close() };
+    return { name, file, parts: opener.parts, close: () => opener.close() };
   } catch (error) {
     opener.close();
     throw named(name, error);
@@ -72,7 +79,7 @@ function inFolder(path: string): string {
 
 /** Opens files and remembers them, to close them. */
 class Opener {
-  readonly sources: { name: string; source: ByteSource }[] = [];
+  readonly parts: FilePart[] = [];
   private readonly options: ReadOptions;
   private readonly closing: (() => void)[] = [];
 
@@ -81,24 +88,30 @@ class Opener {
   }
 
   async file(place: string): Promise<TorchFile> {
-    return openTorch(await this.source(place), this.options);
+    const source = await this.source(place);
+    const file = await openTorch(source, this.options);
+    this.parts.push({ name: basename(place), source, file });
+    return file;
   }
 
   async shards(place: string): Promise<ShardedFile> {
     const index = parseShardIndex(await readIndex(place));
-    const files = new Map<string, TorchFile>();
     const tensors = await loadShards(
       index,
       (shard) => this.source(beside(place, shard)),
       async (input, shard) => {
-        const file = await openTorch(input, this.options).catch((error) => {
+        const source = input as ByteSource;
+        const file = await openTorch(source, this.options).catch((error) => {
           throw named(shard, error);
         });
-        files.set(shard, file);
+        this.parts.push({ name: shard, source, file });
         return shardTensors(file, shard);
       },
     );
-    return new ShardedFile([...files.values()], tensors);
+    return new ShardedFile(
+      this.parts.map(({ file }) => file),
+      tensors,
+    );
   }
 
   close(): void {
@@ -106,14 +119,9 @@ class Opener {
   }
 
   private async source(place: string): Promise<ByteSource> {
-    if (isAddress(place)) {
-      const source = await httpSource(place);
-      this.sources.push({ name: basename(new URL(place).pathname), source });
-      return source;
-    }
+    if (isAddress(place)) return httpSource(place);
     const source = fileSource(place);
     this.closing.push(() => source.close());
-    this.sources.push({ name: basename(place), source });
     return source;
   }
 }

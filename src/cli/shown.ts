@@ -91,7 +91,7 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
 
 /** "label       text", the text wrapped at spaces under itself. */
 export function labelled(label: string, text: string): string[] {
-  const indent = 12;
+  const indent = Math.max(12, label.length + 1);
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {

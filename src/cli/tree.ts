@@ -111,7 +111,7 @@ class TreeBuilder {
 function shownKey(key: TorchValue): string {
   // Parts that are no keys are named in parentheses: (attributes), (argument 0).
   if (typeof key === "string") return /^[A-Za-z_(][\w.() -]{0,199}$/.test(key) ? key : quotedText(key);
-  return typeof key === "object" && key !== null ? `(${kindOf(key)})` : String(key);
+  return typeof key === "object" && key !== null ? `(${kindOf(key)})` : scalar(key, undefined, undefined).text;
 }
 
 function scalar(value: null | boolean | number | bigint | string, parent: TorchValue | undefined, key: unknown) {
