@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 /** The `unitcell` command: picks the verb, turns errors into messages and exit codes. */
 import { readFileSync } from "node:fs";
+import { CONVERT_HELP, convertCommand } from "./cli/convert.js";
+import { DIFF_HELP, diffCommand } from "./cli/diff.js";
 import { INSPECT_HELP, inspectCommand } from "./cli/inspect.js";
 import { PREDICT_HELP, predictCommand } from "./cli/predict.js";
 import { oneLine } from "./cli/shown.js";
@@ -21,6 +23,8 @@ Commands:
   predict   properties of crystal structures, from a PyTorch checkpoint
   inspect   what a checkpoint holds: values, tensors, names of code
   verify    whether a checkpoint is undamaged; NaN and infinities; hashes
+  convert   a checkpoint as .pt or .safetensors, cast, stripped, renamed
+  diff      where two checkpoints differ, and by how much
 
 Options:
   -h, --help      this text; after a command, that command's
@@ -33,6 +37,8 @@ const COMMANDS: ReadonlyMap<string, { help: string; run: (args: string[]) => Pro
   ["predict", { help: PREDICT_HELP, run: predictCommand }],
   ["inspect", { help: INSPECT_HELP, run: inspectCommand }],
   ["verify", { help: VERIFY_HELP, run: verifyCommand }],
+  ["convert", { help: CONVERT_HELP, run: convertCommand }],
+  ["diff", { help: DIFF_HELP, run: diffCommand }],
 ]);
 
 async function main(args: string[]): Promise<number> {

@@ -74,13 +74,8 @@ async function verify(name: string, hash: boolean): Promise<{ lines: string[]; f
     const { lines: odd, content, count } = await verifyTensors(opened, hash);
     const lines = [`${name}: ok, ${file.format}, ${plural(count, "tensor")}, ${checksums}`];
     const { unknownGlobals } = file;
-    if (unknownGlobals.length > 0)
-      lines.push(
-        `  names code: ${unknownGlobals
-          .slice(0, 8)
-          .map((global) => escaped(global))
-          .join(", ")}`,
-      );
+    const names = unknownGlobals.slice(0, MOST_NAMES).map((global) => escaped(global));
+    if (names.length > 0) lines.push(...labelled("  names code", names.join(", ")));
     lines.push(...odd.slice(0, MOST_TENSORS));
     if (odd.length > MOST_TENSORS) lines.push(`  ... and ${plural(odd.length - MOST_TENSORS, "tensor")} more`);
     if (content !== undefined) {
@@ -122,9 +117,13 @@ async function verifyRecord(archive: ZipArchive, entry: ZipEntry): Promise<void>
   for (let at = 0; at < entry.size; at += PIECE_BYTES)
     crc = crc32((await archive.readRange(entry, at, Math.min(at + PIECE_BYTES, entry.size)))!, crc);
   if (entry.crc !== 0 && crc !== entry.crc)
-    throw new UnitcellError("CORRUPT", `zip entry "${entry.name}" has CRC-32 ${hex(crc)}, the directory says ${hex(entry.crc)}`, {
-      name: entry.name,
-    });
+    throw new UnitcellError(
+      "CORRUPT",
+      `zip entry "${entry.name}" has CRC-32 ${hex(crc)}, the directory says ${hex(entry.crc)}`,
+      {
+        name: entry.name,
+      },
+    );
 }
 
 const hex = (value: number) => value.toString(16).padStart(8, "0");
