@@ -46,7 +46,7 @@ export async function httpSource(url: string | URL, options: HttpOptions = {}): 
     return source(address, true, version.size, (start, end) => readRange(client, version, start, end));
   }
   if (response.status === 416 && /\/0$/.test(response.headers.get("content-range") ?? "")) {
-    await response.body?.cancel();
+    discard(response);
     return source(address, true, 0, async () => new Uint8Array(0));
   }
   const bytes = await readWhole(client, response, options.wholeFileBytes ?? DEFAULT_LIMITS.wholeFileBytes);
@@ -65,7 +65,7 @@ async function readRange(client: Client, version: Version, start: number, end: n
   const { address } = client;
   const response = await client.get(start, end);
   const changed = (what: string) => {
-    void response.body?.cancel();
+    discard(response);
     return new UnitcellError("MISMATCH", `${address} has changed while it was read: ${what}`, { url: address });
   };
   if (response.status === 200) throw changed("the server now sends the whole file");
@@ -77,7 +77,7 @@ async function readRange(client: Client, version: Version, start: number, end: n
   const range = contentRange(response, address);
   if (range.total !== version.size) throw changed(`it had ${version.size} bytes, and has ${range.total}`);
   if (range.first !== start || range.last !== end - 1) {
-    void response.body?.cancel();
+    discard(response);
     throw new UnitcellError(
       "MISMATCH",
       `${address}: asked for bytes ${start} to ${end - 1}, the server sent ${range.first} to ${range.last}`,
@@ -92,7 +92,7 @@ async function readWhole(client: Client, response: Response, limit: number): Pro
   const stated = response.headers.get("content-length");
   const size = stated !== null && /^\d+$/.test(stated) && !encoding(response) ? Number(stated) : undefined;
   const tooLarge = (found: number | string) => {
-    void response.body?.cancel();
+    discard(response);
     return new UnitcellError(
       "UNSUPPORTED",
       `${client.address}: the server has no ranges, and the file of ${found} bytes is too large to read whole (${limit})`,
@@ -132,8 +132,8 @@ class Client {
   /** An answer with status 200, 206 or 416. */
   async get(start: number, end: number): Promise<Response> {
     const { fetch: ask = globalThis.fetch, headers, signal } = this.options;
-    // Ranges count bytes of the file, not of a compressed transfer. Browsers set Accept-Encoding themselves.
-    const request = { headers: { "Accept-Encoding": "identity", ...headers, Range: `bytes=${start}-${end - 1}` } };
+    // With a Range, fetch itself asks for no compression: ranges count bytes of the file, not of a transfer.
+    const request = { headers: { ...headers, Range: `bytes=${start}-${end - 1}` } };
     let response: Response;
     try {
       response = await ask(this.address, { ...request, ...(signal && { signal }) });
@@ -142,7 +142,7 @@ class Client {
     }
     const { status, statusText } = response;
     if (status === 200 || status === 206 || status === 416) return response;
-    void response.body?.cancel();
+    discard(response);
     const missing = status === 404 || status === 410;
     throw new UnitcellError(
       missing ? "NOT_FOUND" : "BACKEND",
@@ -179,7 +179,7 @@ class Client {
       done = true;
       throw cause instanceof UnitcellError ? cause : this.failure("broke off in the middle of an answer", cause);
     } finally {
-      if (!done) await reader.cancel();
+      if (!done) await reader.cancel().catch(() => {});
     }
   }
 
@@ -204,7 +204,7 @@ function contentRange(response: Response, address: string): { first: number; las
   const text = response.headers.get("content-range");
   const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/i.exec(text ?? "");
   if (!match || encoding(response)) {
-    void response.body?.cancel();
+    discard(response);
     const found = encoding(response) ? `compressed by ${encoding(response)}` : `with Content-Range ${text ?? "absent"}`;
     throw new UnitcellError(
       "UNSUPPORTED",
@@ -213,6 +213,11 @@ function contentRange(response: Response, address: string): { first: number; las
     );
   }
   return { first: Number(match[1]), last: Number(match[2]), total: Number(match[3]) };
+}
+
+/** Ends the transfer of an answer that is of no use. */
+function discard(response: Response): void {
+  response.body?.cancel().catch(() => {});
 }
 
 /** How the transfer was compressed, if it was. */
