@@ -1,7 +1,8 @@
 /**
  * Builds dist/ (what npm ships), or with --tests / --bench the test and bench bundles in build/.
  *   dist/unitcell.wasm   the AssemblyScript kernels
- *   dist/index.js        the library, Wasm inlined; dist/cli.js the command; both share chunks
+ *   dist/index.js        the library, Wasm inlined; dist/fs.js its files for Node, Deno and Bun; dist/cli.js the
+ *                        command; all share chunks
  *   dist/types/          declarations
  */
 import { execFileSync } from "node:child_process";
@@ -38,7 +39,7 @@ async function buildDist() {
   buildKernels();
   await esbuild.build({
     ...shared,
-    entryPoints: ["src/index.ts", "src/cli.ts"],
+    entryPoints: { index: "src/index.ts", fs: "src/stores/fs.ts", cli: "src/cli.ts" },
     outdir: "dist",
     minify: true,
     external: ["node:*", "fflate"],

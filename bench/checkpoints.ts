@@ -9,7 +9,7 @@ import { type Run, runProcess } from "./cold.js";
 import { type Context, measure, type Step } from "./compare.js";
 import { NativeWorker, TORCH_PYTHONS, TORCH_SCRIPT } from "./native.js";
 import { type Row, type SectionResult, summarize } from "./stats.js";
-import { checksum, loadFile, saveFile } from "./torch-files.js";
+import { checksum, loadFile, replaceFile, saveFile } from "./torch-files.js";
 
 /** unitcell's time over torch's default load, and save; checksums are part of ours and not of torch's. */
 const GOAL = 1;
@@ -101,17 +101,24 @@ async function saves({ name, context, folder, files }: Torch): Promise<Row[]> {
   for (const [size, file] of Object.entries(files)) {
     const value = await loadFile(file);
     const python = { step: "save", file, to: join(folder, "torch.pt") };
+    const to = join(folder, "ours.pt");
     rows.push(
       await measure(
         context,
-        step(`save, ${name}`, size, () => saveFile(value, join(folder, "ours.pt")), python),
+        step(`save, ${name}`, size, () => saveFile(value, to), python),
+      ),
+    );
+    rows.push(
+      await measure(
+        context,
+        step("... safely, and on the disk", size, () => replaceFile(value, to)),
       ),
     );
   }
   return rows;
 }
 
-const step = (name: string, size: string, ours: Step["ours"], python: Step["python"]): Step => {
+const step = (name: string, size: string, ours: Step["ours"], python?: Step["python"]): Step => {
   return { section: "checkpoints", step: name, size, ours, python };
 };
 

@@ -1,4 +1,5 @@
 /** Our side of bench/torch_files.py: files loaded and saved as a program would, and a checksum over a value's tensors. */
+import { closeSync, openSync, writeSync } from "node:fs";
 import { crc32 } from "../src/formats/crc32.js";
 import { loadTorch } from "../src/formats/torch.js";
 import { writeTorch } from "../src/formats/torch-save.js";
@@ -15,9 +16,21 @@ export async function loadFile(path: string): Promise<TorchValue> {
   }
 }
 
-/** Not waiting for the disk, which torch.save does not do either. */
+/** Straight into the file, as torch.save does. */
 export async function saveFile(value: TorchValue, path: string): Promise<void> {
-  const sink = fileSink(path, { durable: false });
+  const fd = openSync(path, "w");
+  try {
+    await writeTorch(value, (bytes) => {
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+    });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** So that the name has the former file or the whole new one, on the disk: what a program should do. */
+export async function replaceFile(value: TorchValue, path: string): Promise<void> {
+  const sink = fileSink(path);
   try {
     await writeTorch(value, sink.write);
     sink.close();

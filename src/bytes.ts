@@ -37,6 +37,8 @@ export interface Limits {
   readonly copyRatio: number;
   /** The JSON header of a safetensors file; the library's own limit. */
   readonly headerBytes: number;
+  /** Tensors, and metadata entries, of one safetensors file: 2 million in a hostile header take 14 s to describe. */
+  readonly headerEntries: number;
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -53,6 +55,7 @@ export const DEFAULT_LIMITS: Limits = {
   copyFloorBytes: 64 * 2 ** 20,
   copyRatio: 4,
   headerBytes: 100_000_000,
+  headerEntries: 100_000,
 };
 
 /** Compressed bytes given to inflate at a time: deflate grows at most 1032-fold, so this bounds an overrun to 17 MB. */
@@ -86,21 +89,33 @@ const PIECE_ALIGNMENT = 64;
 /** Pieces on their way at once. */
 const CONCURRENT_PIECES = 4;
 
+/** An input that is not in memory is fetched whole up to this size: a few requests cost more than so many bytes. */
+const WHOLE_BYTES = 2 ** 20;
+
 /** Random access to an input, in memory or not; counts what it fetches. */
 export class FileBytes {
   readonly size: number;
-  /** The whole input, where it already is in memory. */
-  readonly memory: Uint8Array | undefined;
-  /** Bytes fetched so far; 0 for an input in memory. */
+  /** Bytes fetched so far; 0 for an input that was in memory. */
   bytesRead = 0;
   private readonly source: ByteSource | undefined;
+  private whole: Uint8Array | undefined;
 
   /** @throws {UnitcellError} ARGUMENT for anything but bytes */
   constructor(input: Input) {
     this.size = inputSize(input);
-    if (input instanceof Uint8Array) this.memory = input;
-    else if (isArrayBuffer(input)) this.memory = new Uint8Array(input);
+    if (input instanceof Uint8Array) this.whole = plainBytes(input);
+    else if (isArrayBuffer(input)) this.whole = new Uint8Array(input);
     else this.source = input;
+  }
+
+  /** Fetch a small input whole. */
+  async fetchSmall(): Promise<void> {
+    if (!this.whole && this.size <= WHOLE_BYTES) this.whole = await this.read(0, this.size);
+  }
+
+  /** All bytes, where they are in memory. */
+  get memory(): Uint8Array | undefined {
+    return this.whole;
   }
 
   /**
@@ -108,10 +123,10 @@ export class FileBytes {
    * @throws {UnitcellError} CORRUPT outside the file, MISMATCH when the source gives another number of bytes
    */
   async read(start: number, end: number): Promise<Uint8Array> {
-    if (!this.source) return this.view(start, end);
+    if (this.whole || !this.source) return this.view(start, end);
     this.checkRange(start, end);
     const bytes = this.source.read
-      ? await this.source.read(start, end)
+      ? plainBytes(await this.source.read(start, end))
       : new Uint8Array(await this.source.slice(start, end).arrayBuffer());
     if (bytes.byteLength !== end - start)
       throw new UnitcellError(
@@ -142,14 +157,19 @@ export class FileBytes {
   }
 
   /**
-   * Several ranges, in the order asked for; neighbours are fetched together.
+   * Several ranges; neighbours are fetched together. What is to be done with the bytes is done as they arrive, while
+   * others are on their way.
+   * @param take gets a range's index and bytes, in no particular order
    * @param alignment 1 where the file is not aligned: a large range then starts its own aligned piece of memory
    */
-  async readRanges(ranges: readonly Range[], alignment = PIECE_ALIGNMENT): Promise<Uint8Array[]> {
-    const out = new Array<Uint8Array>(ranges.length);
+  async readRanges(
+    ranges: readonly Range[],
+    take: (index: number, bytes: Uint8Array) => void,
+    alignment = PIECE_ALIGNMENT,
+  ): Promise<void> {
     if (this.memory) {
-      for (const [i, { start, end }] of ranges.entries()) out[i] = this.view(start, end);
-      return out;
+      for (const [i, { start, end }] of ranges.entries()) take(i, this.view(start, end));
+      return;
     }
     const pieces = joinRanges(ranges, alignment);
     let next = 0;
@@ -157,11 +177,16 @@ export class FileBytes {
       while (next < pieces.length) {
         const { start, end, members } = pieces[next++];
         const bytes = await this.read(start, end);
-        for (const i of members) out[i] = bytes.subarray(ranges[i].start - start, ranges[i].end - start);
+        for (const i of members) take(i, bytes.subarray(ranges[i].start - start, ranges[i].end - start));
       }
     };
-    await Promise.all(Array.from({ length: Math.min(CONCURRENT_PIECES, pieces.length) }, worker));
-    return out;
+    // After an error the others end with the piece they are at.
+    const stop = (error: unknown) => {
+      next = pieces.length;
+      throw error;
+    };
+    const workers = Array.from({ length: Math.min(CONCURRENT_PIECES, pieces.length) }, () => worker().catch(stop));
+    await Promise.all(workers);
   }
 }
 
@@ -188,6 +213,11 @@ function inputSize(input: Input): number {
   );
 }
 
+/** A Node Buffer's `slice` is a view, and numbers are swapped in place in what `slice` gives: it must be a copy. */
+function plainBytes({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
 /** By tag and not instanceof: a buffer from a worker, iframe or test realm has another constructor. */
 function isArrayBuffer(input: unknown): input is ArrayBuffer {
   return Object.prototype.toString.call(input) === "[object ArrayBuffer]";
@@ -195,17 +225,6 @@ function isArrayBuffer(input: unknown): input is ArrayBuffer {
 
 /** TextDecoder costs more than the characters of a name; files hold thousands of short ones. */
 const MAX_SHORT_TEXT = 64;
-
-/** Bytes `start` to `end` as text when all are ASCII, else undefined; for short stretches. */
-export function shortAscii(bytes: Uint8Array, start: number, end: number): string | undefined {
-  let text = "";
-  for (let i = start; i < end; i++) {
-    const code = bytes[i];
-    if (code > 127) return undefined;
-    text += String.fromCharCode(code);
-  }
-  return text;
-}
 
 /** A cursor. Reads are little-endian, and past the end they throw CORRUPT with the offset and both numbers. */
 export class ByteReader {
@@ -224,19 +243,22 @@ export class ByteReader {
   }
 
   u8(): number {
-    return this.view.getUint8(this.advance(1));
+    return this.bytes[this.advance(1)];
   }
 
   u16(): number {
-    return this.view.getUint16(this.advance(2), true);
+    const at = this.advance(2);
+    return this.bytes[at] | (this.bytes[at + 1] << 8);
   }
 
   u32(): number {
-    return this.view.getUint32(this.advance(4), true);
+    return this.i32() >>> 0;
   }
 
   i32(): number {
-    return this.view.getInt32(this.advance(4), true);
+    const at = this.advance(4);
+    const { bytes } = this;
+    return bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
   }
 
   /** A size, count or offset: beyond 2^53 it can only be a lie, so it is CORRUPT rather than rounded. */
@@ -261,9 +283,14 @@ export class ByteReader {
 
   /** The next `count` bytes as text when they are few and all ASCII, else undefined and nothing is consumed. */
   shortText(count: number): string | undefined {
-    if (count > MAX_SHORT_TEXT || count > this.remaining) return undefined;
-    const text = shortAscii(this.bytes, this.offset, this.offset + count);
-    if (text !== undefined) this.offset += count;
+    const end = this.offset + count;
+    if (count > MAX_SHORT_TEXT || end > this.bytes.byteLength) return undefined;
+    let text = "";
+    for (let i = this.offset; i < end; i++) {
+      if (this.bytes[i] > 127) return undefined;
+      text += String.fromCharCode(this.bytes[i]);
+    }
+    this.offset = end;
     return text;
   }
 

@@ -4,8 +4,12 @@ export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits } from "./byte
 export { type Checkpoint, loadCheckpoint } from "./checkpoint.js";
 export type { CgcnnConfig, GaussianBasis, GraphConfig, ModelConfig } from "./config.js";
 export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
+export { castTensor } from "./formats/cast.js";
 export { isModule, moduleStateDict } from "./formats/module.js";
+export { type SafetensorsOptions, saveSafetensors, writeSafetensors } from "./formats/safetensors-save.js";
+export { loadShards, parseShardIndex, type ShardIndex } from "./formats/shards.js";
 export { loadTorch, openTorch, type ReadOptions, TorchFile, type TorchFormat } from "./formats/torch.js";
+export { saveTorch, type WriteOptions, writeTorch } from "./formats/torch-save.js";
 export { Storage, TorchTensor } from "./formats/torch-tensors.js";
 export {
   ByteArray,
@@ -23,6 +27,8 @@ export {
   TorchSize,
   type TorchValue,
 } from "./formats/values.js";
+export { type Place, placeName, walkTensors } from "./formats/walk.js";
+export type { Sink } from "./formats/zip-writer.js";
 export { type Batch, collate } from "./graphs/batch.js";
 export { cgcnnElementTable, type ElementTable, parseElementTable } from "./graphs/features.js";
 export { buildGraph, type CrystalGraph, type Warning } from "./graphs/graph.js";
@@ -43,3 +49,4 @@ export { type ParseOptions, parseEach, parseStructures, type StructureFormat } f
 export type { Structure, UnreadStructure } from "./structures/structure.js";
 export { type CheckpointSummary, inspectCheckpoint, type TensorSummary } from "./summary.js";
 export { type DType, type StateDict, type Tensor, toFloat32 } from "./tensor.js";
+export { StatsAccumulator, type TensorStats, tensorStats } from "./tensor-stats.js";

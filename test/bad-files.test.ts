@@ -37,13 +37,12 @@ interface Outcome {
   peakMb: number;
 }
 
-let touched = 0;
-
 /** Opening, loading, and looking at every tensor's bytes. */
 async function readAll(bytes: Uint8Array, options: ReadOptions): Promise<TorchFile> {
   const file = await openTorch(bytes, options);
   await file.load();
-  for (const { tensor } of walkTensors(file.root)) if ((tensor as TorchTensor).storage) touched += tensor.data.length;
+  for (const { tensor } of walkTensors(file.root))
+    if ((tensor as TorchTensor).storage) assert.ok(tensor.data.length >= 0);
   return file;
 }
 
@@ -75,7 +74,7 @@ async function readFile(name: string): Promise<Outcome> {
 
 /** The rows of SECURITY.md: class to codes. */
 function refusalCodes(): ReadonlyMap<string, readonly string[]> {
-  const rows = readFileSync("SECURITY.md", "utf8").matchAll(/^\| ([a-z-]+) \| ([A-Z, ]+) \|/gm);
+  const rows = readFileSync("SECURITY.md", "utf8").matchAll(/^\| ([a-z-]+) +\| ([A-Z, ]+?) +\|/gm);
   return new Map([...rows].map(([, kind, codes]) => [kind, codes.split(", ")]));
 }
 

@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { ByteReader, MAX_FILE_BYTES, readAll } from "../src/bytes.js";
+import { ByteReader, type ByteSource, FileBytes, type Range } from "../src/bytes.js";
 import { throwsCode } from "./throws.js";
 
 const bytes = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9);
@@ -32,23 +32,108 @@ for (const [name, data, read, message] of refused)
   test(`ByteReader: ${name} is CORRUPT`, () =>
     throwsCode(() => read(new ByteReader(Uint8Array.from(data))), "CORRUPT", message));
 
-test("readAll takes bytes as they are, buffers as views, and reads a Blob", async () => {
-  assert.is(await readAll(bytes), bytes);
-  assert.is((await readAll(bytes.buffer)).buffer, bytes.buffer);
-  assert.equal(await readAll(new Blob([bytes])), bytes);
+const readWhole = (input: ConstructorParameters<typeof FileBytes>[0]) => {
+  const file = new FileBytes(input);
+  return file.read(0, file.size);
+};
+
+test("FileBytes: bytes and buffers are read as views, a Blob is copied and counted", async () => {
+  assert.is((await readWhole(bytes)).buffer, bytes.buffer);
+  assert.is((await readWhole(bytes.buffer)).buffer, bytes.buffer);
+  const file = new FileBytes(new Blob([bytes]));
+  assert.equal([...(await file.read(2, 5))], [3, 4, 5]);
+  assert.is(file.bytesRead, 3);
 });
 
-test("readAll: a source that lies about its size", () =>
+test("FileBytes: a Node Buffer is read as plain bytes, whose slice is a copy", async () => {
+  const buffer = Buffer.from(bytes);
+  for (const input of [buffer, { size: 9, slice: () => assert.unreachable() as never, read: () => buffer }]) {
+    const read = await readWhole(input);
+    assert.is(Object.getPrototypeOf(read), Uint8Array.prototype);
+    assert.equal([...read], [...bytes]);
+  }
+});
+
+test("FileBytes: a source that lies about its size", () =>
   throwsCode(
-    () => readAll({ size: 3, slice: () => new Blob(["ab"]) }),
+    () => readWhole({ size: 3, slice: () => new Blob(["ab"]) }),
     "MISMATCH",
-    /expected 3 bytes, the source gave 2/,
+    /expected 3 bytes at 0, the source gave 2/,
   ));
 
-test("readAll: above MAX_FILE_BYTES nothing is read", () =>
-  throwsCode(() => readAll({ size: MAX_FILE_BYTES + 1, slice: () => assert.unreachable() as never }), "LIMIT"));
+const outside: Range[] = [
+  { start: 0, end: 10 },
+  { start: 10, end: 10 },
+  { start: -1, end: 1 },
+  { start: 2, end: 1 },
+  { start: Number.NaN, end: 1 },
+];
+for (const { start, end } of outside)
+  test(`FileBytes: bytes ${start} to ${end} of 9 are CORRUPT, and nothing is asked for`, async () => {
+    await throwsCode(() => new FileBytes(bytes).read(start, end), "CORRUPT");
+    const source = { size: 9, slice: () => assert.unreachable() as never };
+    await throwsCode(() => new FileBytes(source).read(start, end), "CORRUPT");
+  });
 
-for (const wrong of ["model.pt", null, undefined, 7])
-  test(`readAll: ${String(wrong)} is ARGUMENT`, () => throwsCode(() => readAll(wrong as never), "ARGUMENT"));
+test("FileBytes: neighbouring ranges come in one aligned request", async () => {
+  const data = Uint8Array.from({ length: 400_000 }, (_, i) => i % 251);
+  const requests: [number, number][] = [];
+  const source: ByteSource = {
+    size: data.length,
+    slice: (start, end) => {
+      requests.push([start, end]);
+      return new Blob([data.subarray(start, end)]);
+    },
+  };
+  const ranges: Range[] = [
+    { start: 300_001, end: 300_010 },
+    { start: 500, end: 600 },
+    { start: 100, end: 400 },
+    { start: 300, end: 700 },
+    { start: 7, end: 7 },
+  ];
+  const found: Uint8Array[] = [];
+  await new FileBytes(source).readRanges(ranges, (i, part) => {
+    found[i] = part;
+  });
+  for (const [i, { start, end }] of ranges.entries())
+    assert.is(Buffer.compare(found[i], data.subarray(start, end)), 0, `${start} to ${end}`);
+  assert.equal(
+    requests.sort(([a], [b]) => a - b),
+    [
+      [0, 700],
+      [300_001 - (300_001 % 64), 300_010],
+    ],
+  );
+});
+
+test("FileBytes: a small input is fetched whole, a large one is not", async () => {
+  for (const [size, fetched] of [
+    [2 ** 20, 2 ** 20],
+    [2 ** 20 + 1, 0],
+  ]) {
+    const file = new FileBytes(new Blob([new Uint8Array(size)]));
+    await file.fetchSmall();
+    assert.is(file.bytesRead, fetched);
+    assert.is(file.memory !== undefined, fetched > 0);
+  }
+});
+
+test("FileBytes: an error while one piece is taken ends the reading", async () => {
+  const source = new Blob([new Uint8Array(64 * 2 ** 20)]);
+  const file = new FileBytes(source);
+  const ranges = Array.from({ length: 16 }, (_, i) => ({ start: i * 4 * 2 ** 20, end: (i + 1) * 4 * 2 ** 20 }));
+  await file
+    .readRanges(ranges, () => assert.unreachable("refused"))
+    .then(
+      () => assert.unreachable("the error is lost"),
+      (error) => assert.match(error.message, "refused"),
+    );
+  assert.ok(file.bytesRead < source.size);
+});
+
+for (const wrong of ["model.pt", null, undefined, 7, {}, { size: -1, slice() {} }, { size: 5 }])
+  test(`FileBytes: ${wrong === null ? "null" : JSON.stringify(wrong)} is ARGUMENT`, () =>
+    throwsCode(() => new FileBytes(wrong as never), "ARGUMENT"));
 
 test.run();

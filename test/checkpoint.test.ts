@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Checkpoint, loadCheckpoint } from "../src/checkpoint.js";
+import type { TorchTensor } from "../src/formats/torch-tensors.js";
 import { ops, storage, str, tensor, torchZip } from "./build-files.js";
 import { fixtureBytes, haveFixtures } from "./fixtures.js";
 import { sha256 } from "./tagged.js";

@@ -82,7 +82,11 @@ test("a server without ranges: the file is read once, when it is small enough", 
     assert.equal([source.size, source.ranges], [1000, false]);
     assert.equal(await source.read(100, 110), FILE.slice(100, 110));
     assert.is(requests.length, 1);
-    await throwsCode(() => httpSource(url, { wholeFileBytes: 999 }), "UNSUPPORTED", /no ranges.*too large to read whole/);
+    await throwsCode(
+      () => httpSource(url, { wholeFileBytes: 999 }),
+      "UNSUPPORTED",
+      /no ranges.*too large to read whole/,
+    );
   }
 });
 

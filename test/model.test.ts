@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Checkpoint, loadCheckpoint } from "../src/checkpoint.js";
 import { type ErrorCode, isUnitcellError } from "../src/errors.js";
-import type { TorchValue } from "../src/formats/torch.js";
+import type { TorchValue } from "../src/formats/values.js";
 import { cgcnnElementTable, parseElementTable } from "../src/graphs/features.js";
 import { type ModelOptions, modelFromCheckpoint } from "../src/models/model.js";
 import { predict } from "../src/predict.js";

@@ -1,26 +1,58 @@
+/** The pickle machine alone: every opcode, floats and ints told apart, inert objects, names found. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { ByteReader } from "../src/bytes.js";
-import { OPCODE_BYTES, PickleClass, type PickleContext, type PickleValue, readPickle } from "../src/formats/pickle.js";
+import { ByteReader, DEFAULT_LIMITS } from "../src/bytes.js";
+import {
+  NamesFound,
+  OPCODE_BYTES,
+  type PickleClass,
+  type PickleContext,
+  readPickle,
+  scanPickles,
+} from "../src/formats/pickle.js";
 import { readLong1 } from "../src/formats/pickle-scalars.js";
-import { global, int, ops, str, u16, u32, u64, utf8 } from "./build-files.js";
+import {
+  ByteArray,
+  isFloatAt,
+  isFloatKey,
+  PythonGlobal,
+  PythonObject,
+  TorchConstant,
+  type TorchValue,
+} from "../src/formats/values.js";
+import { global, int, ops, str, tuple, u16, u32, u64, utf8 } from "./build-files.js";
 import { throwsCode } from "./throws.js";
 
-const point = new PickleClass(
-  "test.Point",
-  (args) => new Map([["args", [...args]]]),
-  (target, state) => void (target as Map<string, PickleValue>).set("state", state),
-);
+const point: PickleClass = {
+  create: (args) => new Map([["args", [...args]]]),
+  build: (target, state) => void (target as Map<string, TorchValue>).set("state", state),
+};
+const constant = new TorchConstant("dtype", "constant");
 const context: PickleContext = {
-  globals: new Map<string, PickleValue>([
-    ["test.Point", point],
-    ["test.CONSTANT", "constant"],
-  ]),
+  classes: new Map([["test.Point", point]]),
+  constants: new Map([["test.CONSTANT", constant]]),
+  isInert: (name) => name === "test.Inert" || name === "builtins.object",
   persistentId: (id) => ["id", id],
+  limits: DEFAULT_LIMITS,
 };
 
-function read(...parts: readonly (string | readonly number[])[]): PickleValue {
-  return readPickle(new ByteReader(Uint8Array.from(ops(...parts, "STOP"))), context);
+type Parts = readonly (string | readonly number[])[];
+
+/** As files are read by default: unknown names are an error, before whatever else is wrong. */
+function read(...parts: Parts): TorchValue {
+  const found = new NamesFound();
+  try {
+    return readPickle(new ByteReader(Uint8Array.from(ops(...parts, "STOP"))), context, found);
+  } finally {
+    found.refuseUnknown();
+  }
+}
+
+/** As unknownClasses "inert" reads it. */
+function readInert(...parts: Parts): { value: TorchValue; found: NamesFound } {
+  const found = new NamesFound();
+  const value = readPickle(new ByteReader(Uint8Array.from(ops(...parts, "STOP"))), context, found);
+  return { value, found };
 }
 
 const long1: [name: string, bytes: number[], expected: number | bigint][] = [
@@ -33,13 +65,13 @@ const long1: [name: string, bytes: number[], expected: number | bigint][] = [
   ["2^63 is not truncated", [0x09, 0, 0, 0, 0, 0, 0, 0, 0x80, 0], 2n ** 63n],
 ];
 for (const [name, bytes, expected] of long1)
-  test(`LONG1: ${name}`, () => assert.is(readLong1(new ByteReader(Uint8Array.from(bytes))), expected));
+  test(`LONG1: ${name}`, () => assert.is(readLong1(new ByteReader(Uint8Array.from(bytes)), DEFAULT_LIMITS), expected));
 
 const bytes = (...values: number[]) => Uint8Array.from(values);
-const made = (args: PickleValue[]) => new Map([["args", args]]);
+const made = (args: TorchValue[]) => new Map([["args", args]]);
 
 /** At least one row per opcode; the name starts with it. */
-const rows: [name: string, parts: readonly (string | readonly number[])[], expected: PickleValue][] = [
+const rows: [name: string, parts: Parts, expected: TorchValue][] = [
   ["INT", ["INT", utf8("-12\n")], -12],
   ["INT 01 is True", ["INT", utf8("01\n")], true],
   ["INT 00 is False", ["INT", utf8("00\n")], false],
@@ -68,7 +100,7 @@ const rows: [name: string, parts: readonly (string | readonly number[])[], expec
   ["BINBYTES", ["BINBYTES", u32(1), [7]], bytes(7)],
   ["SHORT_BINBYTES", ["SHORT_BINBYTES", [1, 7]], bytes(7)],
   ["BINBYTES8", ["BINBYTES8", u64(1), [7]], bytes(7)],
-  ["BYTEARRAY8", ["BYTEARRAY8", u64(1), [7]], bytes(7)],
+  ["BYTEARRAY8", ["BYTEARRAY8", u64(1), [7]], ByteArray.of(7)],
   ["EMPTY_TUPLE", ["EMPTY_TUPLE"], []],
   ["TUPLE1", [int(1), "TUPLE1"], [1]],
   ["TUPLE2 keeps order", [int(1), int(2), "TUPLE2"], [1, 2]],
@@ -90,8 +122,8 @@ const rows: [name: string, parts: readonly (string | readonly number[])[], expec
     ]),
   ],
   ["SETITEM of __proto__ is a key", ["EMPTY_DICT", str("__proto__"), int(1), "SETITEM"], new Map([["__proto__", 1]])],
-  ["EMPTY_SET and ADDITEMS", ["EMPTY_SET", "MARK", int(1), int(2), "ADDITEMS"], [1, 2]],
-  ["FROZENSET", ["MARK", int(1), "FROZENSET"], [1]],
+  ["EMPTY_SET and ADDITEMS", ["EMPTY_SET", "MARK", int(1), int(2), "ADDITEMS"], new Set([1, 2])],
+  ["FROZENSET", ["MARK", int(1), "FROZENSET"], new Set([1])],
   ["POP", [int(1), int(2), "POP"], 1],
   ["POP takes a mark too", [int(1), "MARK", "POP"], 1],
   ["POP_MARK", [int(1), "MARK", int(2), "POP_MARK"], 1],
@@ -100,8 +132,8 @@ const rows: [name: string, parts: readonly (string | readonly number[])[], expec
   ["BINPUT and BINGET", [int(7), "BINPUT", [1], "POP", "BINGET", [1]], 7],
   ["LONG_BINPUT and LONG_BINGET at 2^32 - 1", [int(7), "LONG_BINPUT", u32(-1), "POP", "LONG_BINGET", u32(-1)], 7],
   ["MEMOIZE counts entries, not indices", [int(7), "BINPUT", [5], int(8), "MEMOIZE", "POP", "POP", "BINGET", [1]], 8],
-  ["GLOBAL of a constant", [global("test", "CONSTANT")], "constant"],
-  ["STACK_GLOBAL", [str("test"), str("CONSTANT"), "STACK_GLOBAL"], "constant"],
+  ["GLOBAL of a constant", [global("test", "CONSTANT")], constant],
+  ["STACK_GLOBAL", [str("test"), str("CONSTANT"), "STACK_GLOBAL"], constant],
   ["REDUCE", [global("test", "Point"), int(1), "TUPLE1", "REDUCE"], made([1])],
   ["NEWOBJ", [global("test", "Point"), int(1), "TUPLE1", "NEWOBJ"], made([1])],
   ["NEWOBJ_EX", [global("test", "Point"), int(1), "TUPLE1", "EMPTY_DICT", "NEWOBJ_EX"], made([1])],
@@ -110,7 +142,7 @@ const rows: [name: string, parts: readonly (string | readonly number[])[], expec
   [
     "BUILD",
     [global("test", "Point"), "EMPTY_TUPLE", "REDUCE", int(5), "BUILD"],
-    new Map<string, PickleValue>([
+    new Map<string, TorchValue>([
       ["args", []],
       ["state", 5],
     ]),
@@ -133,21 +165,110 @@ test("pickle: every opcode has a row here or in attacks.test.ts", () => {
 
 test("pickle: the reader is left after STOP", () => {
   const reader = new ByteReader(Uint8Array.from([...ops("NONE", "STOP"), 1, 2]));
-  readPickle(reader, context);
+  readPickle(reader, context, new NamesFound());
   assert.is(reader.remaining, 2);
 });
 
 test("pickle: a list can hold itself and is the same object", () => {
-  const list = read("EMPTY_LIST", "BINPUT", [0], "BINGET", [0], "APPEND") as PickleValue[];
+  const list = read("EMPTY_LIST", "BINPUT", [0], "BINGET", [0], "APPEND") as TorchValue[];
   assert.is(list[0], list);
 });
 
-test("pickle: tuples are frozen, lists are not", () => {
+test("pickle: tuples and frozensets are frozen, lists and sets are not", () => {
   assert.ok(Object.isFrozen(read("EMPTY_TUPLE")));
+  assert.ok(Object.isFrozen(read("MARK", "FROZENSET")));
   assert.not(Object.isFrozen(read("EMPTY_LIST")));
+  assert.not(Object.isFrozen(read("EMPTY_SET")));
 });
 
-const unsafe: [name: string, parts: readonly (string | readonly number[])[], globals: string[]][] = [
+const one = ops("BINFLOAT", [0x3f, 0xf0, 0, 0, 0, 0, 0, 0]);
+
+test("pickle: 1.0 is the number 1, and its container knows that it was a float", () => {
+  const list = read("EMPTY_LIST", "MARK", one, int(1), "APPENDS", one, "APPEND") as TorchValue[];
+  assert.equal(list, [1, 1, 1]);
+  assert.equal(
+    [0, 1, 2].map((i) => isFloatAt(list, i)),
+    [true, false, true],
+  );
+  const pair = read(one, int(1), "TUPLE2") as TorchValue[];
+  assert.equal([isFloatAt(pair, 0), isFloatAt(pair, 1)], [true, false]);
+  const dict = read("EMPTY_DICT", one, int(2), "SETITEM", str("a"), one, "SETITEM") as Map<TorchValue, TorchValue>;
+  assert.equal([...dict], [
+    [1, 2],
+    ["a", 1],
+  ] as [TorchValue, TorchValue][]);
+  assert.equal([isFloatKey(dict, 1), isFloatAt(dict, 1)], [true, false]);
+  assert.equal([isFloatKey(dict, "a"), isFloatAt(dict, "a")], [false, true]);
+  const set = read("EMPTY_SET", "MARK", one, int(2), "ADDITEMS") as Set<TorchValue>;
+  assert.equal([isFloatAt(set, 1), isFloatAt(set, 2)], [true, false]);
+  assert.is(read(one), 1);
+});
+
+const inert: [name: string, parts: Parts, expected: Partial<PythonObject>][] = [
+  ["REDUCE", [global("a", "B"), tuple(int(1)), "REDUCE"], { type: "a.B", how: "reduce", args: [1] }],
+  ["NEWOBJ", [global("a", "B"), tuple(), "NEWOBJ"], { type: "a.B", how: "newobj", args: [] }],
+  [
+    "NEWOBJ_EX with keywords",
+    [global("a", "B"), tuple(), "EMPTY_DICT", str("k"), int(2), "SETITEM", "NEWOBJ_EX"],
+    { type: "a.B", how: "newobj_ex", args: [], kwargs: new Map([["k", 2]]) },
+  ],
+  ["INST", ["MARK", int(1), "INST", utf8("a\nB\n")], { type: "a.B", how: "inst", args: [1] }],
+  ["OBJ", ["MARK", global("a", "B"), int(1), "OBJ"], { type: "a.B", how: "obj", args: [1] }],
+  [
+    "a call of what a call gave",
+    [global("a", "B"), tuple(), "REDUCE", tuple(int(1)), "REDUCE"],
+    { type: "a.B()", how: "reduce", args: [1] },
+  ],
+  [
+    "BUILD is its state",
+    [global("a", "B"), tuple(), "NEWOBJ", "EMPTY_DICT", "BUILD"],
+    { type: "a.B", state: new Map() },
+  ],
+  [
+    "APPENDS and ADDITEMS are its items",
+    [global("a", "B"), tuple(), "NEWOBJ", int(1), "APPEND", "MARK", int(2), "ADDITEMS"],
+    { type: "a.B", listItems: [1, 2] },
+  ],
+  [
+    "SETITEMS are its dict items",
+    [global("a", "B"), tuple(), "NEWOBJ", str("k"), int(1), "SETITEM"],
+    { type: "a.B", dictItems: new Map([["k", 1]]) },
+  ],
+  [
+    "Python 2's __builtin__ is builtins",
+    [global("__builtin__", "object"), tuple(), "REDUCE"],
+    { type: "builtins.object" },
+  ],
+];
+for (const [name, parts, expected] of inert)
+  test(`pickle: inert object: ${name}`, () => {
+    const { value, found } = readInert(...parts);
+    assert.instance(value, PythonObject);
+    for (const [key, part] of Object.entries(expected)) assert.equal((value as never)[key], part, key);
+    assert.equal([...found.globals], [expected.type === "builtins.object" ? "__builtin__.object" : "a.B"]);
+    assert.equal([...found.unknown], expected.type === "builtins.object" ? [] : ["a.B"]);
+  });
+
+test("pickle: an unknown name as a value is a PythonGlobal, and the same one each time", () => {
+  const [a, b] = readInert(global("a", "f"), global("a", "f"), "TUPLE2").value as TorchValue[];
+  assert.equal(a, new PythonGlobal("a.f"));
+  assert.is(a, b);
+});
+
+test("pickle: names are listed in order of first appearance, as written, the allowed ones too", () => {
+  const { found } = readInert(global("test", "Point"), global("os", "x"), global("test", "Inert"), "TUPLE3");
+  assert.equal([...found.globals], ["test.Point", "os.x", "test.Inert"]);
+  assert.equal([...found.unknown], ["os.x"]);
+});
+
+test("pickle: a scan lists the names of every pickle until one breaks", () => {
+  const found = new NamesFound();
+  const pickles = ops(global("a", "b"), "STOP", global("c", "d"), "TUPLE2", "STOP", global("e", "f"), "STOP");
+  scanPickles(Uint8Array.from(pickles), context, found);
+  assert.equal([...found.unknown], ["a.b", "c.d"]);
+});
+
+const unsafe: [name: string, parts: Parts, globals: string[]][] = [
   ["GLOBAL and REDUCE", [global("os", "system"), str("x"), "TUPLE1", "REDUCE"], ["os.system"]],
   ["a name that is popped again", [global("os", "system"), "POP", "NONE"], ["os.system"]],
   ["all names, not only the first", [global("a", "b"), global("c", "d"), "TUPLE2"], ["a.b", "c.d"]],

@@ -1,16 +1,14 @@
 /** What was read is written back equal: every good file of the shared corpus, read, saved, read again. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { saveTorch } from "../src/formats/torch-save.js";
 import { openTorch } from "../src/formats/torch.js";
+import { saveTorch } from "../src/formats/torch-save.js";
 import type { TorchValue } from "../src/formats/values.js";
 import { fixtureBytes, fixtureJson, haveFixtures } from "./fixtures.js";
 import { canonical, describeValue } from "./tagged.js";
 
 /** A file of another program's container has no pickle to write, or names things that only that container means. */
-const NOT_PICKLES = new Map([
-  ["pickle_zoo_objects.pkl", "a persistent id of unknown meaning"],
-]);
+const NOT_PICKLES = new Map([["pickle_zoo_objects.pkl", "a persistent id of unknown meaning"]]);
 
 async function read(bytes: Uint8Array): Promise<TorchValue> {
   const file = await openTorch(bytes, { unknownClasses: "inert" });

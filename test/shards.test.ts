@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { DEFAULT_LIMITS, type Input, readAll } from "../src/bytes.js";
+import { DEFAULT_LIMITS, FileBytes, type Input } from "../src/bytes.js";
 import type { ErrorCode } from "../src/errors.js";
 import { loadSafetensors } from "../src/formats/safetensors.js";
 import { saveSafetensors } from "../src/formats/safetensors-save.js";
@@ -42,7 +42,10 @@ const open = async (file: string): Promise<Input> => {
   if (!bytes) throw new Error(`ENOENT ${file}`);
   return bytes;
 };
-const load = async (input: Input) => loadSafetensors(await readAll(input)).tensors;
+const load = async (input: Input) => {
+  const file = new FileBytes(input);
+  return loadSafetensors(await file.read(0, file.size)).tensors;
+};
 const all: [string, string][] = [
   ["2", "two"],
   ["a", "one"],

@@ -53,13 +53,17 @@ export class PlacedStorages implements StorageLoader {
   }
 
   async load(storages: readonly Storage[]): Promise<Uint8Array[]> {
-    const leadBytes = this.lead?.bytes ?? 0;
+    const count = storages.length;
     const starts = storages.map((storage) => this.starts.get(storage)!);
-    const data = storages.map(({ byteLength }, i) => ({ start: starts[i], end: starts[i] + byteLength }));
-    const leads = this.lead ? starts.map((start) => ({ start: start - leadBytes, end: start })) : [];
-    const found = await this.file.readRanges([...data, ...leads], 1);
-    for (const [i, storage] of storages.entries()) this.lead?.check(found[storages.length + i], storage, starts[i]);
-    return found.slice(0, storages.length).map((bytes, i) => (this.file.memory ? bytes : aligned(bytes, storages[i])));
+    const ranges = storages.map(({ byteLength }, i) => ({ start: starts[i], end: starts[i] + byteLength }));
+    if (this.lead) for (const start of starts) ranges.push({ start: start - this.lead.bytes, end: start });
+    const found = new Array<Uint8Array>(count);
+    const take = (i: number, bytes: Uint8Array) => {
+      if (i >= count) this.lead!.check(bytes, storages[i - count], starts[i - count]);
+      else found[i] = this.file.memory ? bytes : aligned(bytes, storages[i]);
+    };
+    await this.file.readRanges(ranges, take, 1);
+    return found;
   }
 
   async range(storage: Storage, start: number, end: number): Promise<Uint8Array> {

@@ -5,6 +5,7 @@
 import { Part } from "./pickle-path.js";
 import { OP } from "./pickle-writer.js";
 import type { Pickler, Steps } from "./pickler.js";
+import { writeBytes } from "./python-pickler.js";
 import { NumpyArray, NumpyDtype, NumpyScalar, type TorchValue } from "./values.js";
 
 const DTYPE = new Part(".dtype");
@@ -58,7 +59,7 @@ function* scalar(p: Pickler, value: NumpyScalar): Steps {
   const { out } = p;
   out.global("numpy.core.multiarray.scalar");
   if (!p.atom(value.dtype, value, DTYPE)) yield value.dtype;
-  p.bytes(value.bytes);
+  writeBytes(p, value.bytes);
   out.put();
   out.tuple(2);
   out.put();
@@ -71,7 +72,7 @@ function* array(p: Pickler, value: NumpyArray): Steps {
   out.global("numpy.core.multiarray._reconstruct");
   out.global("numpy.ndarray");
   yield* p.newTuple([0]);
-  p.singleton("b'b'", () => p.bytes(Uint8Array.of(0x62)));
+  p.singleton("b'b'", () => writeBytes(p, Uint8Array.of(0x62)));
   out.tuple(3);
   out.put();
   p.reduce(value);
@@ -85,7 +86,7 @@ function* array(p: Pickler, value: NumpyArray): Steps {
     out.put();
     yield* p.appends(value.items, true);
   } else {
-    p.bytes(value.bytes);
+    writeBytes(p, value.bytes);
     out.put();
   }
   out.op(OP.TUPLE);

@@ -75,8 +75,12 @@ export class Machine {
   readonly globals = new Set<string>();
   /** Those outside the closed list. */
   readonly unknown = new Set<string>();
+  /** Run so far, those of earlier pickles included where they share a limit. */
+  opcodes = 0;
   private readonly stack: TorchValue[] = [];
   private readonly marks: number[] = [];
+  /** Height of the stack at the last mark. */
+  private floor = 0;
   private readonly names = new Map<string, PythonGlobal | TorchConstant>();
   private readonly makers = new Map<TorchValue, PickleClass>();
 
@@ -98,13 +102,13 @@ export class Machine {
   }
 
   top(): TorchValue {
-    if (this.stack.length <= (this.marks.length > 0 ? this.marks[this.marks.length - 1] : 0))
-      throw corrupt("the stack is empty", this);
+    if (this.stack.length <= this.floor) throw corrupt("the stack is empty", this);
     return this.stack[this.stack.length - 1];
   }
 
   mark(): void {
     this.marks.push(this.stack.length);
+    this.floor = this.stack.length;
     if (this.marks.length > this.limits.pickleStack) throw this.tooDeep();
   }
 
@@ -112,13 +116,20 @@ export class Machine {
   popMark(): TorchValue[] {
     const mark = this.marks.pop();
     if (mark === undefined) throw corrupt("an opcode needs a MARK and there is none", this);
+    this.dropFloor();
     return this.stack.splice(mark);
   }
 
   /** POP removes a mark when one is on top. */
   popOrUnmark(): void {
-    if (this.marks.length > 0 && this.marks[this.marks.length - 1] === this.stack.length) this.marks.pop();
-    else this.pop();
+    if (this.marks.length > 0 && this.floor === this.stack.length) {
+      this.marks.pop();
+      this.dropFloor();
+    } else this.pop();
+  }
+
+  private dropFloor(): void {
+    this.floor = this.marks.length > 0 ? this.marks[this.marks.length - 1] : 0;
   }
 
   popTuple(count: number): void {

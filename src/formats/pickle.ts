@@ -39,6 +39,13 @@ export class NamesFound {
   readonly globals = new Set<string>();
   /** Those outside the closed list. */
   readonly unknown = new Set<string>();
+  /** Opcodes of all pickles that were only scanned. */
+  scanned = 0;
+
+  add({ globals, unknown }: Machine): void {
+    for (const name of globals) this.globals.add(name);
+    for (const name of unknown) this.unknown.add(name);
+  }
 
   /** @throws {UnitcellError} UNSAFE when a name is outside the closed list */
   refuseUnknown(cause?: unknown): void {
@@ -66,30 +73,36 @@ export function readPickle(reader: ByteReader, context: PickleContext, found: Na
   try {
     return run(machine);
   } finally {
-    for (const name of machine.globals) found.globals.add(name);
-    for (const name of machine.unknown) found.unknown.add(name);
+    found.add(machine);
   }
 }
 
 /**
- * Collect the names of the pickles in these bytes without keeping their values; what follows them is of no interest.
- * @param persistentIds true where ids may stand for anything
+ * Collect the names of the pickles in these bytes without keeping their values, up to where Python would stop too; what
+ * follows them is of no interest.
+ * @throws {UnitcellError} LIMIT beyond a pickle limit (pickleOps is for all scans of a file together), UNSAFE as readPickle
  */
 export function scanPickles(bytes: Uint8Array, context: PickleContext, found: NamesFound): void {
   const reader = new ByteReader(bytes);
   const anyId: PickleContext = { ...context, persistentId: (id) => new PythonObject("persistent", "persid", [id]) };
-  while (reader.remaining > 0)
+  while (reader.remaining > 0) {
+    const machine = new Machine(reader, anyId);
+    machine.opcodes = found.scanned;
     try {
-      readPickle(reader, anyId, found);
+      run(machine);
     } catch (error) {
-      if (isUnitcellError(error)) return;
+      if (isUnitcellError(error, "CORRUPT") || isUnitcellError(error, "UNSUPPORTED")) return;
       throw error;
+    } finally {
+      found.add(machine);
+      found.scanned = machine.opcodes;
     }
+  }
 }
 
 function run(machine: Machine): TorchValue {
   const { reader, limits } = machine;
-  for (let count = 0; count < limits.pickleOps; count++) {
+  while (machine.opcodes++ < limits.pickleOps) {
     const code = reader.u8();
     if (code === STOP) return placeRoot(machine.pop());
     const row = OPCODES[code];

@@ -1,38 +1,29 @@
 /** The storages a pickle refers to, in order of first use: their records, keys and persistent ids. */
 import { DTYPE_BYTES, type DType, type Tensor } from "../tensor.js";
 import { OP, type PickleWriter } from "./pickle-writer.js";
+import { STORAGE_CLASSES } from "./torch-storages.js";
 import { Storage } from "./torch-tensors.js";
 
 /** Called with each storage when it is first referred to; may throw. */
 export type StorageUse = (storage: Storage, fail: (message: string) => never) => void;
 
-/** torch's storage classes. A dtype without one is saved as untyped bytes, and its tensors say what they are. */
-const CLASSES: ReadonlyMap<DType | undefined, string> = new Map([
-  ["f64", "torch.DoubleStorage"],
-  ["f32", "torch.FloatStorage"],
-  ["f16", "torch.HalfStorage"],
-  ["bf16", "torch.BFloat16Storage"],
-  ["i64", "torch.LongStorage"],
-  ["i32", "torch.IntStorage"],
-  ["i16", "torch.ShortStorage"],
-  ["i8", "torch.CharStorage"],
-  ["u8", "torch.ByteStorage"],
-  ["bool", "torch.BoolStorage"],
-  ["c128", "torch.ComplexDoubleStorage"],
-  ["c64", "torch.ComplexFloatStorage"],
-  ["qi8", "torch.QInt8Storage"],
-  ["qi32", "torch.QInt32Storage"],
-  ["qu8", "torch.QUInt8Storage"],
-  ["qu4x2", "torch.QUInt4x2Storage"],
-  ["qu2x4", "torch.QUInt2x4Storage"],
-]);
-
-/** False for a storage that is saved as untyped bytes. */
-export function hasClass(storage: Storage): boolean {
-  return CLASSES.has(storage.dtype);
+/** The dtype of torch's class for a storage; undefined for one that can only be saved as untyped bytes. */
+export function classDtype(storage: Storage): DType | undefined {
+  return storage.dtype && STORAGE_CLASSES.has(storage.dtype) ? storage.dtype : undefined;
 }
 
-export class StorageTable {
+/**
+ * As which dtype a tensor refers to its storage, undefined being untyped: dtypes without a storage class look into bytes.
+ * @returns null for a tensor that torch cannot save: two typed views of the same memory
+ */
+export function referenceDtype({ dtype: stored }: Storage, dtype: DType): DType | undefined | null {
+  const isBytes = stored === undefined || stored === "u8";
+  if (!STORAGE_CLASSES.has(dtype)) return isBytes || stored === dtype ? undefined : null;
+  if (stored === dtype || (isBytes && dtype === "u8")) return dtype;
+  return stored === undefined ? undefined : null;
+}
+
+export class SavedStorages {
   /** In order of first use: storage i is the record data/i. */
   readonly used: Storage[] = [];
   private readonly use: StorageUse;
@@ -40,7 +31,7 @@ export class StorageTable {
   /** Memo index of each storage's key: torch writes one string object for all references. */
   private readonly keys: number[] = [];
   /** Storages of hand-made tensors, by the memory they look at. */
-  private readonly made = new WeakMap<ArrayBufferLike, Map<string, Storage>>();
+  private readonly made = new Map<ArrayBufferLike, Map<number, Storage[]>>();
 
   constructor(use: StorageUse) {
     this.use = use;
@@ -50,16 +41,17 @@ export class StorageTable {
   ofTensor({ dtype, data }: Tensor): Storage {
     const storage = new Storage("", dtype, data.byteLength / DTYPE_BYTES[dtype], "cpu", data);
     if (data.byteLength === 0) return storage;
-    const shared = this.made.get(data.buffer) ?? new Map<string, Storage>();
-    const place = `${data.byteOffset} ${data.byteLength} ${dtype}`;
-    const known = shared.get(place);
+    const buffer = this.made.get(data.buffer) ?? new Map<number, Storage[]>();
+    const here = buffer.get(data.byteOffset) ?? [];
+    const known = here.find((other) => other.byteLength === data.byteLength && other.dtype === dtype);
     if (known) return known;
-    this.made.set(data.buffer, shared.set(place, storage));
+    this.made.set(data.buffer, buffer.set(data.byteOffset, here));
+    here.push(storage);
     return storage;
   }
 
-  /** Writes ('storage', class, key, 'cpu', size) as a persistent id. */
-  write(storage: Storage, out: PickleWriter, fail: (message: string) => never): void {
+  /** Writes ('storage', class, key, 'cpu', size) as a persistent id; `dtype` says which class, undefined the untyped. */
+  write(storage: Storage, dtype: DType | undefined, out: PickleWriter, fail: (message: string) => never): void {
     let index = this.indices.get(storage);
     if (index === undefined) {
       this.use(storage, fail);
@@ -68,12 +60,12 @@ export class StorageTable {
     }
     out.op(OP.MARK);
     out.string("storage");
-    out.global(CLASSES.get(storage.dtype) ?? "torch.storage.UntypedStorage");
+    out.global(dtype ? `torch.${STORAGE_CLASSES.get(dtype)}` : "torch.storage.UntypedStorage");
     const key = this.keys[index];
     if (key === undefined) this.keys[index] = out.newString(String(index));
     else out.get(key);
     out.string("cpu");
-    out.int(hasClass(storage) ? storage.byteLength / DTYPE_BYTES[storage.dtype!] : storage.byteLength);
+    out.int(dtype ? storage.byteLength / DTYPE_BYTES[dtype] : storage.byteLength);
     out.op(OP.TUPLE);
     out.put();
     out.op(OP.BINPERSID);

@@ -7,20 +7,10 @@ import { UnitcellError } from "../errors.js";
 import { numpySteps } from "./numpy-pickler.js";
 import { describe, isTuple, Part, pathOf } from "./pickle-path.js";
 import { OP, PickleWriter } from "./pickle-writer.js";
-import { StorageTable, type StorageUse } from "./pickled-storages.js";
+import { SavedStorages, type StorageUse } from "./pickled-storages.js";
+import { writePythonAtom } from "./python-pickler.js";
 import { torchSteps, writeTorchAtom } from "./torch-pickler.js";
-import {
-  ByteArray,
-  Complex,
-  Float,
-  isFloatAt,
-  isFloatKey,
-  OrderedDict,
-  PythonGlobal,
-  PythonObject,
-  TorchSize,
-  type TorchValue,
-} from "./values.js";
+import { ByteArray, isFloatAt, isFloatKey, OrderedDict, PythonObject, type TorchValue } from "./values.js";
 
 /** Items per APPENDS or SETITEMS. */
 const BATCH = 1000;
@@ -40,7 +30,7 @@ interface Frame {
 
 export class Pickler {
   readonly out = new PickleWriter();
-  readonly storages: StorageTable;
+  readonly storages: SavedStorages;
   /** Memo indices of objects already written, by identity. */
   private readonly memo = new Map<object, number>();
   /** Memo indices of values torch has one object of, by name. */
@@ -51,7 +41,7 @@ export class Pickler {
 
   /** @param use checks each storage when it is first referred to */
   constructor(use: StorageUse) {
-    this.storages = new StorageTable(use);
+    this.storages = new SavedStorages(use);
   }
 
   /** The pickle of one value. */
@@ -95,7 +85,7 @@ export class Pickler {
     else if (value === null) out.op(OP.NONE);
     else if (typeof value === "bigint") out.int(value);
     else if (typeof value !== "object") this.fail(`${describe(value)} has no Python counterpart`);
-    else return this.recall(value) || this.pythonAtom(value) || writeTorchAtom(this, value);
+    else return this.recall(value) || writePythonAtom(this, value) || writeTorchAtom(this, value);
     return true;
   }
 
@@ -103,50 +93,6 @@ export class Pickler {
     const isInt = Number.isInteger(value) && Math.abs(value) <= 2 ** 53 && !Object.is(value, -0);
     if (isInt && !isFloat) this.out.int(value);
     else this.out.float(value);
-  }
-
-  private pythonAtom(value: object): boolean {
-    const { out } = this;
-    if (value instanceof Float) out.float(value.value);
-    else if (value instanceof ByteArray) this.byteArray(value);
-    else if (value instanceof Uint8Array) {
-      this.bytes(value);
-      this.remember(value);
-    } else if (value instanceof Complex) {
-      out.global("builtins.complex");
-      out.float(value.re);
-      out.float(value.im);
-      out.tuple(2);
-      out.put();
-      this.reduce(value);
-    } else if (value instanceof PythonGlobal) out.global(value.name);
-    else if (Array.isArray(value) && value.length === 0 && Object.isFrozen(value) && !(value instanceof TorchSize))
-      out.op(OP.EMPTY_TUPLE);
-    else return false;
-    return true;
-  }
-
-  /** Protocol 2 has no bytes: they are text that is encoded. Empty ones too, as `bytes` itself is on no allow-list. */
-  bytes(value: Uint8Array): void {
-    const { out } = this;
-    out.global("_codecs.encode");
-    out.latin1(value);
-    out.string("latin1");
-    out.tuple(2);
-    out.put();
-    out.op(OP.REDUCE);
-  }
-
-  private byteArray(value: ByteArray): void {
-    const { out } = this;
-    out.global("builtins.bytearray");
-    if (value.length > 0) {
-      this.bytes(value);
-      out.put();
-    }
-    out.tuple(value.length > 0 ? 1 : 0);
-    if (value.length > 0) out.put();
-    this.reduce(value);
   }
 
   private steps(value: TorchValue): Steps {

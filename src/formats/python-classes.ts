@@ -1,7 +1,16 @@
 /** The names of Python's own library on the closed list: ordered dicts, sets, bytes, complex numbers. */
 import { UnitcellError } from "../errors.js";
 import { addTo, describe, type PickleClass } from "./pickle-machine.js";
-import { ByteArray, Complex, OrderedDict, placeFloat, type TorchValue } from "./values.js";
+import {
+  ByteArray,
+  Complex,
+  Float,
+  isFloatAt,
+  OrderedDict,
+  placeFloat,
+  placeFloatKey,
+  type TorchValue,
+} from "./values.js";
 
 export function pythonClasses(): [name: string, row: PickleClass][] {
   return [
@@ -24,7 +33,8 @@ function createOrderedDict(args: readonly TorchValue[]): OrderedDict {
   for (const pair of items) {
     if (!Array.isArray(pair) || pair.length !== 2)
       throw corrupt("an OrderedDict is made from something other than pairs");
-    dict.set(pair[0], placeFloat(pair[1], dict, pair[0]));
+    const key = placeFloatKey(itemAt(pair, 0), dict);
+    dict.set(key, placeFloat(itemAt(pair, 1), dict, key));
   }
   return dict;
 }
@@ -34,8 +44,17 @@ function createSet(args: readonly TorchValue[]): Set<TorchValue> {
   const set = new Set<TorchValue>();
   if (items === undefined) return set;
   if (!Array.isArray(items)) throw corrupt(`a set is made from ${describe(items)}`);
-  addTo(set, items);
+  addTo(
+    set,
+    items.map((_, i) => itemAt(items, i)),
+  );
   return set;
+}
+
+/** An item to be put into another container, which must learn that it is a float. */
+function itemAt(items: readonly TorchValue[], index: number): TorchValue {
+  const item = items[index];
+  return typeof item === "number" && isFloatAt(items, index) ? new Float(item) : item;
 }
 
 /** bytes(), bytearray(bytes), bytearray(text, "latin-1"). A bare number would ask for that many zeros. */

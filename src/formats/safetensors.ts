@@ -120,17 +120,28 @@ function readJson(bytes: Uint8Array, limits: Limits): { metadata: Map<string, st
   let metadata: Map<string, string> | undefined;
   const entries: Entry[] = [];
   json.object((name) => {
-    if (name === METADATA_KEY) metadata = readMetadata(json);
+    if (name === METADATA_KEY) metadata = readMetadata(json, limits);
     else entries.push(readEntry(json, name, limits));
+    checkCount(entries.length, "tensors", limits);
   });
   json.end();
   return { metadata, entries };
 }
 
-function readMetadata(json: JsonScanner): Map<string, string> {
+function readMetadata(json: JsonScanner, limits: Limits): Map<string, string> {
   const metadata = new Map<string, string>();
-  json.object((key) => metadata.set(key, json.string()));
+  json.object((key) => {
+    metadata.set(key, json.string());
+    checkCount(metadata.size, "metadata entries", limits);
+  });
   return metadata;
+}
+
+function checkCount(count: number, what: string, { headerEntries }: Limits): void {
+  if (count > headerEntries)
+    throw new UnitcellError("LIMIT", `the safetensors header has more than ${headerEntries} ${what}`, {
+      limit: headerEntries,
+    });
 }
 
 /** {"dtype": tag, "shape": [...], "data_offsets": [begin, end]}; other keys are passed over, as the library does. */

@@ -104,10 +104,14 @@ type Create = PickleClass["create"];
 function tensorRebuilders(table: StorageTable, limits: Limits): ReadonlyMap<string, Create> {
   return new Map<string, Create>([
     ["_rebuild_tensor", (args) => table.view(needed(args, 4, 4)[0], args, 1)],
-    ["_rebuild_tensor_v2", (args) => lazyBits(training(table.view(needed(args, 6, 7)[0], args, 1), args[4]), args[6])],
+    [
+      "_rebuild_tensor_v2",
+      (args) => lazyBits(training(table.view(needed(args, 6, 7)[0], args, 1), args[4]), args[6], table),
+    ],
     [
       "_rebuild_tensor_v3",
-      (args) => lazyBits(training(table.view(needed(args, 7, 8)[0], args, 1, dtypeOf(args[6])), args[4]), args[7]),
+      (args) =>
+        lazyBits(training(table.view(needed(args, 7, 8)[0], args, 1, dtypeOf(args[6])), args[4]), args[7], table),
     ],
     ["_rebuild_parameter", (args) => parameter(needed(args, 3, 3))],
     ["_rebuild_parameter_with_state", (args) => withAttributes(parameter(needed(args, 4, 4)), args[3])],
@@ -147,11 +151,12 @@ function withAttributes(tensor: TorchTensor, state: TorchValue | undefined): Tor
 }
 
 /** {'conj': True} or {'neg': True}: the tensor is not the bytes it stores. */
-function lazyBits(tensor: TorchTensor, metadata: TorchValue | undefined): TorchTensor {
+function lazyBits(tensor: TorchTensor, metadata: TorchValue | undefined, table: StorageTable): TorchTensor {
   if (metadata === undefined || metadata === null) return tensor;
   if (!(metadata instanceof Map)) throw corrupt(`the metadata of a tensor is ${describe(metadata)}`);
   tensor.conj = metadata.get("conj") === true;
   tensor.neg = metadata.get("neg") === true;
+  if (tensor.conj || tensor.neg) table.countCopy(tensor);
   return tensor;
 }
 
@@ -213,8 +218,11 @@ function torchClasses(limits: Limits): [string, PickleClass][] {
 
 function createDevice(args: readonly TorchValue[]): TorchConstant {
   const [type, index] = needed(args, 1, 2);
-  const name = index === undefined || index === null ? type : `${String(type)}:${String(index)}`;
-  if (typeof name === "string" && /^[a-z]+(:\d+)?$/.test(name)) return new TorchConstant("device", name);
+  const isNumber = typeof index === "number" || typeof index === "bigint";
+  if (typeof type === "string" && (isNumber || index === undefined || index === null)) {
+    const name = isNumber ? `${type}:${index}` : type;
+    if (/^[a-z]+(:\d+)?$/.test(name)) return new TorchConstant("device", name);
+  }
   throw corrupt("torch.device names no device");
 }
 

@@ -94,7 +94,10 @@ function describeStream(reader: ByteReader, { limits }: ReadSettings, names: Nam
   }
   const protocol = readPickle(reader, plain, names);
   if (protocol !== PROTOCOL_VERSION)
-    throw new UnitcellError("UNSUPPORTED", `legacy torch protocol ${String(protocol)}; ${PROTOCOL_VERSION} is known`);
+    throw new UnitcellError(
+      "UNSUPPORTED",
+      `legacy torch protocol ${typeof protocol === "number" ? protocol : describe(protocol)}; ${PROTOCOL_VERSION} is known`,
+    );
   // What the writing host was like. The payload is little-endian whatever it says.
   const sysInfo = readPickle(reader, plain, names);
   const persistentId = (id: TorchValue) => resolve(id, table, sources);

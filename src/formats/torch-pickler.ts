@@ -2,10 +2,10 @@
  * torch's own values in a pickle: the calls of torch/_utils.py and torch/_tensor.py that rebuild them, spelled as
  * torch 2.13 does. 1.13 reads all of them that it has a meaning for, except lazy conj and neg bits.
  */
-import { DTYPE_BYTES, numElements, type Tensor, TORCH_DTYPES } from "../tensor.js";
+import { DTYPE_BYTES, type DType, numElements, type Tensor, TORCH_DTYPES } from "../tensor.js";
 import { describe, Part } from "./pickle-path.js";
 import { OP } from "./pickle-writer.js";
-import { hasClass } from "./pickled-storages.js";
+import { classDtype, referenceDtype } from "./pickled-storages.js";
 import type { Pickler, Steps } from "./pickler.js";
 import { extent, rowMajorStrides, Storage, storedBytes, TorchTensor } from "./torch-tensors.js";
 import { SparseTensor, TorchConstant, TorchSize, type TorchValue } from "./values.js";
@@ -19,7 +19,7 @@ export function writeTorchAtom(p: Pickler, value: object): boolean {
     if (hasAttributes(value)) return false;
     writeTensor(p, value);
     p.reduce(value);
-  } else if (value instanceof Storage) writeStorage(p, value);
+  } else if (value instanceof Storage) writeStorage(p, value, classDtype(value));
   else if (value instanceof TorchConstant) writeConstant(p, value);
   else if (value instanceof TorchSize) {
     writeSize(p, value);
@@ -46,8 +46,8 @@ function hasAttributes({ attributes }: TorchTensor): boolean {
   return attributes !== undefined && attributes !== null && !(attributes instanceof Map && attributes.size === 0);
 }
 
-function writeStorage(p: Pickler, storage: Storage): void {
-  p.storages.write(storage, p.out, (message) => p.fail(message));
+function writeStorage(p: Pickler, storage: Storage, dtype: DType | undefined): void {
+  p.storages.write(storage, dtype, p.out, (message) => p.fail(message));
 }
 
 function writeConstant(p: Pickler, constant: TorchConstant): void {
@@ -156,12 +156,13 @@ function writeParameterData(p: Pickler, tensor: TorchTensor): void {
 
 function rebuildFunction(p: Pickler, { storage, dtype, quantizer }: TorchTensor): string {
   if (!storage) return "_rebuild_meta_tensor_no_storage";
-  if (hasClass(storage) && storage.dtype !== dtype)
+  const reference = referenceDtype(storage, dtype);
+  if (reference === null)
     p.fail(`a tensor of dtype ${dtype} looks into a storage of ${storage.dtype}, which torch cannot save`);
-  if (dtype[0] === "q" && (!quantizer || !hasClass(storage)))
+  if (dtype[0] === "q" && (!quantizer || !reference))
     p.fail(`a tensor of dtype ${dtype} needs a quantizer and a storage of that dtype`);
   if (quantizer) return "_rebuild_qtensor";
-  return hasClass(storage) ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3";
+  return reference ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3";
 }
 
 /** The arguments of the rebuild function, as a tuple. */
@@ -181,31 +182,33 @@ function writeArguments(p: Pickler, tensor: TorchTensor, requiresGrad: boolean):
       p.fail(
         `a ${dtype} tensor of size [${shape}], strides [${strides}] and offset ${offset} needs ${needed} bytes, its storage has ${storage.byteLength}`,
       );
-    writeStorage(p, storage);
+    const reference = referenceDtype(storage, dtype) ?? undefined;
+    writeStorage(p, storage, reference);
     writeCount(p, offset, "offset");
     writeSizes(p, shape, "size");
     writeSizes(p, strides, "stride");
     if (quantizer) writeQuantizer(p, quantizer);
     out.bool(requiresGrad);
     writeHooks(p);
-    if (!hasClass(storage)) out.global(`torch.${TORCH_DTYPES[dtype]}`);
+    if (!reference) out.global(`torch.${TORCH_DTYPES[dtype]}`);
     if (tensor.conj || tensor.neg) writeLazyBits(p, tensor);
   }
   out.op(OP.TUPLE);
   out.put();
 }
 
+/** torch makes both strings anew for each tensor. */
 function writeLazyBits(p: Pickler, { conj, neg }: TorchTensor): void {
   const { out } = p;
   out.op(OP.EMPTY_DICT);
   out.put();
   if (conj && neg) out.op(OP.MARK);
   if (neg) {
-    out.string("neg");
+    out.newString("neg");
     out.bool(true);
   }
   if (conj) {
-    out.string("conj");
+    out.newString("conj");
     out.bool(true);
   }
   out.op(conj && neg ? OP.SETITEMS : OP.SETITEM);

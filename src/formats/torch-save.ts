@@ -101,7 +101,7 @@ function whole(name: string, bytes: Uint8Array): ZipRecord<Iterable<Uint8Array>>
  */
 function serializationId(names: readonly string[], crcs: readonly number[]): Uint8Array {
   const encoder = new TextEncoder();
-  const ofNames = combine(names.map((name) => crc32(encoder.encode(name))));
+  const ofNames = combine([crc32(encoder.encode(names.join("\n")))]);
   const ofContents = combine(crcs.filter((crc) => crc !== 0));
   return encoder.encode(ofNames + ofContents);
 }

@@ -123,7 +123,9 @@ export class StorageTable {
       this.stored += storage.byteLength;
       return storage;
     }
-    if (known.dtype !== dtype || known.numel !== numel)
+    // torch calls a storage of bytes untyped where a tensor of a newer dtype refers to it, and uint8 elsewhere.
+    const areBytes = [known.dtype, dtype].every((type) => type === undefined || type === "u8");
+    if ((known.dtype !== dtype && !areBytes) || known.numel !== numel)
       throw new UnitcellError("CORRUPT", `storage "${key}" is described twice, differently`, { key });
     return known;
   }
@@ -133,12 +135,15 @@ export class StorageTable {
     if (!Array.isArray(view) || view.length !== 3)
       throw new UnitcellError("CORRUPT", "a storage view has three fields");
     const [start, numel] = [sizeAt(view, 1, "view offset"), sizeAt(view, 2, "view size")];
+    const [key] = view as TorchValue[];
+    if (typeof key !== "string" && typeof key !== "number" && typeof key !== "bigint")
+      throw new UnitcellError("CORRUPT", `the key of a storage view is ${describe(key)}`);
     if (start + numel > storage.numel)
       throw new UnitcellError(
         "CORRUPT",
         `a view of elements ${start} to ${start + numel} leaves storage "${storage.key}" of ${storage.numel}`,
       );
-    const stand = new Storage(String(view[0]), storage.dtype, numel, storage.location);
+    const stand = new Storage(String(key), storage.dtype, numel, storage.location);
     this.slices.set(stand, new StorageSlice(storage, stand.key, start, numel));
     return stand;
   }
@@ -161,8 +166,8 @@ export class StorageTable {
     if (!(source instanceof Storage)) throw new UnitcellError("CORRUPT", `a tensor is built over ${describe(source)}`);
     const slice = this.slices.get(source);
     const storage = slice?.storage ?? source;
-    const type = dtype ?? storage.dtype;
-    if (!type) throw new UnitcellError("CORRUPT", `a tensor over the untyped storage "${storage.key}" has no dtype`);
+    // torch reads an untyped storage as one of uint8.
+    const type = dtype ?? storage.dtype ?? "u8";
     const offset = sizeAt(args, at, "tensor offset");
     const [shape, strides] = [sizesOf(args[at + 1], "size", this.limits), sizesOf(args[at + 2], "stride", this.limits)];
     if (shape.length !== strides.length)
@@ -177,14 +182,17 @@ export class StorageTable {
     into.storage = storage;
     into.setView({ dtype: type, shape, strides, offset: offset + (slice?.start ?? 0) });
     if (slice) into.storageView = { key: slice.key, offset: slice.start, numel: slice.numel };
-    this.checkCopy(into);
+    if (!isContiguous(into)) this.countCopy(into);
     this.tensors.push(into);
     return into;
   }
 
-  /** Counts what a dense copy of the tensor would take: stride 0 can ask for any amount. */
-  private checkCopy(tensor: TorchTensor): void {
-    if (isContiguous(tensor)) return;
+  /**
+   * Counts what a dense copy of the tensor would take: stride 0 can ask for any amount, and any number of tensors for the
+   * conjugate of one storage.
+   * @throws {UnitcellError} LIMIT when the copies of the file's tensors would exceed the copy limits
+   */
+  countCopy(tensor: TorchTensor): void {
     this.copied += elementCount(tensor.shape) * DTYPE_BYTES[tensor.dtype];
     const limit = this.limits.copyFloorBytes + this.limits.copyRatio * this.stored;
     if (this.copied > limit)

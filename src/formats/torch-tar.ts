@@ -106,7 +106,8 @@ class TarReader {
       const [key, location, type] = this.tuple(reader, 3, "a storage");
       const dtype = type instanceof PythonGlobal ? storageDtype(type.name) : undefined;
       if (!dtype) throw corrupt(`a storage has ${describe(type)} as class`);
-      const storage = this.table.add(keyOf(key), dtype, reader.u64(), String(location));
+      if (typeof location !== "string") throw corrupt(`a storage's location is ${describe(location)}`);
+      const storage = this.table.add(keyOf(key), dtype, reader.u64(), location);
       if (starts.has(storage)) throw corrupt(`storage "${storage.key}" is listed twice`, { key: storage.key });
       starts.set(storage, base + reader.offset);
       reader.take(storage.byteLength);

@@ -29,6 +29,11 @@ export class Storage {
     this.location = location;
     this.bytes = bytes;
   }
+
+  /** Moves bytes that lie unaligned in their file: one copy for all tensors, however many look at them. */
+  align(itemsize: number): void {
+    if (this.bytes && this.bytes.byteOffset % itemsize !== 0) this.bytes = Uint8Array.from(this.bytes);
+  }
 }
 
 /** Numbers in one byte of the packed dtypes whose elements torch counts one by one. */
@@ -95,14 +100,16 @@ export class TorchTensor implements Tensor {
     if (!this.storage) throw new UnitcellError("UNSUPPORTED", "a tensor on the meta device has no data");
     if (!this.storage.bytes)
       throw new UnitcellError("ARGUMENT", `the bytes of storage "${this.storage.key}" are not loaded yet`);
+    this.storage.align(Math.min(DTYPE_BYTES[this.dtype], 8));
     const view = denseView(this.storage.bytes, this);
-    if (view && !this.conj && !this.neg) this.dense = view;
-    else {
-      this.dense = gather(this.storage.bytes, this);
-      if (this.conj) negate(this.dense, this.dtype, true);
-      if (this.neg) negate(this.dense, this.dtype, false);
+    let dense = view;
+    if (!dense || this.conj || this.neg) {
+      dense = gather(this.storage.bytes, this);
+      if (this.conj) negate(dense, this.dtype, true);
+      if (this.neg) negate(dense, this.dtype, false);
     }
-    return this.dense;
+    this.dense = dense;
+    return dense;
   }
 }
 
@@ -203,8 +210,11 @@ export function reverseItems(bytes: Uint8Array, itemsize: number): void {
 
 /** Flips the sign bit of every number, or of the imaginary parts only. */
 function negate(bytes: Uint8Array, dtype: DType, imaginary: boolean): void {
-  if (!/^(c|f64$|f32$|f16$|bf16$)/.test(dtype))
-    throw new UnitcellError("UNSUPPORTED", `a lazily negated ${dtypeName(dtype)} tensor`);
+  if (!(imaginary ? /^c/ : /^(c|f64$|f32$|f16$|bf16$)/).test(dtype))
+    throw new UnitcellError(
+      "UNSUPPORTED",
+      `a lazily ${imaginary ? "conjugated" : "negated"} ${dtypeName(dtype)} tensor`,
+    );
   const size = componentBytes(dtype);
   const step = imaginary ? 2 * size : size;
   for (let at = imaginary ? 2 * size - 1 : size - 1; at < bytes.length; at += step) bytes[at] ^= 0x80;

@@ -29,34 +29,27 @@ const OTHER_ZIPS: readonly [entry: RegExp, hint: string, what: string][] = [
 class Records {
   private readonly archive: ZipArchive;
   readonly root: string;
+  /** data/<key> by key. */
+  readonly storages = new Map<string, ZipEntry>();
+  /** Pickles other than data.pkl: nothing here needs them, but they must not carry code either. */
+  readonly otherPickles: ZipEntry[] = [];
 
   constructor(archive: ZipArchive) {
     this.archive = archive;
-    const names = [...archive.entries.keys()];
-    for (const [entry, hint, what] of OTHER_ZIPS)
-      if (names.some((name) => entry.test(name))) throw new UnitcellError("UNSUPPORTED", `this is ${what}`, { hint });
-    this.root = `${(names[0] ?? "").split("/")[0]}/`;
-    if (!archive.entries.has(`${this.root}data.pkl`))
-      throw new UnitcellError("UNSUPPORTED", "this zip is not a torch checkpoint: there is no <folder>/data.pkl", {
-        hint: "zip",
-        entries: names.slice(0, 20),
-      });
-    const outside = names.find((name) => !name.startsWith(this.root));
-    if (outside !== undefined)
-      throw new UnitcellError("CORRUPT", `zip entry "${outside}" is outside the root folder "${this.root}"`, {
-        name: outside,
-      });
+    const [first = ""] = archive.entries.keys();
+    this.root = `${first.split("/")[0]}/`;
+    if (!archive.entries.has(`${this.root}data.pkl`)) throw notTorchZip([...archive.entries.keys()]);
+    const data = `${this.root}data/`;
+    for (const [name, entry] of archive.entries) {
+      if (!name.startsWith(this.root))
+        throw new UnitcellError("CORRUPT", `zip entry "${name}" is outside the root folder "${this.root}"`, { name });
+      if (name.startsWith(data)) this.storages.set(name.slice(data.length), entry);
+      else if (/\.pkl$/i.test(name) && name !== `${this.root}data.pkl`) this.otherPickles.push(entry);
+    }
   }
 
   get(name: string): ZipEntry | undefined {
     return this.archive.entries.get(this.root + name);
-  }
-
-  /** Pickles other than data.pkl: nothing here reads them, but they must not carry code either. */
-  otherPickles(): ZipEntry[] {
-    return [...this.archive.entries.values()].filter(
-      ({ name }) => name.toLowerCase().endsWith(".pkl") && name !== `${this.root}data.pkl`,
-    );
   }
 
   read(entries: readonly ZipEntry[]): Promise<Uint8Array[]> {
@@ -66,6 +59,15 @@ class Records {
   readRange(entry: ZipEntry, start: number, end: number): Promise<Uint8Array | undefined> {
     return this.archive.readRange(entry, start, end);
   }
+}
+
+function notTorchZip(names: readonly string[]): UnitcellError {
+  for (const [entry, hint, what] of OTHER_ZIPS)
+    if (names.some((name) => entry.test(name))) return new UnitcellError("UNSUPPORTED", `this is ${what}`, { hint });
+  return new UnitcellError("UNSUPPORTED", "this zip is not a torch checkpoint: there is no <folder>/data.pkl", {
+    hint: "zip",
+    entries: names.slice(0, 20),
+  });
 }
 
 /** Records that are a word, as texts; absent ones are left out. */
@@ -83,7 +85,7 @@ async function readSmallRecords(records: Records, { limits }: ReadSettings): Pro
   for (const { name, size } of words)
     if (size > MAX_WORD_BYTES)
       throw new UnitcellError("CORRUPT", `record "${name}" has ${size} bytes, expected a word`, { name });
-  const pickles = [records.get("data.pkl")!, ...records.otherPickles()];
+  const pickles = [records.get("data.pkl")!, ...records.otherPickles];
   for (const { name, size } of pickles)
     if (size > limits.pickleBytes)
       throw new UnitcellError("LIMIT", `record "${name}" has ${size} bytes, the limit is ${limits.pickleBytes}`, {
@@ -181,8 +183,8 @@ function isBigEndian(words: ReadonlyMap<string, string>): boolean {
 }
 
 function storageEntry(records: Records, storage: Storage): ZipEntry {
+  const entry = records.storages.get(storage.key);
   const name = `data/${storage.key}`;
-  const entry = records.get(name);
   if (!entry) throw new UnitcellError("CORRUPT", `record "${name}" is missing`, { name });
   if (entry.size !== storage.byteLength)
     throw new UnitcellError(

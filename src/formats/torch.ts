@@ -110,6 +110,7 @@ function storageOf(tensor: Tensor): Storage {
  */
 export async function openTorch(input: Input, options: ReadOptions = {}): Promise<TorchFile> {
   const file = new FileBytes(input);
+  await file.fetchSmall();
   const settings: ReadSettings = {
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     checkCrc: options.checkCrc ?? true,

@@ -3,7 +3,7 @@
  * two readers could take in two ways is refused. Source: PKWARE APPNOTE 6.3.10; what PyTorchFileWriter makes of it is
  * in torch's caffe2/serialize/inline_container.cc.
  */
-import { ByteReader, type FileBytes, type Limits, type Range, shortAscii } from "../bytes.js";
+import { ByteReader, type FileBytes, type Limits, type Range } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { crc32 } from "./crc32.js";
 
@@ -40,7 +40,8 @@ export interface ZipEntry {
   readonly method: 0 | 8;
   /** Where its local header starts in the file. */
   readonly header: number;
-  readonly nameBytes: Uint8Array;
+  /** Bytes of the name in UTF-8. */
+  readonly nameLength: number;
 }
 
 interface Directory {
@@ -63,13 +64,13 @@ export class ZipArchive {
   private readonly options: ZipOptions;
   /** Where the next record starts, for every entry. */
   private readonly ends: ReadonlyMap<ZipEntry, number>;
-  private inflated = 0;
 
   constructor(file: FileBytes, entries: ReadonlyMap<string, ZipEntry>, limit: number, options: ZipOptions) {
     this.file = file;
     this.entries = entries;
     this.options = options;
     this.ends = recordEnds([...entries.values()], limit);
+    this.checkInflated();
     const { memory } = file;
     // Where it costs nothing, all local headers are checked at once: two readings of a file are a reason to refuse it.
     if (memory)
@@ -84,27 +85,28 @@ export class ZipArchive {
    * @throws {UnitcellError} CORRUPT for a local header that disagrees, a bad stream or CRC-32, LIMIT beyond the inflate limits
    */
   async read(entries: readonly ZipEntry[]): Promise<Uint8Array[]> {
-    const records = await this.file.readRanges(entries.map((entry) => this.recordRange(entry)));
     // torch.save never deflates, so the library that inflates is loaded only for a file that needs it.
     const deflated = entries.some((entry) => entry.method === 8);
     const inflate = deflated ? (await import("./inflate.js")).inflate : undefined;
-    return entries.map((entry, i) => {
-      const start = dataStart(records[i], 0, records[i].length, entry);
-      const raw = records[i].subarray(start, start + entry.compressedSize);
+    const found = new Array<Uint8Array>(entries.length);
+    const ranges = entries.map((entry) => this.recordRange(entry));
+    await this.file.readRanges(ranges, (i, record) => {
+      const entry = entries[i];
+      const start = dataStart(record, 0, record.length, entry);
+      const raw = record.subarray(start, start + entry.compressedSize);
       if (raw.length !== entry.compressedSize)
         throw overlap(entry.name, entry.header + start + entry.compressedSize, this.ends.get(entry)!);
-      if (entry.method === 8) this.countInflated(entry);
-      const data = entry.method === 8 ? inflate!(raw, entry.size, entry.name) : raw;
-      if (this.options.checkCrc) checkCrc(data, entry);
-      return data;
+      found[i] = entry.method === 8 ? inflate!(raw, entry.size, entry.name) : raw;
+      if (this.options.checkCrc) checkCrc(found[i], entry);
     });
+    return found;
   }
 
   /** Some bytes of a stored entry, without its CRC being checked; undefined for a deflated one. */
   async readRange(entry: ZipEntry, start: number, end: number): Promise<Uint8Array | undefined> {
     if (entry.method === 8) return undefined;
     const limit = this.ends.get(entry)!;
-    const usual = entry.header + LOCAL_HEADER_BYTES + entry.nameBytes.length + USUAL_EXTRA_BYTES;
+    const usual = entry.header + LOCAL_HEADER_BYTES + entry.nameLength + USUAL_EXTRA_BYTES;
     let record = await this.file.read(entry.header, Math.min(usual, limit));
     const needed = localHeaderBytes(record);
     if (needed > record.length) record = await this.file.read(entry.header, Math.min(entry.header + needed, limit));
@@ -114,21 +116,24 @@ export class ZipArchive {
   }
 
   private recordRange(entry: ZipEntry): Range {
-    const most = LOCAL_HEADER_BYTES + entry.nameBytes.length + MAX_EXTRA_BYTES + entry.compressedSize;
+    const most = LOCAL_HEADER_BYTES + entry.nameLength + MAX_EXTRA_BYTES + entry.compressedSize;
     return { start: entry.header, end: Math.min(this.ends.get(entry)!, entry.header + most) };
   }
 
-  /** Sizes are added up before anything is inflated. */
-  private countInflated(entry: ZipEntry): void {
+  /** Sizes are added up before anything is inflated; one that lies is found when its stream ends elsewhere. */
+  private checkInflated(): void {
     const { inflateFloorBytes, inflateRatio } = this.options.limits;
     const budget = Math.max(inflateFloorBytes, inflateRatio * this.file.size);
-    this.inflated += entry.size;
-    if (this.inflated > budget)
-      throw new UnitcellError(
-        "LIMIT",
-        `zip entry "${entry.name}" would bring the inflated size to ${this.inflated} bytes, the limit for a file of ${this.file.size} is ${budget}`,
-        { name: entry.name, size: this.inflated, limit: budget },
-      );
+    let inflated = 0;
+    for (const { name, size, method } of this.entries.values()) {
+      if (method === 8) inflated += size;
+      if (inflated > budget)
+        throw new UnitcellError(
+          "LIMIT",
+          `zip entry "${name}" would bring the inflated size to ${inflated} bytes, the limit for a file of ${this.file.size} is ${budget}`,
+          { name, size: inflated, limit: budget },
+        );
+    }
   }
 }
 
@@ -249,35 +254,45 @@ async function widen(
 }
 
 function readCentral(bytes: Uint8Array, directory: Directory, limits: Limits): ZipEntry[] {
-  const reader = new ByteReader(bytes);
+  // Decoded at once, for ASCII names to be slices of: a decoder call for each takes longer than everything else here.
+  const text = new TextDecoder("latin1").decode(bytes);
   const entries: ZipEntry[] = [];
-  for (let i = 0; i < directory.count; i++) entries.push(readCentralEntry(reader, directory.offset, limits));
-  if (reader.remaining !== 0)
-    throw corrupt(`${reader.remaining} bytes follow the last of ${directory.count} directory entries`, {
+  let at = 0;
+  for (let i = 0; i < directory.count; i++) {
+    if (bytes.length - at < CENTRAL_HEADER_BYTES || u32(bytes, at) !== CENTRAL_HEADER)
+      throw corrupt(`no directory entry at byte ${directory.offset + at}`, { offset: directory.offset + at });
+    const next = at + CENTRAL_HEADER_BYTES + u16(bytes, at + 28) + u16(bytes, at + 30) + u16(bytes, at + 32);
+    if (next > bytes.length)
+      throw corrupt(`the directory entry at byte ${directory.offset + at} is cut`, { offset: directory.offset + at });
+    entries.push(readCentralEntry(bytes, at, text, limits));
+    at = next;
+  }
+  if (at !== bytes.length)
+    throw corrupt(`${bytes.length - at} bytes follow the last of ${directory.count} directory entries`, {
       count: directory.count,
     });
   return entries;
 }
 
-function readCentralEntry(reader: ByteReader, base: number, limits: Limits): ZipEntry {
-  const at = base + reader.offset;
-  if (reader.u32() !== CENTRAL_HEADER) throw corrupt(`no directory entry at byte ${at}`, { offset: at });
-  reader.take(4); // versions
-  const flags = reader.u16();
-  const method = reader.u16();
-  reader.take(4); // time and date
-  const crc = reader.u32();
-  const narrow = [reader.u32(), reader.u32()];
-  const [nameLength, extraLength, commentLength, disk] = [reader.u16(), reader.u16(), reader.u16(), reader.u16()];
-  reader.take(6); // attributes
-  const headerNarrow = reader.u32();
-  const nameBytes = reader.take(nameLength);
-  const name = entryName(nameBytes, at, limits);
+/** @param text the directory, one character a byte and right where it is ASCII */
+function readCentralEntry(bytes: Uint8Array, at: number, text: string, limits: Limits): ZipEntry {
+  const flags = u16(bytes, at + 8);
+  const method = u16(bytes, at + 10);
+  const crc = u32(bytes, at + 16);
+  const nameLength = u16(bytes, at + 28);
+  const nameStart = at + CENTRAL_HEADER_BYTES;
+  const extraStart = nameStart + nameLength;
+  if (nameLength > limits.zipNameBytes)
+    throw new UnitcellError("LIMIT", `a zip entry name has ${nameLength} bytes, the limit is ${limits.zipNameBytes}`);
+  const ascii = text.slice(nameStart, extraStart);
+  const name = PLAIN_NAME.test(ascii) ? ascii : checkedName(bytes.subarray(nameStart, extraStart));
   // Fields appear in the zip64 extra in this order, and only those whose 32-bit slot holds the sentinel.
-  const wide = zip64Fields(reader.take(extraLength), [narrow[1], narrow[0], headerNarrow], name);
-  const [size, compressedSize, header] = wide;
-  reader.take(commentLength);
-  if (disk !== 0) throw new UnitcellError("UNSUPPORTED", `zip entry "${name}" is on another disk`, { name });
+  const narrow = [u32(bytes, at + 24), u32(bytes, at + 20), u32(bytes, at + 42)];
+  const [size, compressedSize, header] = narrow.includes(SENTINEL)
+    ? zip64Fields(bytes.subarray(extraStart, extraStart + u16(bytes, at + 30)), narrow, name)
+    : narrow;
+  if (u16(bytes, at + 34) !== 0)
+    throw new UnitcellError("UNSUPPORTED", `zip entry "${name}" is on another disk`, { name });
   if (flags & FLAG_ENCRYPTED) throw new UnitcellError("UNSUPPORTED", `zip entry "${name}" is encrypted`, { name });
   if (method !== 0 && method !== 8)
     throw new UnitcellError(
@@ -287,12 +302,11 @@ function readCentralEntry(reader: ByteReader, base: number, limits: Limits): Zip
     );
   if (method === 0 && size !== compressedSize)
     throw corrupt(`zip entry "${name}" is stored, but its sizes ${compressedSize} and ${size} differ`, { name });
-  return { name, nameBytes, method, crc, size, compressedSize, header };
+  return { name, nameLength, method, crc, size, compressedSize, header };
 }
 
 /** Replaces sentinels by the 64-bit values of the zip64 extra (id 1), in order. */
 function zip64Fields(extra: Uint8Array, narrow: number[], name: string): number[] {
-  if (!narrow.includes(SENTINEL)) return narrow;
   const reader = new ByteReader(extra);
   while (reader.remaining >= 4) {
     const id = reader.u16();
@@ -305,20 +319,17 @@ function zip64Fields(extra: Uint8Array, narrow: number[], name: string): number[
 }
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+/** Folders and a file in letters, digits and `_-.`, none of them only dots: what torch writes. */
+const PLAIN_NAME = /^(?:\.?[\w-][\w.-]*\/)*\.?[\w-][\w.-]*$/;
 
-function decodeName(bytes: Uint8Array, at: number): string {
+/** A name must stay inside the archive whatever program unpacks it. */
+function checkedName(bytes: Uint8Array): string {
+  let name: string;
   try {
-    return strictUtf8.decode(bytes);
+    name = strictUtf8.decode(bytes);
   } catch (cause) {
-    throw new UnitcellError("CORRUPT", `the zip entry name at byte ${at} is not UTF-8`, { offset: at }, { cause });
+    throw new UnitcellError("CORRUPT", `a zip entry name of ${bytes.length} bytes is not UTF-8`, {}, { cause });
   }
-}
-
-/** Section "name rules": a name must stay inside the archive whatever program unpacks it. */
-function entryName(bytes: Uint8Array, at: number, { zipNameBytes }: Limits): string {
-  if (bytes.length > zipNameBytes)
-    throw new UnitcellError("LIMIT", `a zip entry name has ${bytes.length} bytes, the limit is ${zipNameBytes}`);
-  const name = shortAscii(bytes, 0, bytes.length) ?? decodeName(bytes, at);
   const parts = name.replace(/\/$/, "").split("/");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
   if (/[\\\u0000-\u001f]|^[A-Za-z]:/.test(name) || parts.some((part) => part === "" || part === "." || part === ".."))
@@ -340,7 +351,7 @@ function localHeaderBytes(record: Uint8Array): number {
  * @returns the offset in `bytes`
  */
 function dataStart(bytes: Uint8Array, at: number, end: number, entry: ZipEntry): number {
-  const { name, nameBytes, size, compressedSize, crc, method, header } = entry;
+  const { name, nameLength, size, compressedSize, crc, method, header } = entry;
   if (end - at < LOCAL_HEADER_BYTES || u32(bytes, at) !== LOCAL_HEADER)
     throw corrupt(`no local header for zip entry "${name}" at byte ${header}`, { name, offset: header });
   const flags = u16(bytes, at + 6);
@@ -348,8 +359,7 @@ function dataStart(bytes: Uint8Array, at: number, end: number, entry: ZipEntry):
   const extraStart = nameStart + u16(bytes, at + 26);
   const start = extraStart + u16(bytes, at + 28);
   if (start > end) throw overlap(name, header + start - at, header + end - at);
-  let sameName = extraStart - nameStart === nameBytes.length;
-  for (let i = 0; sameName && i < nameBytes.length; i++) sameName = bytes[nameStart + i] === nameBytes[i];
+  const sameName = extraStart - nameStart === nameLength && isNameAt(bytes, nameStart, entry);
   const narrow = [u32(bytes, at + 22), u32(bytes, at + 18)];
   const [localSize, localCompressed] = narrow.includes(SENTINEL)
     ? zip64Fields(bytes.subarray(extraStart, start), narrow, name)
@@ -369,13 +379,21 @@ function dataStart(bytes: Uint8Array, at: number, end: number, entry: ZipEntry):
   return start;
 }
 
+/** True when the bytes from `at` on are the entry's name. */
+function isNameAt(bytes: Uint8Array, at: number, { name, nameLength }: ZipEntry): boolean {
+  // As many characters as bytes: all are ASCII.
+  const encoded = name.length === nameLength ? undefined : new TextEncoder().encode(name);
+  for (let i = 0; i < nameLength; i++) if (bytes[at + i] !== (encoded ? encoded[i] : name.charCodeAt(i))) return false;
+  return true;
+}
+
 /** Entries lie one after another before the directory; shared bytes are how small files pretend to be large. */
 function recordEnds(entries: readonly ZipEntry[], limit: number): ReadonlyMap<ZipEntry, number> {
   const order = [...entries].sort((a, b) => a.header - b.header);
   const ends = new Map<ZipEntry, number>();
   for (const [i, entry] of order.entries()) {
     const next = order[i + 1]?.header ?? limit;
-    const least = entry.header + LOCAL_HEADER_BYTES + entry.nameBytes.length + entry.compressedSize;
+    const least = entry.header + LOCAL_HEADER_BYTES + entry.nameLength + entry.compressedSize;
     if (least > next) throw overlap(entry.name, least, next);
     ends.set(entry, next);
   }
