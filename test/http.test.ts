@@ -37,7 +37,12 @@ async function serve(handler: Handler): Promise<{ url: string; requests: Incomin
 const FILE = Uint8Array.from({ length: 1000 }, (_, i) => i % 251);
 
 /** A range as a good server sends it; `change` alters its headers. */
-function sendRange(request: IncomingMessage, response: ServerResponse, file = FILE, change: object = {}): void {
+function sendRange(
+  request: IncomingMessage,
+  response: ServerResponse,
+  file: Uint8Array = FILE,
+  change: object = {},
+): void {
   const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "")!.map(Number);
   if (first >= file.length) {
     response.writeHead(416, { "Content-Range": `bytes */${file.length}` }).end();
@@ -194,11 +199,11 @@ test("addresses of other kinds, and a stop signal", async () => {
 
 test("a fetch of the caller's", async () => {
   const asked: unknown[] = [];
-  const answer = async (url: unknown, options?: RequestInit) => {
-    asked.push([url, (options?.headers as Record<string, string>).Range]);
+  const answer = async (url: unknown, options: RequestInit) => {
+    asked.push([url, (options.headers as Record<string, string>).Range]);
     return new Response(FILE.slice(0, 1), { status: 206, headers: { "Content-Range": "bytes 0-0/1000" } });
   };
-  const source = await httpSource("https://example.org/a.pt", { fetch: answer as typeof fetch });
+  const source = await httpSource("https://example.org/a.pt", { fetch: answer as unknown as typeof fetch });
   assert.is(source.size, 1000);
   assert.equal(asked, [["https://example.org/a.pt", "bytes=0-0"]]);
 });

@@ -4,8 +4,9 @@ import { SHARED_KEY, writeSafetensors } from "../formats/safetensors-save.js";
 import { writeTorch } from "../formats/torch-save.js";
 import { fileSink } from "../stores/fs.js";
 import type { DType } from "../tensor.js";
+import { verifyRecords } from "./checksums.js";
 import { CastStorages, castNote, type Rename, renamed, renameStateDict, strip } from "./edits.js";
-import { type OpenedCheckpoint, openCheckpoint } from "./open.js";
+import { named, type OpenedCheckpoint, openCheckpoint } from "./open.js";
 import { retie, safetensorsParts } from "./safetensors-parts.js";
 import { escaped, plural, shownName } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
@@ -116,6 +117,10 @@ type Writer = (opened: OpenedCheckpoint, cast: CastStorages, settings: Settings,
 
 async function convert(opened: OpenedCheckpoint, to: string, settings: Settings, write: Writer): Promise<number> {
   const { file, name } = opened;
+  // Streams are read by range, which compares no checksums: damage must not become a sound file.
+  await verifyRecords(opened.parts).catch((error) => {
+    throw named(name, error);
+  });
   const notes: string[] = [];
   const tied = await retie(file);
   if (tied > 0) notes.push(`tied ${plural(tied, "tensor")} again that were written apart`);

@@ -57,7 +57,7 @@ export async function inspectCommand(args: string[]): Promise<number> {
     const tree = treeOf(opened.file.root, {
       depth: values.tree ? TREE_DEPTH : GLANCE_DEPTH,
       limit,
-      foldTensors: !values.tree,
+      fold: !values.tree,
     });
     const { bytesRead } = opened.file;
     if (values.json) {

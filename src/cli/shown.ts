@@ -58,8 +58,8 @@ export function plural(count: number, noun: string): string {
 /** A number in few digits, for columns. */
 export function brief(value: number | bigint | undefined): string {
   if (value === undefined) return "-";
-  if (typeof value === "bigint" || Number.isInteger(value)) return String(value);
-  return String(Number(value.toPrecision(5)));
+  const number = Number(value);
+  return Number.isInteger(number) && Math.abs(number) < 1e9 ? String(number) : String(Number(number.toPrecision(5)));
 }
 
 export interface Column {
@@ -73,19 +73,27 @@ const LEAST_NAME = 24;
 
 /**
  * Rows of cells in columns, two spaces in. A first cell that would push the line over the width stands on a line of its
- * own, whole.
+ * own, whole, and so does a remark: the last cell of a column without a title.
  */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
-  const width = (i: number) => rows.reduce((most, row) => Math.max(most, row[i].length), columns[i].title.length);
-  const widths = columns.map((_, i) => width(i));
-  const rest = widths.slice(1).reduce((sum, w) => sum + w + 2, 2);
+  const count = columns.at(-1)?.title === "" ? columns.length - 1 : columns.length;
+  const widths = columns
+    .slice(0, count)
+    .map(({ title }, i) => rows.reduce((most, row) => Math.max(most, row[i].length), title.length));
+  const rest = widths.slice(1).reduce((sum, width) => sum + width + 2, 2);
   widths[0] = Math.min(widths[0], Math.max(LEAST_NAME, WIDTH - rest));
   const cell = (text: string, i: number) => (columns[i].right ? text.padStart(widths[i]) : text.padEnd(widths[i]));
-  const line = (cells: readonly string[]) => `  ${cells.map(cell).join("  ")}`.trimEnd();
-  const lines = [line(columns.map(({ title }) => title))];
-  for (const row of rows)
-    if (row[0].length <= widths[0]) lines.push(line(row));
-    else lines.push(`  ${row[0]}`, line(["", ...row.slice(1)]));
+  const line = (cells: readonly string[]) => `  ${cells.slice(0, count).map(cell).join("  ")}`;
+  const lines = [line(columns.map(({ title }) => title)).trimEnd()];
+  for (const row of rows) {
+    const isLong = row[0].length > widths[0];
+    if (isLong) lines.push(`  ${row[0]}`);
+    const cells = line(isLong ? ["", ...row.slice(1)] : row);
+    const remark = row[count] ?? "";
+    const fits = cells.length + 2 + remark.length <= WIDTH;
+    if (remark && fits) lines.push(`${cells}  ${remark}`);
+    else lines.push(cells.trimEnd(), ...(remark ? [`    ${remark}`] : []));
+  }
   return lines;
 }
 

@@ -35,8 +35,8 @@ export interface TreeOptions {
   readonly depth: number;
   /** Children of one value. */
   readonly limit: number;
-  /** true: dicts of tensors only are told by their number. */
-  readonly foldTensors: boolean;
+  /** true: dicts of tensors only are told by their number, lists of numbers and texts in one line. */
+  readonly fold: boolean;
 }
 
 /** Nodes of one tree, so that a file of a million small dicts does not fill the screen. */
@@ -84,8 +84,8 @@ class TreeBuilder {
     }
     this.seen.set(value, place);
     const text = textOf(value);
-    if (this.options.foldTensors && value instanceof Map && value.size > 4 && [...value.values()].every(isTensor))
-      return { ...key, kind, text: `of ${plural(value.size, "tensor")}` };
+    const folded = this.options.fold ? foldedText(value) : undefined;
+    if (folded !== undefined) return { ...key, kind, text: folded };
     return { ...key, kind, ...(text !== undefined && { text }), ...this.children(value, place, depth) };
   }
 
@@ -106,6 +106,22 @@ class TreeBuilder {
     // At the last level the container's own text says how many there are.
     return { ...(children.length > 0 && { children }), ...(more > 0 && children.length > 0 && { more }) };
   }
+}
+
+/** A dict of tensors, or a list of scalars, in one line; undefined for others. */
+function foldedText(value: TorchValue & object): string | undefined {
+  if (value instanceof Map && value.size > 4 && [...value.values()].every(isTensor))
+    return `of ${plural(value.size, "tensor")}`;
+  if (!Array.isArray(value) || value.length === 0 || value instanceof TorchSize) return undefined;
+  if (value.some((item) => typeof item === "object" && item !== null)) return undefined;
+  const items: string[] = [];
+  for (const [i, item] of value.entries()) {
+    const text = typeof item === "string" ? quotedText(item, MOST_TEXT / 2) : scalar(item, value, i).text;
+    if (items.join(", ").length + text.length > MOST_TEXT) break;
+    items.push(text);
+  }
+  const all = items.length === value.length ? "" : items.length > 0 ? ", ..." : "...";
+  return `of ${value.length}: ${items.join(", ")}${all}`;
 }
 
 function shownKey(key: TorchValue): string {

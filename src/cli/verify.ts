@@ -1,12 +1,11 @@
 import { createHash } from "node:crypto";
-import { DEFAULT_LIMITS, FileBytes } from "../bytes.js";
-import { isUnitcellError, UnitcellError } from "../errors.js";
-import { crc32 } from "../formats/crc32.js";
+import { FileBytes } from "../bytes.js";
+import { isUnitcellError } from "../errors.js";
 import { TorchTensor } from "../formats/torch-tensors.js";
-import { openZip, type ZipArchive, type ZipEntry } from "../formats/zip.js";
 import { nameTensors } from "../summary.js";
 import type { Tensor } from "../tensor.js";
 import { StatsAccumulator } from "../tensor-stats.js";
+import { verifyRecords } from "./checksums.js";
 import { ContentHash } from "./content-hash.js";
 import { type FilePart, named, type OpenedCheckpoint, openCheckpoint } from "./open.js";
 import { counted, escaped, labelled, oneLine, plural, shownName } from "./shown.js";
@@ -70,7 +69,8 @@ async function verify(name: string, hash: boolean): Promise<{ lines: string[]; f
   const opened = await openCheckpoint(name, { unknownClasses: "inert" });
   try {
     const { file, parts } = opened;
-    const checksums = await verifyRecords(parts);
+    const { checked, absent } = await verifyRecords(parts);
+    const checksums = checksumText(checked, absent);
     const { lines: odd, content, count } = await verifyTensors(opened, hash);
     const lines = [`${name}: ok, ${file.format}, ${plural(count, "tensor")}, ${checksums}`];
     const { unknownGlobals } = file;
@@ -90,43 +90,10 @@ async function verify(name: string, hash: boolean): Promise<{ lines: string[]; f
   }
 }
 
-/** Every record of zips against its checksum, those that no tensor needs included. */
-async function verifyRecords(parts: readonly FilePart[]): Promise<string> {
-  let checked = 0;
-  let absent = 0;
-  for (const { file, source } of parts) {
-    if (file.format !== "torch" && file.format !== "torchscript") continue;
-    const archive = await openZip(new FileBytes(source), { limits: DEFAULT_LIMITS, checkCrc: true });
-    for (const entry of archive.entries.values()) {
-      await verifyRecord(archive, entry);
-      // torch can be told to leave CRCs out.
-      if (entry.crc === 0 && entry.size > 0) absent++;
-      else checked++;
-    }
-  }
+function checksumText(checked: number, absent: number): string {
   if (checked + absent === 0) return "the format has no checksums";
   return `${plural(checked, "record")} checked${absent ? `, ${counted(absent)} without CRC-32` : ""}`;
 }
-
-async function verifyRecord(archive: ZipArchive, entry: ZipEntry): Promise<void> {
-  if (entry.method === 8 || entry.size <= PIECE_BYTES) {
-    await archive.read([entry]);
-    return;
-  }
-  let crc = 0;
-  for (let at = 0; at < entry.size; at += PIECE_BYTES)
-    crc = crc32((await archive.readRange(entry, at, Math.min(at + PIECE_BYTES, entry.size)))!, crc);
-  if (entry.crc !== 0 && crc !== entry.crc)
-    throw new UnitcellError(
-      "CORRUPT",
-      `zip entry "${entry.name}" has CRC-32 ${hex(crc)}, the directory says ${hex(entry.crc)}`,
-      {
-        name: entry.name,
-      },
-    );
-}
-
-const hex = (value: number) => value.toString(16).padStart(8, "0");
 
 /** All tensors read once; a line for each that has numbers which are not finite. */
 async function verifyTensors(
