@@ -31,7 +31,12 @@ export type DType =
   | "qu8"
   | "qi32"
   | "qu4x2"
-  | "qu2x4";
+  | "qu2x4"
+  | "bits8"
+  | "bits16"
+  | "bits1x8"
+  | "bits2x4"
+  | "bits4x2";
 
 /** Bytes per element. */
 export const DTYPE_BYTES: Readonly<Record<DType, number>> = {
@@ -62,6 +67,11 @@ export const DTYPE_BYTES: Readonly<Record<DType, number>> = {
   qi32: 4,
   qu4x2: 1,
   qu2x4: 1,
+  bits8: 1,
+  bits16: 2,
+  bits1x8: 1,
+  bits2x4: 1,
+  bits4x2: 1,
 };
 
 /** torch.<name> of each. */
@@ -93,6 +103,11 @@ export const TORCH_DTYPES: Readonly<Record<DType, string>> = {
   qi32: "qint32",
   qu4x2: "quint4x2",
   qu2x4: "quint2x4",
+  bits8: "bits8",
+  bits16: "bits16",
+  bits1x8: "bits1x8",
+  bits2x4: "bits2x4",
+  bits4x2: "bits4x2",
 };
 
 /**

@@ -152,16 +152,20 @@ class Describer {
     throw new TypeError(`no description for ${Object.prototype.toString.call(value)}`);
   }
 
-  private object({ type, how, args, kwargs, state, listItems, dictItems }: PythonObject): { [key: string]: unknown } {
+  private object(object: PythonObject): { [key: string]: unknown } {
+    const { type, how, args, kwargs, callee, state, listItems, dictItems } = object;
     return {
       k: "object",
-      class: type,
+      class: callee instanceof PythonObject ? this.node(callee) : type,
       how,
       ...(args.length && { args: this.list(args) }),
       ...(kwargs && { kwargs: this.node(kwargs) }),
       // A dict as state is described in place, not as a value that may be shared.
       ...(state !== undefined && {
-        state: state instanceof Map && !(state instanceof OrderedDict) ? this.container(state) : this.node(state),
+        state:
+          state instanceof Map && !(state instanceof OrderedDict)
+            ? this.container(state)
+            : this.node(state, isFloatAt(object, "state")),
       }),
       ...(listItems?.length && { listitems: this.list(listItems) }),
       ...(dictItems?.size && { dictitems: this.pairs(dictItems) }),

@@ -79,7 +79,8 @@ function* array(p: Pickler, value: NumpyArray): Steps {
   out.op(OP.MARK);
   out.int(1);
   yield* p.newTuple(value.shape);
-  if (!p.atom(value.dtype, value, DTYPE)) yield value.dtype;
+  const type = value.dtype.inert ?? value.dtype;
+  if (!p.atom(type, value, DTYPE)) yield type;
   out.bool(value.fortran);
   if (value.items) {
     out.op(OP.EMPTY_LIST);

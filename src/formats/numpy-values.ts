@@ -8,7 +8,7 @@ import { describe, isTuple, type PickleClass } from "./pickle-machine.js";
 import { decodeLatin1, narrowInteger } from "./pickle-scalars.js";
 import { sizesOf } from "./torch-storages.js";
 import { elementCount } from "./torch-tensors.js";
-import { Complex, NumpyArray, NumpyDtype, NumpyScalar, type TorchValue } from "./values.js";
+import { Complex, NumpyArray, NumpyDtype, NumpyScalar, PythonGlobal, PythonObject, type TorchValue } from "./values.js";
 
 /** A kind letter and a number: bytes, or characters (4 bytes each) for U. */
 const CODE = /^([?a-zA-Z])(\d*)$/;
@@ -113,18 +113,26 @@ function rawBytes(value: TorchValue | undefined): Uint8Array | undefined {
   return Uint8Array.from(value, (char) => char.charCodeAt(0));
 }
 
+/** What a call of numpy's own made that is not on the closed list; the list has no other object of numpy's. */
+function isInertDtype(value: TorchValue | undefined): value is PythonObject {
+  return value instanceof PythonObject && /^numpy\.(?!ndarray$)/.test(value.type);
+}
+
 /** Checks the size against the bytes that are there. */
 function fillArray(array: NumpyArray, state: readonly TorchValue[], limits: Limits): void {
-  const [shape, dtype, fortran, content] = state;
+  const [shape, type, fortran, content] = state;
+  const dtype = isInertDtype(type) ? new NumpyDtype(type.type, "|", undefined, type) : type;
   if (!(dtype instanceof NumpyDtype)) throw corrupt(`a numpy array has ${describe(dtype)} as dtype`);
   const sizes = sizesOf(shape, "shape", limits);
   const count = elementCount(sizes);
-  const itemsize = numpyItemBytes(dtype);
-  const items = itemsize === undefined && Array.isArray(content) ? (content as readonly TorchValue[]) : undefined;
+  const itemsize = dtype.inert ? undefined : numpyItemBytes(dtype);
+  // Structures that hold objects are written as objects too.
+  const holdsObjects = itemsize === undefined || dtype.state !== undefined;
+  const items = holdsObjects && Array.isArray(content) ? (content as readonly TorchValue[]) : undefined;
   const bytes = items ? new Uint8Array(0) : rawBytes(content);
   if (!bytes) throw corrupt(`a numpy array holds ${describe(content)}, expected bytes`);
   const [found, expected] = items ? [items.length, count] : [bytes.length, count * (itemsize ?? 8)];
-  if (found !== expected)
+  if (found !== expected && (items || !dtype.inert))
     throw corrupt(
       `a numpy ${dtype.code} array of shape [${sizes}] needs ${expected} ${items ? "objects" : "bytes"}, found ${found}`,
     );
@@ -139,7 +147,10 @@ function emptyArray(): NumpyArray {
 export function numpyClasses(limits: Limits): [name: string, row: PickleClass][] {
   const reconstruct: PickleClass = {
     // The arguments (ndarray, (0,), b"b") only make an empty array; BUILD says what it is.
-    create: emptyArray,
+    create([type]) {
+      if (type instanceof PythonGlobal && type.name === "numpy.ndarray") return emptyArray();
+      throw new UnitcellError("UNSUPPORTED", `a numpy array of a subclass, ${describe(type)}`);
+    },
     build(target, state) {
       // (version, shape, dtype, is_fortran, bytes or list)
       if (!isTuple(state) || state.length !== 5) throw corrupt("a numpy array has a malformed state");

@@ -37,6 +37,8 @@ export interface PickleContext {
   readonly limits: Limits;
 }
 
+type Kwargs = ReadonlyMap<TorchValue, TorchValue>;
+
 /** Python 2's names of the modules that pickle protocols below 3 write so. */
 const PYTHON_3_MODULES: ReadonlyMap<string, string> = new Map([
   ["__builtin__", "builtins"],
@@ -153,32 +155,40 @@ export class Machine {
     if (typeof module !== "string" || typeof name !== "string")
       throw corrupt("a global's module and name must be strings", this);
     const written = `${module}.${name}`;
-    const seen = this.names.get(written);
+    const isDotted = name.includes(".");
+    const key = isDotted ? `${module}:${name}` : written;
+    const seen = this.names.get(key);
     if (seen !== undefined) {
       this.push(seen);
       return;
     }
     const full = `${PYTHON_3_MODULES.get(module) ?? module}.${name}`;
     const { classes, constants, isInert } = this.context;
-    const constant = name.includes(".") ? undefined : constants.get(full);
+    const constant = isDotted ? undefined : constants.get(full);
     this.globals.add(written);
-    if (!constant && (name.includes(".") || !(classes.has(full) || isInert(full)))) this.unknown.add(written);
-    const value = constant ?? new PythonGlobal(full);
-    this.names.set(written, value);
+    if (!constant && (isDotted || !(classes.has(full) || isInert(full)))) this.unknown.add(written);
+    const value = constant ?? new PythonGlobal(full, full.slice(0, -name.length - 1));
+    this.names.set(key, value);
     this.push(value);
   }
 
   /** Calls nothing: a listed name makes a value of ours, any other becomes an inert object. */
-  create(type: TorchValue, args: TorchValue, how: PythonObject["how"]): void {
+  create(type: TorchValue, args: TorchValue, how: PythonObject["how"], kwargs?: Kwargs): void {
     if (!isTuple(args)) throw corrupt(`${describe(type)} needs a tuple of arguments, found ${describe(args)}`, this);
     if (type instanceof PythonObject) {
-      this.push(new PythonObject(`${type.type}()`, how, args));
+      this.push(new PythonObject(calleeName(type), how, args, kwargs, type));
       return;
     }
     if (!(type instanceof PythonGlobal)) throw corrupt(`${describe(type)} cannot be called`, this);
+    const { name } = type;
     // A dotted name never matches: it reaches through attributes.
-    const maker = this.context.classes.get(type.name);
-    this.push(maker ? this.make(type.name, maker, args, how) : new PythonObject(type.name, how, args));
+    const isDotted = name.indexOf(".", type.module.length + 1) > 0;
+    const maker = isDotted || kwargs ? undefined : this.context.classes.get(name);
+    this.push(
+      maker
+        ? this.make(name, maker, args, how)
+        : new PythonObject(name, how, args, kwargs, isDotted ? type : undefined),
+    );
   }
 
   private make(name: string, maker: PickleClass, args: readonly TorchValue[], how: PythonObject["how"]): TorchValue {
@@ -195,7 +205,7 @@ export class Machine {
 
   build(state: TorchValue): void {
     const target = this.top();
-    if (target instanceof PythonObject) target.state = placeRoot(state);
+    if (target instanceof PythonObject) target.state = placeFloat(state, target, "state");
     else if (target instanceof OrderedDict) {
       if (!(state instanceof Map)) throw corrupt("the state of an OrderedDict is not a dict", this);
       target.attributes = state;
@@ -239,6 +249,7 @@ export class Machine {
     for (let i = 0; i < items.length; i += 2) {
       const key = placeFloatKey(items[i], dict);
       if (!isHashable(key)) throw corrupt(`${describe(key)} cannot be a key`, this);
+      if (Number.isNaN(key) && dict.has(key)) throw secondNaN();
       dict.set(key, placeFloat(items[i + 1], dict, key));
     }
   }
@@ -249,7 +260,14 @@ export class Machine {
   }
 }
 
-/** A Float as the root or a state has no container to mark: it is its number. */
+/** What an object that is called stands for, in words: a class inside a class by its own name. */
+function calleeName({ type, args }: PythonObject): string {
+  const [owner, name] = args;
+  const isAttribute = type === "builtins.getattr" && args.length === 2 && typeof name === "string";
+  return isAttribute && owner instanceof PythonGlobal ? `${owner.name}.${name}` : `${type}()`;
+}
+
+/** A Float as the root has no container to mark: it is its number. */
 export function placeRoot(value: TorchValue): TorchValue {
   return value instanceof Float ? value.value : value;
 }
@@ -280,8 +298,14 @@ export function addTo(set: Set<TorchValue>, items: readonly TorchValue[], machin
       const message = `${describe(item)} cannot be in a set`;
       throw machine ? corrupt(message, machine) : new UnitcellError("CORRUPT", `malformed pickle: ${message}`);
     }
+    if (Number.isNaN(item) && set.has(item)) throw secondNaN();
     set.add(item instanceof Float ? placeFloat(item, set, item.value) : item);
   }
+}
+
+/** Python's NaNs are all different, and JavaScript's one key: a value would be lost without a word. */
+function secondNaN(): UnitcellError {
+  return new UnitcellError("UNSUPPORTED", "NaN is in a dict or set twice; JavaScript's Map and Set hold it once");
 }
 
 function isHashable(key: TorchValue): boolean {

@@ -5,9 +5,10 @@ import { UnitcellError } from "../errors.js";
 /** Decimal digits in a byte, about. */
 const DIGITS_PER_BYTE = 2.408;
 
-/** A plain number when that is exact, else a bigint. */
+/** A plain number where that is a safe integer, else a bigint. */
 export function narrowInteger(value: bigint): number | bigint {
-  return BigInt.asIntN(54, value) === value ? Number(value) : value;
+  const narrow = Number(value);
+  return Number.isSafeInteger(narrow) ? narrow : value;
 }
 
 /** LONG1: one length byte n, then an n-byte little-endian two's-complement integer (pickletools, "long1"). */

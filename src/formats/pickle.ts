@@ -9,7 +9,6 @@ import { isUnitcellError, UnitcellError } from "../errors.js";
 import {
   corrupt,
   describe,
-  isTuple,
   Machine,
   type PickleContext,
   placeRoot,
@@ -30,7 +29,7 @@ import {
   readText,
   readUnicodeLine,
 } from "./pickle-scalars.js";
-import { ByteArray, Float, PythonGlobal, PythonObject, type TorchValue } from "./values.js";
+import { ByteArray, Float, PythonObject, type TorchValue } from "./values.js";
 
 export type { PickleClass, PickleContext } from "./pickle-machine.js";
 
@@ -53,9 +52,10 @@ export class NamesFound {
     const globals = [...this.unknown];
     const shown = globals.slice(0, 8).map(plainText).join(", ");
     const more = globals.length > 8 ? ` and ${globals.length - 8} more` : "";
+    const damage = cause instanceof Error ? `. Nor can it be read: ${cause.message}` : "";
     throw new UnitcellError(
       "UNSAFE",
-      `the file names code that is not plain data: ${shown}${more}; nothing was run`,
+      `the file names code that is not plain data: ${shown}${more}; nothing was run${damage}`,
       { globals },
       cause === undefined ? undefined : { cause },
     );
@@ -251,13 +251,7 @@ function newObjectEx(m: Machine): void {
   const kwargs = m.pop();
   const args = m.pop();
   if (!(kwargs instanceof Map)) throw corrupt(`keyword arguments are ${describe(kwargs)}`, m);
-  if (kwargs.size === 0) {
-    m.create(m.pop(), args, "newobj_ex");
-    return;
-  }
-  const type = m.pop();
-  if (!(type instanceof PythonGlobal) || !isTuple(args)) throw corrupt(`${describe(type)} cannot be called`, m);
-  m.push(new PythonObject(type.name, "newobj_ex", args, kwargs));
+  m.create(m.pop(), args, "newobj_ex", kwargs.size === 0 ? undefined : kwargs);
 }
 
 function inst(m: Machine): void {

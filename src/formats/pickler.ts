@@ -21,6 +21,7 @@ export type Steps = Generator<TorchValue, void, void>;
 const KEYS = new Part(".keys()");
 const ATTRIBUTES = new Part(".attributes");
 const STATE = new Part(".state");
+const CALLEE = new Part(".callee");
 
 interface Frame {
   readonly steps: Steps;
@@ -210,17 +211,17 @@ export class Pickler {
 
   private *object(object: PythonObject): Steps {
     const { out } = this;
-    const { type, how, args, kwargs, state, listItems, dictItems } = object;
+    const { type, how, args, kwargs, callee, state, listItems, dictItems } = object;
     if (how === "persid") this.fail("an external reference has no meaning in another file");
     this.begin(object);
     if (how === "inst" || how === "obj") {
       out.op(OP.MARK);
-      if (how === "obj") out.global(type);
+      if (how === "obj" && !this.callee(object)) yield callee!;
       for (let i = 0; i < args.length; i++) if (!this.atom(args[i], args, i)) yield args[i];
       out.op(how === "obj" ? OP.OBJ : OP.INST);
       if (how === "inst") out.name(type);
     } else {
-      out.global(type);
+      if (!this.callee(object)) yield callee!;
       yield* this.newTuple(args);
       // NEWOBJ_EX is of protocol 4, but Python reads it at any; CPython would write functools.partial here.
       if (how === "newobj_ex") yield* this.dict(kwargs ?? new Map());
@@ -230,8 +231,16 @@ export class Pickler {
     if (listItems) yield* this.appends(listItems, false);
     if (dictItems) yield* this.setItems(dictItems, false);
     if (state === undefined) return;
-    if (!this.atom(state, object, STATE)) yield state;
+    this.at(STATE);
+    if (!this.writeAtom(state, isFloatAt(object, "state"))) yield state;
     out.op(OP.BUILD);
+  }
+
+  /** Writes what made an object; false when that must be yielded first. */
+  private callee(object: PythonObject): boolean {
+    if (object.callee) return this.atom(object.callee, object, CALLEE);
+    this.out.global(object.type);
+    return true;
   }
 
   /** REDUCE, which makes the object. */

@@ -12,7 +12,7 @@ export function writePythonAtom(p: Pickler, value: object): boolean {
     writeBytes(p, value);
     p.remember(value);
   } else if (value instanceof Complex) writeComplex(p, value);
-  else if (value instanceof PythonGlobal) out.global(value.name);
+  else if (value instanceof PythonGlobal) writeGlobal(p, value);
   else if (isEmptyTuple(value)) out.op(OP.EMPTY_TUPLE);
   else return false;
   return true;
@@ -47,6 +47,27 @@ function writeByteArray(p: Pickler, value: ByteArray): void {
     out.put();
   }
   p.reduce(value);
+}
+
+/** Protocol 2 names only what a module holds; from there on it is attributes. */
+function writeGlobal(p: Pickler, { name, module }: PythonGlobal): void {
+  const { out } = p;
+  const [first, ...attributes] = name.slice(module.length + 1).split(".");
+  if (attributes.length === 0) {
+    out.global(name);
+    return;
+  }
+  p.singleton(`global ${name}`, () => {
+    for (const _ of attributes) out.global("builtins.getattr");
+    out.global(`${module}.${first}`);
+    for (const [i, attribute] of attributes.entries()) {
+      out.string(attribute);
+      out.tuple(2);
+      out.put();
+      out.op(OP.REDUCE);
+      if (i < attributes.length - 1) out.put();
+    }
+  });
 }
 
 function writeComplex(p: Pickler, value: Complex): void {

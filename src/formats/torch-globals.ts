@@ -19,7 +19,7 @@ const DTYPES: ReadonlyMap<string, DType> = new Map(
 
 /** Values that a pickle names. */
 const CONSTANTS: ReadonlyMap<string, TorchConstant> = new Map([
-  ...names("dtype", [...DTYPES.keys(), "bits8", "bits16", "bits1x8", "bits2x4", "bits4x2"]),
+  ...names("dtype", [...DTYPES.keys()]),
   ...names("qscheme", [
     "per_tensor_affine",
     "per_tensor_symmetric",

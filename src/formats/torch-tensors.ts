@@ -13,7 +13,7 @@ export class Storage {
   readonly key: string;
   /** undefined: untyped bytes, each tensor names its own dtype. */
   readonly dtype: DType | undefined;
-  /** In elements of dtype, in bytes when untyped. */
+  /** In elements of dtype, in bytes when untyped or packed (qu4x2, qu2x4). */
   readonly numel: number;
   readonly byteLength: number;
   /** Where the saving program had it: "cpu", "cuda:0". Here it is plain memory. */
@@ -25,7 +25,7 @@ export class Storage {
     this.key = key;
     this.dtype = dtype;
     this.numel = numel;
-    this.byteLength = dtype ? storedBytes(dtype, numel) : numel;
+    this.byteLength = dtype ? numel * DTYPE_BYTES[dtype] : numel;
     this.location = location;
     this.bytes = bytes;
   }
@@ -39,7 +39,7 @@ export class Storage {
 /** Numbers in one byte of the packed dtypes whose elements torch counts one by one. */
 const PACKED: Readonly<Partial<Record<DType, number>>> = { qu4x2: 2, qu2x4: 4 };
 
-/** Bytes that so many elements take in a storage. */
+/** Bytes that so many elements of a tensor take in a storage. */
 export function storedBytes(dtype: DType, count: number): number {
   return Math.ceil((count * DTYPE_BYTES[dtype]) / (PACKED[dtype] ?? 1));
 }

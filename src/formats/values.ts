@@ -67,7 +67,7 @@ const floatKeys = new WeakMap<object, Set<unknown>>();
 /**
  * True when the number at this place was read as a Python float. A number put there later is still saved as a float; a
  * copy of the container has no places (1.0 is then saved as 1, which Python calls equal).
- * @param place the key of a Map, the index of an array, the member of a Set
+ * @param place the key of a Map, the index of an array, the member of a Set, "state" of a PythonObject
  */
 export function isFloatAt(container: object, place: unknown): boolean {
   return floatPlaces.get(container)?.has(place) ?? false;
@@ -174,11 +174,14 @@ export class NumpyDtype {
   readonly order: string;
   /** The rest of its state where it is more than a code: fields of a structured dtype, units of a date. */
   readonly state: readonly TorchValue[] | undefined;
+  /** A dtype that numpy makes by a call which is not on the closed list (StringDType): what the file says of it. */
+  readonly inert: PythonObject | undefined;
 
-  constructor(code: string, order = "|", state?: readonly TorchValue[]) {
+  constructor(code: string, order = "|", state?: readonly TorchValue[], inert?: PythonObject) {
     this.code = code;
     this.order = order;
     this.state = state;
+    this.inert = inert;
   }
 
   toString(): string {
@@ -209,7 +212,7 @@ export class NumpyArray {
   readonly fortran: boolean;
   /** As stored: the dtype's byte order, the array's own axis order; empty for an array of objects. */
   readonly bytes: Uint8Array;
-  /** Elements of an array of objects. */
+  /** Elements of an array of objects, or of structures that hold objects. */
   readonly items: readonly TorchValue[] | undefined;
 
   constructor(
@@ -231,9 +234,13 @@ export class NumpyArray {
 export class PythonGlobal {
   /** "module.name", Python 2's __builtin__ and copy_reg as builtins and copyreg. */
   readonly name: string;
+  /** Part of the name up to where what is inside the module begins: "module" of "module.Class.Inner" too. */
+  readonly module: string;
 
-  constructor(name: string) {
+  /** @param module needed for a class inside a class, where it is not all up to the last dot */
+  constructor(name: string, module = name.slice(0, Math.max(name.lastIndexOf("."), 0))) {
     this.name = name;
+    this.module = module;
   }
 }
 
@@ -245,7 +252,12 @@ export class PythonObject {
   readonly how: "reduce" | "newobj" | "newobj_ex" | "inst" | "obj" | "persid";
   readonly args: readonly TorchValue[];
   readonly kwargs: ReadonlyMap<TorchValue, TorchValue> | undefined;
-  /** What BUILD gave: its attributes, mostly a Map; undefined when there was none. */
+  /** What made it, where `type` only describes that: a class inside a class, or what a call gave. */
+  readonly callee: PythonGlobal | PythonObject | undefined;
+  /**
+   * What BUILD gave: its attributes, mostly a Map; undefined when there was none. That it was a whole float is kept as
+   * isFloatAt(object, "state").
+   */
   state: TorchValue | undefined;
   /** Items of a list subclass (or set, or deque). */
   listItems: TorchValue[] | undefined;
@@ -257,10 +269,12 @@ export class PythonObject {
     how: PythonObject["how"],
     args: readonly TorchValue[],
     kwargs?: ReadonlyMap<TorchValue, TorchValue>,
+    callee?: PythonGlobal | PythonObject,
   ) {
     this.type = type;
     this.how = how;
     this.args = args;
     this.kwargs = kwargs;
+    this.callee = callee;
   }
 }

@@ -72,6 +72,7 @@ export function partsOf({ value, place }: Part): Part[] {
   } else if (value instanceof PythonObject) {
     for (const [i, item] of value.args.entries()) add(`(argument ${i})`, item);
     add("(keywords)", value.kwargs);
+    if (value.callee instanceof PythonObject) add("(callee)", value.callee);
     // Attributes are what a reader looks for: they go by their own names.
     if (value.state instanceof Map) for (const [key, item] of value.state) add(key, item);
     else add("(state)", value.state);
