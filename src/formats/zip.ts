@@ -4,7 +4,7 @@
  * in torch's caffe2/serialize/inline_container.cc.
  */
 import { ByteReader, type FileBytes, type Limits, type Range } from "../bytes.js";
-import { UnitcellError } from "../errors.js";
+import { CUT_SHORT, UnitcellError } from "../errors.js";
 import { crc32 } from "./crc32.js";
 
 const LOCAL_HEADER = 0x04034b50;
@@ -186,6 +186,12 @@ function endRecords(tail: Uint8Array): number[] {
   return found;
 }
 
+function noEnd(tail: Uint8Array, size: number): UnitcellError {
+  const isZero = tail.subarray(-END_RECORD_BYTES).every((byte) => byte === 0);
+  const why = isZero ? "the file ends in zeros, perhaps an unfinished download" : CUT_SHORT;
+  return corrupt(`no end-of-directory record in ${size} bytes; ${why}`, { size, hint: "truncated" });
+}
+
 /** Two end records that both reach the end are an attack. */
 async function findDirectory(file: FileBytes, tail: Window, limits: Limits): Promise<Directory> {
   const { bytes } = tail;
@@ -194,11 +200,7 @@ async function findDirectory(file: FileBytes, tail: Window, limits: Limits): Pro
     throw corrupt(`two end records, at bytes ${tail.start + second} and ${tail.start + end}`, {
       offset: tail.start + second,
     });
-  if (end === undefined)
-    throw corrupt(
-      `no end-of-directory record in ${file.size} bytes; the file is cut short, perhaps a download that stopped`,
-      { size: file.size, hint: "truncated" },
-    );
+  if (end === undefined) throw noEnd(bytes, file.size);
   const reader = new ByteReader(bytes, end + 4);
   const disks = [reader.u16(), reader.u16()];
   const counts = [reader.u16(), reader.u16()];
@@ -235,10 +237,9 @@ async function widen(
   }
   const limit = new ByteReader(tail.bytes, locator + 8).u64();
   const length = tail.start + locator - limit;
-  if (length < END_RECORD_64_BYTES || length > TAIL_BYTES)
-    throw corrupt(`no zip64 end record at byte ${limit}`, { offset: limit });
+  if (length < END_RECORD_64_BYTES || length > TAIL_BYTES) throw noRecord64(limit);
   const reader = new ByteReader(await file.read(limit, limit + length));
-  if (reader.u32() !== END_RECORD_64) throw corrupt(`no zip64 end record at byte ${limit}`, { offset: limit });
+  if (reader.u32() !== END_RECORD_64) throw noRecord64(limit);
   if (12 + reader.u64() !== length) throw corrupt("the zip64 end record has the wrong size", { offset: limit });
   reader.offset = 24;
   const [here, count, size, offset] = [reader.u64(), reader.u64(), reader.u64(), reader.u64()];
@@ -251,6 +252,11 @@ async function widen(
   )
     throw corrupt("the two end records disagree", { offset: tail.start + end });
   return { directory: { count, size, offset }, limit };
+}
+
+function noRecord64(offset: number): UnitcellError {
+  const message = `no zip64 end record at byte ${offset}; bytes were added or lost before it, perhaps by a transfer as text`;
+  return corrupt(message, { offset });
 }
 
 function readCentral(bytes: Uint8Array, directory: Directory, limits: Limits): ZipEntry[] {
@@ -367,17 +373,24 @@ function dataStart(bytes: Uint8Array, at: number, end: number, entry: ZipEntry):
   // With a data descriptor the writer did not know these yet and left zeros (torch does so for every entry).
   const described = (flags & FLAG_DESCRIPTOR) !== 0;
   const agrees = (here: number, there: number) => here === there || (here === 0 && described);
-  if (
-    u16(bytes, at + 8) !== method ||
-    flags & FLAG_ENCRYPTED ||
-    !sameName ||
-    !agrees(localSize, size) ||
-    !agrees(localCompressed, compressedSize) ||
-    !agrees(u32(bytes, at + 14), crc)
-  )
-    throw corrupt(`the local header of zip entry "${name}" disagrees with the directory`, { name });
+  const localMethod = u16(bytes, at + 8);
+  const localCrc = u32(bytes, at + 14);
+  const differs = (what: string, found: unknown, expected: unknown) =>
+    corrupt(
+      `the local header of zip entry "${name}" at byte ${header} disagrees with the directory: ${what} ${found}, expected ${expected}`,
+      { name, offset: header, found, expected },
+    );
+  if (localMethod !== method) throw differs("method", localMethod, method);
+  if (flags & FLAG_ENCRYPTED) throw differs("encryption flags", flags & FLAG_ENCRYPTED, 0);
+  if (!sameName) throw differs("name", JSON.stringify(localName(bytes.subarray(nameStart, extraStart))), `"${name}"`);
+  if (!agrees(localSize, size)) throw differs("size", localSize, size);
+  if (!agrees(localCompressed, compressedSize)) throw differs("compressed size", localCompressed, compressedSize);
+  if (!agrees(localCrc, crc)) throw differs("CRC-32", hex(localCrc), hex(crc));
   return start;
 }
+
+const localName = (bytes: Uint8Array): string => new TextDecoder("latin1").decode(bytes.subarray(0, 100));
+const hex = (value: number): string => value.toString(16).padStart(8, "0");
 
 /** True when the bytes from `at` on are the entry's name. */
 function isNameAt(bytes: Uint8Array, at: number, { name, nameLength }: ZipEntry): boolean {
@@ -409,10 +422,10 @@ function checkCrc(data: Uint8Array, entry: ZipEntry): void {
   if (entry.crc === 0) return;
   const found = crc32(data);
   if (found === entry.crc) return;
-  const hex = (value: number) => value.toString(16).padStart(8, "0");
-  throw corrupt(`zip entry "${entry.name}" has CRC-32 ${hex(found)}, the directory says ${hex(entry.crc)}`, {
-    name: entry.name,
-  });
+  throw corrupt(
+    `zip entry "${entry.name}" has CRC-32 ${hex(found)}, the directory says ${hex(entry.crc)}; its bytes are damaged`,
+    { name: entry.name, offset: entry.header, found, expected: entry.crc },
+  );
 }
 
 function corrupt(message: string, detail: Record<string, unknown>): UnitcellError {
