@@ -25,6 +25,11 @@ export interface Limits {
    * one long tuple pile up; a million nested lists would take 270 MB of JavaScript arrays.
    */
   readonly pickleStack: number;
+  /**
+   * Bytes (8 for an item) that calls in a pickle take from their arguments, per byte of the pickle up to there: one
+   * argument can be used any number of times, and bytes, sets and numpy values copy it. Python's own files stay below 5.
+   */
+  readonly pickleCopyRatio: number;
   /** One integer. Converting text to an integer is quadratic; Python's own text limit is 4300 digits (1786 bytes). */
   readonly integerBytes: number;
   /** Tensor dimensions; torch itself stops at 64 in most operations. */
@@ -50,6 +55,7 @@ export const DEFAULT_LIMITS: Limits = {
   pickleBytes: 256 * 2 ** 20,
   pickleOps: 5_000_000,
   pickleStack: 500_000,
+  pickleCopyRatio: 8,
   integerBytes: 2048,
   tensorRank: 64,
   copyFloorBytes: 64 * 2 ** 20,
@@ -300,6 +306,8 @@ export class ByteReader {
     if (end < 0)
       throw new UnitcellError("CORRUPT", `a line starts at byte ${this.offset} and has no end`, {
         offset: this.offset,
+        expected: 1,
+        size: this.bytes.byteLength,
       });
     const line = this.bytes.subarray(this.offset, end);
     this.offset = end + 1;

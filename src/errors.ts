@@ -17,6 +17,19 @@ export type ErrorCode =
   /** The runtime cannot do the work (no Wasm SIMD, out of memory). */
   | "BACKEND";
 
+/** What a file that ends early most likely is, in messages. */
+export const CUT_SHORT = "the file is cut short, perhaps a download that stopped";
+
+/** Longest message; names in files can be of any length. */
+const MESSAGE_CHARS = 4000;
+
+/** Words of a file in a message must not act on the terminal that shows it: controls and changes of text direction. */
+function printable(message: string): string {
+  const short = message.length > MESSAGE_CHARS ? `${message.slice(0, MESSAGE_CHARS)}…` : message;
+  const unsafe = /(?![\t\n])[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+  return short.replace(unsafe, (c) => `\\u{${c.charCodeAt(0).toString(16)}}`);
+}
+
 /**
  * Every error unitcell throws on purpose. The message says what was expected, what was found and where; `detail` holds
  * the same numbers for programs.
@@ -26,7 +39,7 @@ export class UnitcellError extends Error {
   readonly detail: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, message: string, detail: Record<string, unknown> = {}, options?: { cause?: unknown }) {
-    super(message, options);
+    super(printable(message), options);
     this.name = "UnitcellError";
     this.code = code;
     this.detail = detail;

@@ -10,6 +10,7 @@ import { NamesFound, type PickleContext, readPickle } from "../src/formats/pickl
 import { saveSafetensors } from "../src/formats/safetensors-save.js";
 import { loadTorch, openTorch } from "../src/formats/torch.js";
 import type { TorchTensor } from "../src/formats/torch-tensors.js";
+import { PythonObject } from "../src/formats/values.js";
 import { openZip } from "../src/formats/zip.js";
 import {
   call,
@@ -156,6 +157,7 @@ const pickles: [name: string, bytes: number[], code: ErrorCode, message: RegExp]
   ],
   ["as many digits", ops("LONG", utf8(`${"9".repeat(200_000)}L\n`)), "LIMIT", /200000 digits/],
   ["digits that are none", ops("INT", utf8("1x\n")), "CORRUPT", /not an integer/],
+  ["a float of many digits that is none", ops("FLOAT", utf8(`${"1".repeat(1_000_000)}x\n`)), "CORRUPT", /not a float/],
   ["a float that is none", ops("FLOAT", utf8("1.2.3\n")), "CORRUPT", /not a float/],
   ["STRING without quotes", ops("STRING", utf8("abc\n")), "CORRUPT", /quotes/],
   ["STRING with a broken escape", ops("STRING", utf8("'\\x4'\n")), "CORRUPT", /escape/],
@@ -198,6 +200,9 @@ const float = global("torch", "FloatStorage");
 const rank = new Array<number>(DEFAULT_LIMITS.tensorRank + 1).fill(1);
 const encode = (...args: number[][]) => torchZip(call(global("_codecs", "encode"), ...args));
 
+const nan = ops("BINFLOAT", [0x7f, 0xf8, 0, 0, 0, 0, 0, 0]);
+const numpyArray = call(global("numpy._core.multiarray", "_reconstruct"), global("numpy", "ndarray"), tuple(int(0)));
+
 const files: [name: string, bytes: Uint8Array, code: ErrorCode, message: RegExp][] = [
   ["one element past the end", view(1, [2], [1]), "CORRUPT", /needs 12 bytes, storage "0" has 8/],
   ["strides that reach past the end", view(0, [2], [2]), "CORRUPT", /needs 12 bytes/],
@@ -216,6 +221,30 @@ const files: [name: string, bytes: Uint8Array, code: ErrorCode, message: RegExp]
     /has 4 bytes, the pickle describes 8/,
   ],
   ["a record longer than its storage", torchZip(two, { 0: floats(3) }), "CORRUPT", /has 12 bytes/],
+  [
+    "NaN as two keys",
+    torchZip(ops("EMPTY_DICT", nan, int(1), "SETITEM", nan, int(2), "SETITEM")),
+    "UNSUPPORTED",
+    /NaN is in a dict or set twice/,
+  ],
+  [
+    "a numpy array of a dtype that is an object",
+    torchZip(
+      ops(
+        numpyArray,
+        tuple(int(1), tuple(int(1)), call(global("collections", "Counter")), ops("NEWFALSE"), str("x")),
+        "BUILD",
+      ),
+    ),
+    "CORRUPT",
+    /an object of collections.Counter as dtype/,
+  ],
+  [
+    "a name that would move the cursor",
+    torchZip(storage("Float", "\u001b[2J\u202e", 2)),
+    "CORRUPT",
+    /^record "data\/\\u\{1b\}\[2J\\u\{202e\}" is missing$/,
+  ],
   ["no record", torchZip(two), "CORRUPT", /record "data\/0" is missing/],
   [
     "a storage of 2^62 elements",
@@ -397,6 +426,11 @@ const scanned: [name: string, bytes: Uint8Array, code: ErrorCode | undefined][] 
   ["a name", exec(ops(global("os", "system"), "STOP")), "UNSAFE"],
   ["a name in its second pickle", exec(ops("NONE", "STOP", global("os", "system"), "STOP")), "UNSAFE"],
   ["a name before it breaks", exec(ops(global("os", "system"), "APPENDS")), "UNSAFE"],
+  [
+    "a name after a tensor of its own",
+    exec(ops(tensor(storage("Float", "7", 2), 0, [2], [1]), global("os", "system"), "STOP")),
+    "UNSAFE",
+  ],
   ["an extension code", exec(ops("EXT1", [1], "STOP")), "UNSAFE"],
   ["only a broken pickle", exec(ops("APPENDS")), undefined],
   ["more than pickleOps opcodes in all", exec(new Array<number[]>(60).fill(ops("NONE", "STOP")).flat()), "LIMIT"],
@@ -407,6 +441,25 @@ for (const [name, bytes, code] of scanned)
     if (code) await throwsCode(() => loadTorch(bytes, { limits }), code);
     else assert.is(await loadTorch(bytes, { limits }), null);
   });
+
+test("torch attack: a dotted name is not the plain one of the same letters", async () => {
+  const names = ops(global("torch._utils", "_rebuild_tensor"), global("torch", "_utils._rebuild_tensor"), "TUPLE2");
+  await throwsCode(() => loadTorch(torchZip(names)), "UNSAFE", /torch\._utils\._rebuild_tensor/);
+  const made = await loadTorch(torchZip(call(global("torch", "Size.numel"))), { unknownClasses: "inert" });
+  assert.instance(made, PythonObject);
+});
+
+test("torch attack: errors name the entry and the byte", () =>
+  throwsCode(() => loadTorch(torchZip(ops("NONE", "POP", "POP"))), "CORRUPT", {
+    message: /^archive\/data\.pkl: malformed pickle: the stack is empty \(before byte 5\)$/,
+    check: ({ detail }) => assert.equal(detail, { name: "archive/data.pkl", offset: 5 }),
+  }));
+
+test("torch attack: a file that names code and is damaged says both", () =>
+  throwsCode(() => loadTorch(torchZip(ops(global("os", "system"), two))), "UNSAFE", {
+    message: /os\.system; nothing was run, and it cannot be read: record "data\/0" is missing$/,
+    check: ({ detail }) => assert.equal(detail.globals, ["os.system"]),
+  }));
 
 test("torch attack: __proto__ as a key changes no prototype", async () => {
   const file = torchZip(
@@ -429,6 +482,14 @@ const emptyTar = tar({
   pickle: ops("NONE", "STOP"),
 });
 
+/** So many bytearrays of one text of 100 characters: 4240 bytes copied by a pickle of 390. */
+const copies = (count: number) =>
+  ops(
+    ...[global("builtins", "bytearray"), "BINPUT", [0], str("x".repeat(100)), str("latin1"), "TUPLE2", "BINPUT", [1]],
+    ...new Array<(string | number[])[]>(count).fill(["BINGET", [0], "BINGET", [1], "REDUCE", "POP"]).flat(),
+    "NONE",
+  );
+
 /** Per limit: a file that needs `least` of it; most need more than the default allows. */
 const caps: [name: keyof Limits, bytes: Uint8Array, least: number, others?: Partial<Limits>][] = [
   ["zipEntries", torchZip(ops("NONE")), 2],
@@ -437,6 +498,7 @@ const caps: [name: keyof Limits, bytes: Uint8Array, least: number, others?: Part
   ["inflateRatio", deflatedZeros, Math.ceil(zeros.length / deflatedZeros.length), { inflateFloorBytes: 0 }],
   ["pickleBytes", torchZip(str("x".repeat(92))), 100],
   ["pickleOps", torchZip(ops("NONE", "POP", "NONE")), 5],
+  ["pickleCopyRatio", torchZip(copies(40)), 12],
   ["pickleStack", torchZip(ops("MARK", new Array<number>(600_000).fill(ops("NONE")[0]), "TUPLE")), 600_000],
   ["integerBytes", longNumber(4000), 4000],
   ["tensorRank", torchZip(tensor(two, 0, new Array(70).fill(1), new Array(70).fill(1)), { 0: floats(2) }), 70],

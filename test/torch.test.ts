@@ -15,7 +15,7 @@ import {
   type TorchValue,
 } from "../src/formats/values.js";
 import type { DType, Tensor } from "../src/tensor.js";
-import { call, global, int, ops, storage, str, tensor, torchZip, tuple, utf8 } from "./build-files.js";
+import { call, global, int, ops, storage, str, tensor, torchZip, tuple, u64, utf8, zip } from "./build-files.js";
 import { canonical, describeValue } from "./tagged.js";
 import { throwsCode } from "./throws.js";
 
@@ -182,13 +182,63 @@ for (const wrong of [{ dtype: "f32", shape: [0], data: new Uint8Array(0) }, new 
 for (const input of ["model.pt", null, undefined, 7, {}])
   test(`loadTorch: ${String(input)} is ARGUMENT`, () => throwsCode(() => loadTorch(input as never), "ARGUMENT"));
 
+const zeros = new Array<number>(100).fill(0);
+/** The header block of a tar with one empty file. */
+function tarOf(name: string): number[] {
+  const block = new Uint8Array(512);
+  block.set(utf8(name));
+  block.set(utf8("00000000000"), 124);
+  block.set(utf8("        "), 148);
+  const sum = block.reduce((total, byte) => total + byte, 0);
+  block.set(utf8(`${sum.toString(8).padStart(6, "0")}\0 `), 148);
+  return [...block];
+}
+
 const others: [name: string, bytes: number[], hint: string][] = [
   ["a git-lfs pointer", utf8("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"), "git-lfs-pointer"],
   ["a web page", utf8("\n<!DOCTYPE html><html></html>"), "html"],
   ["a JSON error", utf8('{"error":"not found"}'), "json"],
   ["gzip", [0x1f, 0x8b, 8, 0, 0, 0], "gzip"],
   ["HDF5", [0x89, ...utf8("HDF\r\n")], "hdf5"],
+  ["a text that is not ASCII", utf8("\ufeffZugriff verweigert — bitte anmelden"), "text"],
+  ["a web page with a byte order mark", utf8("\ufeff\n <html>"), "html"],
+  ["a numpy array", [0x93, ...utf8("NUMPY\u0001")], "npy"],
+  ["a zip of checkpoints", [...zip([{ name: "models/a.pt", data: [1] }])], "zip"],
+  ["a file torch.save did not finish", [...zip([{ name: "a/version", data: utf8("3\n") }])], "unfinished"],
+  ["a tar of checkpoints", tarOf("model.pt"), "tar"],
 ];
+
+const cut: [name: string, bytes: Uint8Array, message: RegExp][] = [
+  ["a zip", ownFixture("views.zip.pt").subarray(0, 900), /no end-of-directory record in 900 bytes.* a download that/],
+  [
+    "a legacy stream in its pickles",
+    ownFixture("views.legacy.pt").subarray(0, 100),
+    /the data ends at 100.* a download/,
+  ],
+  [
+    "a legacy stream in its storages",
+    ownFixture("views.legacy.pt").subarray(0, -8),
+    /expected a file of \d+ bytes.* a download/,
+  ],
+  ["a bare pickle", Uint8Array.from(ops("PROTO", [2], "BINFLOAT", [0])), /8 more bytes.* a download that stopped/],
+  [
+    "a safetensors header",
+    Uint8Array.from([...u64(100), ...utf8('{"a":')]),
+    /header of 100 bytes.* a download that stopped/,
+  ],
+  [
+    "a zip preallocated with zeros",
+    Uint8Array.from([...ownFixture("views.zip.pt").subarray(0, 900), ...zeros]),
+    /ends in zeros/,
+  ],
+];
+for (const [name, bytes, message] of cut)
+  test(`loadTorch: ${name} cut short says so`, () =>
+    throwsCode(() => loadTorch(bytes), "CORRUPT", {
+      message,
+      check: (error) => assert.is(error.detail.hint, "truncated"),
+    }));
+
 for (const [name, bytes, hint] of others)
   test(`loadTorch: ${name} is UNSUPPORTED and says what it is`, () =>
     throwsCode(() => loadTorch(Uint8Array.from(bytes)), "UNSUPPORTED", {

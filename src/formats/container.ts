@@ -1,6 +1,6 @@
 /** What every container gives: a value, the storages its tensors look into, and a way to their bytes. */
 import type { FileBytes, Limits } from "../bytes.js";
-import { UnitcellError } from "../errors.js";
+import { CUT_SHORT, UnitcellError } from "../errors.js";
 import type { NamesFound } from "./pickle.js";
 import { componentBytes, reverseItems, type Storage } from "./torch-tensors.js";
 import type { TorchValue } from "./values.js";
@@ -41,12 +41,7 @@ export class PlacedStorages implements StorageLoader {
   /** @throws {UnitcellError} CORRUPT when a storage leaves the file */
   constructor(file: FileBytes, starts: ReadonlyMap<Storage, number>, lead?: Lead) {
     for (const [storage, start] of starts)
-      if (start + storage.byteLength > file.size)
-        throw new UnitcellError(
-          "CORRUPT",
-          `storage "${storage.key}" ends at byte ${start + storage.byteLength}, the file has ${file.size}; it is cut short, perhaps a download that stopped`,
-          { key: storage.key, end: start + storage.byteLength, size: file.size, hint: "truncated" },
-        );
+      if (start + storage.byteLength > file.size) throw cutShort(file.size, storage, starts);
     this.file = file;
     this.starts = starts;
     this.lead = lead;
@@ -74,6 +69,13 @@ export class PlacedStorages implements StorageLoader {
     }
     return this.file.read(base + start, base + end);
   }
+}
+
+function cutShort(size: number, { key }: Storage, starts: ReadonlyMap<Storage, number>): UnitcellError {
+  let expected = 0;
+  for (const [storage, start] of starts) expected = Math.max(expected, start + storage.byteLength);
+  const message = `expected a file of ${expected} bytes, found ${size}, so that storage "${key}" is not whole; ${CUT_SHORT}`;
+  return new UnitcellError("CORRUPT", message, { key, expected, found: size, hint: "truncated" });
 }
 
 /** Bytes before each storage that say something of it. */

@@ -11,7 +11,7 @@ import { elementCount } from "./torch-tensors.js";
 import { Complex, NumpyArray, NumpyDtype, NumpyScalar, PythonGlobal, PythonObject, type TorchValue } from "./values.js";
 
 /** A kind letter and a number: bytes, or characters (4 bytes each) for U. */
-const CODE = /^([?a-zA-Z])(\d*)$/;
+const CODE = /^([?a-zA-Z])(\d{0,12})$/;
 
 /** What a scalar of this code reads as, from little-endian bytes. */
 const SCALARS: ReadonlyMap<string, (view: DataView) => NumpyScalar["value"]> = new Map([

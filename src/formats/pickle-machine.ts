@@ -37,6 +37,9 @@ export interface PickleContext {
   readonly limits: Limits;
 }
 
+/** An item of a list that is copied. */
+const ITEM_BYTES = 8;
+
 type Kwargs = ReadonlyMap<TorchValue, TorchValue>;
 
 /** Python 2's names of the modules that pickle protocols below 3 write so. */
@@ -84,6 +87,8 @@ export class Machine {
   /** Height of the stack at the last mark. */
   private floor = 0;
   private readonly names = new Map<string, PythonGlobal | TorchConstant>();
+  /** What calls took from their arguments, bytes. */
+  private copied = 0;
   private readonly makers = new Map<TorchValue, PickleClass>();
 
   constructor(reader: ByteReader, context: PickleContext) {
@@ -192,6 +197,7 @@ export class Machine {
   }
 
   private make(name: string, maker: PickleClass, args: readonly TorchValue[], how: PythonObject["how"]): TorchValue {
+    this.countCopy(args);
     try {
       const value = maker.create(args);
       if (maker.build) this.makers.set(value, maker);
@@ -203,6 +209,20 @@ export class Machine {
     }
   }
 
+  /** @throws {UnitcellError} LIMIT when calls would copy more of their arguments than pickleCopyRatio allows */
+  private countCopy(args: readonly TorchValue[]): void {
+    for (const arg of args)
+      if (typeof arg === "string") this.copied += arg.length;
+      else if (arg instanceof Uint8Array) this.copied += arg.byteLength;
+      else if (Array.isArray(arg)) this.copied += ITEM_BYTES * arg.length;
+    const limit = this.limits.pickleCopyRatio * this.reader.offset;
+    if (this.copied > limit)
+      throw new UnitcellError("LIMIT", `calls in the pickle copy ${this.copied} bytes, the limit here is ${limit}`, {
+        copied: this.copied,
+        limit,
+      });
+  }
+
   build(state: TorchValue): void {
     const target = this.top();
     if (target instanceof PythonObject) target.state = placeFloat(state, target, "state");
@@ -212,6 +232,7 @@ export class Machine {
     } else {
       const maker = this.makers.get(target);
       if (!maker?.build) throw corrupt(`${describe(target)} takes no state`, this);
+      if (isTuple(state)) this.countCopy(state);
       maker.build(target, state);
     }
   }

@@ -58,7 +58,8 @@ export function readFloatLine(reader: ByteReader): number {
   const word = /^([+-]?)(inf|nan)$/.exec(text);
   if (word)
     return word[2] === "nan" ? Number.NaN : word[1] === "-" ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-  if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text))
+  // One way to match each digit: two would take quadratic time to fail.
+  if (!/^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i.test(text))
     throw malformed(`${JSON.stringify(text.slice(0, 40))} is not a float`, reader);
   return Number(text);
 }

@@ -52,10 +52,14 @@ export class NamesFound {
     const globals = [...this.unknown];
     const shown = globals.slice(0, 8).map(plainText).join(", ");
     const more = globals.length > 8 ? ` and ${globals.length - 8} more` : "";
-    const damage = cause instanceof Error ? `. Nor can it be read: ${cause.message}` : "";
+    // A damaged file cannot be read in any way.
+    const advice =
+      cause instanceof Error
+        ? `, and it cannot be read: ${cause.message}`
+        : '; unknownClasses: "inert" reads it as objects that do nothing';
     throw new UnitcellError(
       "UNSAFE",
-      `the file names code that is not plain data: ${shown}${more}; nothing was run${damage}`,
+      `the file names code that is not plain data: ${shown}${more}; nothing was run${advice}`,
       { globals },
       cause === undefined ? undefined : { cause },
     );
@@ -65,28 +69,50 @@ export class NamesFound {
 /**
  * Read one pickle; the reader is left after its STOP. Names are added to `found`, also when the pickle breaks: in Python
  * they would already have run by then.
+ * @param entry the part of a file it is, for messages
  * @throws {UnitcellError} CORRUPT when it is malformed, LIMIT beyond a pickle limit, UNSUPPORTED for protocols above 5,
  *   UNSAFE for extension codes, which are names in the reading program
  */
-export function readPickle(reader: ByteReader, context: PickleContext, found: NamesFound): TorchValue {
+export function readPickle(reader: ByteReader, context: PickleContext, found: NamesFound, entry?: string): TorchValue {
   const machine = new Machine(reader, context);
   try {
     return run(machine);
+  } catch (error) {
+    throw isUnitcellError(error) ? located(error, reader.offset, entry) : error;
   } finally {
     found.add(machine);
   }
 }
 
+/** The error with the place where it came up: most are of values, which know none. */
+function located(error: UnitcellError, offset: number, entry: string | undefined): UnitcellError {
+  const { code, message, detail } = error;
+  const place = detail.offset === undefined ? ` (before byte ${offset})` : "";
+  return new UnitcellError(
+    code,
+    `${entry === undefined ? "" : `${entry}: `}${message}${place}`,
+    { offset, ...(entry !== undefined && { name: entry }), ...detail },
+    { cause: error },
+  );
+}
+
 /**
- * Collect the names of the pickles in these bytes without keeping their values, up to where Python would stop too; what
+ * Collect the names of the pickles in these bytes, making nothing of them, up to where Python would stop too; what
  * follows them is of no interest.
  * @throws {UnitcellError} LIMIT beyond a pickle limit (pickleOps is for all scans of a file together), UNSAFE as readPickle
  */
 export function scanPickles(bytes: Uint8Array, context: PickleContext, found: NamesFound): void {
   const reader = new ByteReader(bytes);
-  const anyId: PickleContext = { ...context, persistentId: (id) => new PythonObject("persistent", "persid", [id]) };
+  const { classes, isInert } = context;
+  // What a listed name makes can be malformed where Python would go on: here all of them make inert objects.
+  const inert: PickleContext = {
+    ...context,
+    classes: new Map(),
+    isInert: (name) => classes.has(name) || isInert(name),
+    persistentId: (id) => new PythonObject("persistent", "persid", [id]),
+  };
   while (reader.remaining > 0) {
-    const machine = new Machine(reader, anyId);
+    const machine = new Machine(reader, inert);
     machine.opcodes = found.scanned;
     try {
       run(machine);

@@ -4,7 +4,7 @@
  * Source: the format section of the safetensors README, and its library where that is silent.
  */
 import { ByteReader, DEFAULT_LIMITS, type Limits } from "../bytes.js";
-import { UnitcellError } from "../errors.js";
+import { CUT_SHORT, UnitcellError } from "../errors.js";
 import { DTYPE_BYTES, type DType } from "../tensor.js";
 import { JsonScanner, quoted } from "./json-scanner.js";
 import { elementCount, rowMajorStrides, Storage, TorchTensor } from "./torch-tensors.js";
@@ -67,10 +67,15 @@ interface Entry {
 export function safetensorsHeaderEnd(head: Uint8Array, fileSize: number, limits: Limits = DEFAULT_LIMITS): number {
   const length = new ByteReader(head).u64();
   if (LENGTH_BYTES + length > fileSize)
-    throw new UnitcellError("CORRUPT", `a safetensors header of ${length} bytes in a file of ${fileSize}`, {
-      length,
-      size: fileSize,
-    });
+    throw new UnitcellError(
+      "CORRUPT",
+      `a safetensors header of ${length} bytes in a file of ${fileSize}; ${CUT_SHORT}`,
+      {
+        length,
+        size: fileSize,
+        hint: "truncated",
+      },
+    );
   if (length > limits.headerBytes)
     throw new UnitcellError("LIMIT", `a safetensors header of ${length} bytes, the limit is ${limits.headerBytes}`, {
       length,
@@ -225,7 +230,7 @@ function inPairs(name: string, shape: readonly number[]): number[] {
 function checkCover(entries: readonly Entry[], payloadBytes: number): void {
   let at = 0;
   for (const { name, begin, end } of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
-    if (end > payloadBytes) throw corrupt(name, `ends at byte ${end} of a payload of ${payloadBytes}`);
+    if (end > payloadBytes) throw cut(name, end, payloadBytes);
     if (begin !== at)
       throw corrupt(name, `begins at byte ${begin}, ${begin < at ? "inside" : "with a gap after"} what ends at ${at}`);
     at = end;
@@ -239,6 +244,11 @@ function checkCover(entries: readonly Entry[], payloadBytes: number): void {
         end: at,
       },
     );
+}
+
+function cut(name: string, expected: number, found: number): UnitcellError {
+  const message = `safetensors tensor ${quoted(name)} ends at byte ${expected} of a payload of ${found}; ${CUT_SHORT}`;
+  return new UnitcellError("CORRUPT", message, { name, expected, found, hint: "truncated" });
 }
 
 function corrupt(name: string, what: string): UnitcellError {

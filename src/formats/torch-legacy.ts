@@ -3,7 +3,7 @@
  * Source: torch/serialization.py, `_legacy_save` and `_legacy_load`.
  */
 import { ByteReader, type FileBytes } from "../bytes.js";
-import { UnitcellError } from "../errors.js";
+import { CUT_SHORT, isUnitcellError, UnitcellError } from "../errors.js";
 import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
 import { type NamesFound, type PickleContext, readPickle } from "./pickle.js";
 import { describe } from "./pickle-machine.js";
@@ -66,6 +66,7 @@ const GROWTH = 4;
 
 /**
  * Run `parse` on the file's start, on more of it while it runs out of bytes: where pickles end is only known by reading.
+ * @throws {UnitcellError} as parse; LIMIT when pickleBytes are not enough
  */
 export async function readGrowing<T>(
   file: FileBytes,
@@ -78,10 +79,27 @@ export async function readGrowing<T>(
     try {
       return parse(bytes);
     } catch (error) {
-      const cut = error instanceof UnitcellError && error.code === "CORRUPT" && bytes.length < most;
-      if (!cut) throw error;
+      if (!isUnitcellError(error, "CORRUPT")) throw error;
+      if (bytes.length === most) throw ranOut(error, bytes) ? notEnough(error, file, most) : error;
     }
   }
+}
+
+/** True when more bytes were expected where these end. */
+function ranOut({ detail }: UnitcellError, bytes: Uint8Array): boolean {
+  return detail.expected !== undefined && detail.size === bytes.length;
+}
+
+function notEnough(cause: UnitcellError, file: FileBytes, most: number): UnitcellError {
+  if (most === file.size)
+    return new UnitcellError(
+      "CORRUPT",
+      `${cause.message}; ${CUT_SHORT}`,
+      { ...cause.detail, hint: "truncated" },
+      { cause },
+    );
+  const message = `the pickles do not end in the first ${most} of ${file.size} bytes, the limit`;
+  return new UnitcellError("LIMIT", message, { limit: most, size: file.size }, { cause });
 }
 
 function describeStream(reader: ByteReader, { limits }: ReadSettings, names: NamesFound): Description {

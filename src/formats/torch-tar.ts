@@ -3,7 +3,7 @@
  * torch/serialization.py. Members are found by walking the headers; nothing is ever unpacked.
  */
 import { ByteReader, type FileBytes, type Range } from "../bytes.js";
-import { UnitcellError } from "../errors.js";
+import { CUT_SHORT, UnitcellError } from "../errors.js";
 import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
 import { type NamesFound, type PickleContext, readPickle } from "./pickle.js";
 import { describe } from "./pickle-machine.js";
@@ -13,6 +13,7 @@ import type { Storage, TorchTensor } from "./torch-tensors.js";
 import { PythonGlobal, type TorchValue } from "./values.js";
 
 const BLOCK = 512;
+const MEMBERS: ReadonlySet<string> = new Set(["sys_info", "pickle", "tensors", "storages"]);
 /** A tar of torch has four members; others are not read, only walked. */
 const MAX_MEMBERS = 64;
 
@@ -66,10 +67,10 @@ function findMembers(bytes: Uint8Array): ReadonlyMap<string, Range> {
     const name = new TextDecoder("latin1").decode(header.subarray(0, 100)).replace(/\0.*$/s, "");
     const start = at + BLOCK;
     if (start + size > bytes.length)
-      throw corrupt(
-        `tar member "${name}" ends at byte ${start + size}, the file has ${bytes.length}; it is cut short`,
-        { name },
-      );
+      throw corrupt(`tar member "${name}" ends at byte ${start + size}, the file has ${bytes.length}; ${CUT_SHORT}`, {
+        name,
+        hint: "truncated",
+      });
     const plain = name.replace(/^\.\//, "");
     if (members.has(plain)) throw corrupt(`two tar members are named "${plain}"`, { name: plain });
     members.set(plain, { start, end: start + size });
@@ -156,10 +157,17 @@ class TarReader {
 
   private member(name: string): [reader: ByteReader, start: number] {
     const range = this.members.get(name);
+    const known = [...this.members.keys()];
+    if (!range && !known.some((member) => MEMBERS.has(member)))
+      throw new UnitcellError(
+        "UNSUPPORTED",
+        `a tar archive, and not one that torch wrote; it holds ${known.slice(0, 5).join(", ")}: unpack it first`,
+        { hint: "tar", members: known },
+      );
     if (!range)
       throw new UnitcellError("CORRUPT", `the tar has no member "${name}"`, {
         name,
-        members: [...this.members.keys()],
+        members: known,
       });
     return [new ByteReader(this.bytes.subarray(range.start, range.end)), range.start];
   }

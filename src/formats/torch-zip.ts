@@ -6,6 +6,7 @@ import { ByteReader, type FileBytes } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { type Container, type ReadSettings, type StorageLoader, swapStorage } from "./container.js";
 import { type NamesFound, readPickle, scanPickles } from "./pickle.js";
+import { notTorchZip } from "./sniff.js";
 import { torchContext } from "./torch-globals.js";
 import { StorageTable } from "./torch-storages.js";
 import type { Storage } from "./torch-tensors.js";
@@ -16,14 +17,6 @@ import { openZip, type ZipArchive, type ZipEntry } from "./zip.js";
 const MAX_VERSION = 10;
 /** Records that are a word or a number. */
 const MAX_WORD_BYTES = 64;
-
-/** Zips that are something else, by an entry that torch.save never writes. */
-const OTHER_ZIPS: readonly [entry: RegExp, hint: string, what: string][] = [
-  [/(^|\/)\.data\/extern_modules$/, "torch.package", "a torch.package archive"],
-  [/(^|\/)archive_format$/, "pt2", "a torch.export archive (.pt2)"],
-  [/^MAR-INF\//, "mar", "a TorchServe archive (.mar); unpack it and take the .pt inside"],
-  [/^[^/]+\.npy$/, "npz", "a numpy .npz file"],
-];
 
 /** One torch zip: its records by name inside the root folder. */
 class Records {
@@ -59,15 +52,6 @@ class Records {
   readRange(entry: ZipEntry, start: number, end: number): Promise<Uint8Array | undefined> {
     return this.archive.readRange(entry, start, end);
   }
-}
-
-function notTorchZip(names: readonly string[]): UnitcellError {
-  for (const [entry, hint, what] of OTHER_ZIPS)
-    if (names.some((name) => entry.test(name))) return new UnitcellError("UNSUPPORTED", `this is ${what}`, { hint });
-  return new UnitcellError("UNSUPPORTED", "this zip is not a torch checkpoint: there is no <folder>/data.pkl", {
-    hint: "zip",
-    entries: names.slice(0, 20),
-  });
 }
 
 /** Records that are a word, as texts; absent ones are left out. */
@@ -114,7 +98,7 @@ export async function openTorchZip(file: FileBytes, settings: ReadSettings, name
   const context = torchContext(table, settings.limits, (id) => table.resolve(id));
   for (const bytes of otherPickles) scanPickles(bytes, context, names);
   const reader = new ByteReader(pickle);
-  const root = readPickle(reader, context, names);
+  const root = readPickle(reader, context, names, `${records.root}data.pkl`);
   if (reader.remaining > 0) {
     scanPickles(pickle.subarray(reader.offset), context, names);
     names.refuseUnknown();

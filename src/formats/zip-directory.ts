@@ -3,7 +3,7 @@
  * Source: PKWARE APPNOTE 6.3.10.
  */
 import { ByteReader, type FileBytes, type Limits } from "../bytes.js";
-import { UnitcellError } from "../errors.js";
+import { CUT_SHORT, UnitcellError } from "../errors.js";
 
 const CENTRAL_HEADER = 0x02014b50;
 const END_RECORD = 0x06054b50;
@@ -83,6 +83,12 @@ function endRecords(tail: Uint8Array): number[] {
   return found;
 }
 
+function noEnd(tail: Uint8Array, size: number): UnitcellError {
+  const isZero = tail.subarray(-END_RECORD_BYTES).every((byte) => byte === 0);
+  const why = isZero ? "the file ends in zeros, perhaps an unfinished download" : CUT_SHORT;
+  return corrupt(`no end-of-directory record in ${size} bytes; ${why}`, { size, hint: "truncated" });
+}
+
 /** Two end records that both reach the end are an attack. */
 async function findDirectory(file: FileBytes, tail: Window, limits: Limits): Promise<Directory> {
   const { bytes } = tail;
@@ -91,11 +97,7 @@ async function findDirectory(file: FileBytes, tail: Window, limits: Limits): Pro
     throw corrupt(`two end records, at bytes ${tail.start + second} and ${tail.start + end}`, {
       offset: tail.start + second,
     });
-  if (end === undefined)
-    throw corrupt(
-      `no end-of-directory record in ${file.size} bytes; the file is cut short, perhaps a download that stopped`,
-      { size: file.size, hint: "truncated" },
-    );
+  if (end === undefined) throw noEnd(bytes, file.size);
   const reader = new ByteReader(bytes, end + 4);
   const disks = [reader.u16(), reader.u16()];
   const counts = [reader.u16(), reader.u16()];
@@ -132,10 +134,9 @@ async function widen(
   }
   const limit = new ByteReader(tail.bytes, locator + 8).u64();
   const length = tail.start + locator - limit;
-  if (length < END_RECORD_64_BYTES || length > TAIL_BYTES)
-    throw corrupt(`no zip64 end record at byte ${limit}`, { offset: limit });
+  if (length < END_RECORD_64_BYTES || length > TAIL_BYTES) throw noRecord64(limit);
   const reader = new ByteReader(await file.read(limit, limit + length));
-  if (reader.u32() !== END_RECORD_64) throw corrupt(`no zip64 end record at byte ${limit}`, { offset: limit });
+  if (reader.u32() !== END_RECORD_64) throw noRecord64(limit);
   if (12 + reader.u64() !== length) throw corrupt("the zip64 end record has the wrong size", { offset: limit });
   reader.offset = 24;
   const [here, count, size, offset] = [reader.u64(), reader.u64(), reader.u64(), reader.u64()];
@@ -148,6 +149,11 @@ async function widen(
   )
     throw corrupt("the two end records disagree", { offset: tail.start + end });
   return { directory: { count, size, offset }, limit };
+}
+
+function noRecord64(offset: number): UnitcellError {
+  const message = `no zip64 end record at byte ${offset}; bytes were added or lost before it, perhaps by a transfer as text`;
+  return corrupt(message, { offset });
 }
 
 function readCentral(bytes: Uint8Array, directory: Directory, limits: Limits): ZipEntry[] {

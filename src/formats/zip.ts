@@ -159,17 +159,24 @@ function dataStart(bytes: Uint8Array, at: number, end: number, entry: ZipEntry):
   // With a data descriptor the writer did not know these yet and left zeros (torch does so for every entry).
   const described = (flags & FLAG_DESCRIPTOR) !== 0;
   const agrees = (here: number, there: number) => here === there || (here === 0 && described);
-  if (
-    u16(bytes, at + 8) !== method ||
-    flags & FLAG_ENCRYPTED ||
-    !sameName ||
-    !agrees(localSize, size) ||
-    !agrees(localCompressed, compressedSize) ||
-    !agrees(u32(bytes, at + 14), crc)
-  )
-    throw corrupt(`the local header of zip entry "${name}" disagrees with the directory`, { name });
+  const localMethod = u16(bytes, at + 8);
+  const localCrc = u32(bytes, at + 14);
+  const differs = (what: string, found: unknown, expected: unknown) =>
+    corrupt(
+      `the local header of zip entry "${name}" at byte ${header} disagrees with the directory: ${what} ${found}, expected ${expected}`,
+      { name, offset: header, found, expected },
+    );
+  if (localMethod !== method) throw differs("method", localMethod, method);
+  if (flags & FLAG_ENCRYPTED) throw differs("encryption flags", flags & FLAG_ENCRYPTED, 0);
+  if (!sameName) throw differs("name", JSON.stringify(localName(bytes.subarray(nameStart, extraStart))), `"${name}"`);
+  if (!agrees(localSize, size)) throw differs("size", localSize, size);
+  if (!agrees(localCompressed, compressedSize)) throw differs("compressed size", localCompressed, compressedSize);
+  if (!agrees(localCrc, crc)) throw differs("CRC-32", hex(localCrc), hex(crc));
   return start;
 }
+
+const localName = (bytes: Uint8Array): string => new TextDecoder("latin1").decode(bytes.subarray(0, 100));
+const hex = (value: number): string => value.toString(16).padStart(8, "0");
 
 /** True when the bytes from `at` on are the entry's name. */
 function isNameAt(bytes: Uint8Array, at: number, { name, nameLength }: ZipEntry): boolean {
@@ -201,8 +208,8 @@ function checkCrc(data: Uint8Array, entry: ZipEntry): void {
   if (entry.crc === 0) return;
   const found = crc32(data);
   if (found === entry.crc) return;
-  const hex = (value: number) => value.toString(16).padStart(8, "0");
-  throw corrupt(`zip entry "${entry.name}" has CRC-32 ${hex(found)}, the directory says ${hex(entry.crc)}`, {
-    name: entry.name,
-  });
+  throw corrupt(
+    `zip entry "${entry.name}" has CRC-32 ${hex(found)}, the directory says ${hex(entry.crc)}; its bytes are damaged`,
+    { name: entry.name, offset: entry.header, found, expected: entry.crc },
+  );
 }
