@@ -360,7 +360,7 @@ test("convert: a file that names code is refused, kept when asked, and left behi
   const file = save("code.pt", dict({ state_dict: dict({ w: floats(1) }), cls: new PythonGlobal("my.Net") }));
   const refused = unitcell("convert", file, at("code2.pt"));
   assert.is(refused.status, 1);
-  assert.match(refused.stderr, /^unitcell: UNSAFE: .*my\.Net; nothing was run; --keep-unknown-classes [^\n]*\n$/);
+  assert.match(refused.stderr, /^unitcell: UNSAFE: .*my\.Net; nothing was run; [^\n]*--keep-unknown-classes [^\n]*\n$/);
   assert.not.ok(existsSync(at("code2.pt")));
   assert.is(unitcell("convert", "--keep-unknown-classes", file, at("code2.pt")).status, 0);
   assert.is(unitcell("diff", file, at("code2.pt")).status, 0);
