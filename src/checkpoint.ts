@@ -28,25 +28,73 @@ type Dict = ReadonlyMap<TorchValue, TorchValue>;
 
 interface Layout {
   readonly name: string;
-  /** What it needs of a file's value; undefined where the file is not of this layout. */
-  read(root: TorchValue): Omit<Checkpoint, "layout"> | undefined;
+  /** Where the state dict is, without a look at tensor data; undefined where the file is not of this layout. */
+  find(root: TorchValue): Omit<FoundStateDict, "layout"> | undefined;
+  /** Everything it needs of a value for which `find` found a state dict. */
+  read(root: TorchValue): Omit<Checkpoint, "layout">;
+}
+
+/** A state dict inside a file's value. */
+export interface FoundStateDict {
+  /** As Checkpoint.layout; undefined where only a usual name for a state dict was recognised. */
+  readonly layout: string | undefined;
+  /** The top-level key it is under; undefined when the value itself is the state dict or the module. */
+  readonly key: string | undefined;
+  /** The dict as the file holds it; undefined for a module, whose names are put together from its parts. */
+  readonly dict: Map<TorchValue, TorchValue> | undefined;
+  /** Its tensors; anything else in the dict is left out. */
+  readonly tensors: StateDict;
 }
 
 /** Order matters: the first that matches reads. */
 const LAYOUTS: readonly Layout[] = [
   {
     name: "cgcnn",
-    read: (root) => (root instanceof Map && root.get("state_dict") instanceof Map ? readCgcnn(root) : undefined),
+    find: (root) => under(root, "state_dict"),
+    read: (root) => readCgcnn(root as Dict),
   },
   {
     name: "plain",
-    read: (root) => (isStateDict(root) ? { stateDict: readStateDict(root), extra: new Map() } : undefined),
+    find: (root) => (isStateDict(root) ? { key: undefined, dict: root, tensors: tensorsOf(root) } : undefined),
+    read: (root) => ({ stateDict: readStateDict(root as Dict), extra: new Map() }),
   },
   {
     name: "module",
-    read: (root) => (isModule(root) ? { stateDict: moduleStateDict(root), extra: new Map() } : undefined),
+    find: (root) => (isModule(root) ? { key: undefined, dict: undefined, tensors: moduleStateDict(root) } : undefined),
+    read: (root) => ({ stateDict: moduleStateDict(root as PythonObject), extra: new Map() }),
   },
 ];
+
+/** Where training scripts other than those with a layout keep a state dict. */
+const USUAL_KEYS = ["model_state_dict", "model", "module", "net", "weights", "params"];
+
+/** The state dict of a value that need not be loaded; undefined where none is recognised. */
+export function findStateDict(root: TorchValue): FoundStateDict | undefined {
+  for (const { name, find } of LAYOUTS) {
+    const found = find(root);
+    if (found) return { layout: name, ...found };
+  }
+  for (const key of USUAL_KEYS) {
+    const found = under(root, key);
+    if (found && found.tensors.size > 0) return { layout: undefined, ...found };
+  }
+  return undefined;
+}
+
+/** A dict, or a whole module, at a key of the top level. */
+function under(root: TorchValue, key: string): Omit<FoundStateDict, "layout"> | undefined {
+  const value = root instanceof Map ? root.get(key) : undefined;
+  if (value instanceof Map) return { key, dict: value, tensors: tensorsOf(value) };
+  return isModule(value) && key !== "state_dict"
+    ? { key, dict: undefined, tensors: moduleStateDict(value) }
+    : undefined;
+}
+
+function tensorsOf(dict: Dict): StateDict {
+  const tensors: StateDict = new Map();
+  for (const [name, value] of dict) if (typeof name === "string" && isTensor(value)) tensors.set(name, value);
+  return tensors;
+}
 
 /**
  * Read a checkpoint from a torch or safetensors file. A whole module saved with `torch.save(model)` names its class and
@@ -56,10 +104,8 @@ const LAYOUTS: readonly Layout[] = [
  */
 export async function loadCheckpoint(input: Input, options: ReadOptions = {}): Promise<Checkpoint> {
   const root = await loadTorch(input, options);
-  for (const layout of LAYOUTS) {
-    const checkpoint = layout.read(root);
-    if (checkpoint) return { ...checkpoint, layout: layout.name };
-  }
+  const layout = LAYOUTS.find(({ find }) => find(root));
+  if (layout) return { ...layout.read(root), layout: layout.name };
   if (!(root instanceof Map))
     throw new UnitcellError("UNSUPPORTED", `expected a dict with a state dict, the file holds ${kindOf(root)}`);
   const keys = [...root.keys()].map((key) => (typeof key === "string" ? JSON.stringify(key) : kindOf(key)));
@@ -128,12 +174,17 @@ function readNormalizer(value: TorchValue): { mean: number; std: number } {
   };
 }
 
-/** A dict of arguments, or an argparse.Namespace. */
 function readArgs(value: TorchValue): ReadonlyMap<string, TorchValue> {
-  const named = value instanceof PythonObject && value.type === "argparse.Namespace" ? (value.state ?? null) : value;
-  if (named instanceof Map && [...named.keys()].every((key) => typeof key === "string"))
-    return named as Map<string, TorchValue>;
+  const named = namedValues(value);
+  if (named) return named;
   throw new UnitcellError("MISMATCH", `args should be a dict of named arguments, found ${kindOf(value)}`);
+}
+
+/** A dict with names as keys, or an argparse.Namespace; undefined for anything else. */
+export function namedValues(value: TorchValue | undefined): ReadonlyMap<string, TorchValue> | undefined {
+  const named = value instanceof PythonObject && value.type === "argparse.Namespace" ? value.state : value;
+  const isNamed = named instanceof Map && [...named.keys()].every((key) => typeof key === "string");
+  return isNamed ? (named as Map<string, TorchValue>) : undefined;
 }
 
 /** A Python or numpy number, or a tensor or array with one element, in full precision. */

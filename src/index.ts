@@ -44,7 +44,9 @@ export {
   predictStream,
   type TieRange,
 } from "./predict.js";
+export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";
+export { type CheckpointSummary, inspectCheckpoint, type TensorSummary } from "./summary.js";
 export { type DType, type StateDict, type Tensor, toFloat32 } from "./tensor.js";
 export { StatsAccumulator, type TensorStats, tensorStats } from "./tensor-stats.js";

@@ -23,7 +23,10 @@ const ALLOWED: Record<string, string[]> = {
   models: ["errors", "config", "bytes", "tensor", "checkpoint", "load-report", "structures", "graphs", "ops"],
   backends: ["errors", "graphs", "kernels", "ops"],
   predict: ["errors", "structures", "graphs", "models", "backends"],
-  cli: ["errors", "checkpoint", "load-report", "structures", "graphs", "models", "predict"],
+  summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
+  cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary"
+    .split(" ")
+    .concat("structures graphs models predict".split(" ")),
 };
 
 /** "src/graphs/ties.ts" belongs to "graphs", "src/predict.ts" to "predict". */

@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import { type FailedPrediction, type Prediction, predictStream } from "../predict.js";
 import type { StructureFormat } from "../structures/parse.js";
@@ -8,6 +7,7 @@ import { type NamedModel, openModels } from "./models.js";
 import { Progress } from "./progress.js";
 import { type OutputFormat, type Record, recordWriter } from "./records.js";
 import { parseOptions, UsageError } from "./usage.js";
+import { writeOut } from "./write.js";
 
 export const PREDICT_HELP = `Usage: unitcell predict [options] FILES|FOLDERS|-
 
@@ -160,7 +160,7 @@ async function report(
   };
   let failed = 0;
   let done = 0;
-  await write(writer.begin());
+  await writeOut(writer.begin());
   for await (const record of records) {
     done++;
     if ("error" in record) {
@@ -170,10 +170,10 @@ async function report(
     const text = writer.record(record);
     if (!text) continue;
     progress.clear();
-    await write(text);
+    await writeOut(text);
   }
   progress.clear();
-  await write(writer.end());
+  await writeOut(writer.end());
   if (notes.length) process.stderr.write(`\n${notes.join("\n")}\n`);
   if (dropped) process.stderr.write(`and ${dropped} more; the records hold them all\n`);
   if (signal.aborted) {
@@ -181,9 +181,4 @@ async function report(
     return 130;
   }
   return failed ? 1 : 0;
-}
-
-/** Waits for a slow reader, so that output does not pile up in memory. */
-async function write(text: string): Promise<void> {
-  if (text && !process.stdout.write(text)) await once(process.stdout, "drain");
 }

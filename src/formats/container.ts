@@ -35,6 +35,8 @@ export class PlacedStorages implements StorageLoader {
   private readonly file: FileBytes;
   private readonly starts: ReadonlyMap<Storage, number>;
   private readonly lead: Lead | undefined;
+  /** Storages read by range whose lead was looked at. */
+  private readonly led = new Set<Storage>();
 
   /** @throws {UnitcellError} CORRUPT when a storage leaves the file */
   constructor(file: FileBytes, starts: ReadonlyMap<Storage, number>, lead?: Lead) {
@@ -59,8 +61,12 @@ export class PlacedStorages implements StorageLoader {
     return found;
   }
 
-  range(storage: Storage, start: number, end: number): Promise<Uint8Array> {
+  async range(storage: Storage, start: number, end: number): Promise<Uint8Array> {
     const base = this.starts.get(storage)!;
+    if (this.lead && !this.led.has(storage)) {
+      this.lead.check(await this.file.read(base - this.lead.bytes, base), storage, base);
+      this.led.add(storage);
+    }
     return this.file.read(base + start, base + end);
   }
 }

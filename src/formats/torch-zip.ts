@@ -127,6 +127,8 @@ class ZipStorages implements StorageLoader {
   private readonly records: Records;
   private readonly entries: ReadonlyMap<Storage, ZipEntry>;
   private readonly bigEndian: boolean;
+  /** The last storage that ranges were asked of and that can only be read whole. */
+  private whole: { readonly storage: Storage; readonly bytes: Uint8Array } | undefined;
 
   constructor(records: Records, entries: ReadonlyMap<Storage, ZipEntry>, bigEndian: boolean) {
     this.records = records;
@@ -142,7 +144,9 @@ class ZipStorages implements StorageLoader {
   async range(storage: Storage, start: number, end: number): Promise<Uint8Array> {
     const entry = this.entries.get(storage)!;
     const part = this.bigEndian ? undefined : await this.records.readRange(entry, start, end);
-    return part ?? (await this.load([storage]))[0].subarray(start, end);
+    if (part) return part;
+    if (this.whole?.storage !== storage) this.whole = { storage, bytes: (await this.load([storage]))[0] };
+    return this.whole.bytes.subarray(start, end);
   }
 }
 

@@ -1,0 +1,113 @@
+/** Text from files on its way to a terminal, and numbers and tables as people read them. */
+
+/** Characters of one text from a file that are shown. */
+const MOST_CHARACTERS = 200;
+
+/**
+ * Text of a file that can stand in a line: everything but printable ASCII is escaped, so that nothing moves the cursor,
+ * turns the direction of the line or looks like another letter.
+ */
+export function escaped(text: string, most = MOST_CHARACTERS): string {
+  const start = text.slice(0, most);
+  const plain = start.replace(/[^\x20-\x7e]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
+  return text.length > most ? `${plain}...` : plain;
+}
+
+/** A name: bare when it is plain, else quoted. */
+export function shownName(name: string): string {
+  return /^[\w.:/()+-]+$/.test(name) && name.length <= MOST_CHARACTERS ? name : quotedText(name);
+}
+
+/** Text in quotes. */
+export function quotedText(text: string, most = MOST_CHARACTERS): string {
+  return `"${escaped(text, most).replace(/["\\]/g, (c) => (c === '"' ? '\\"' : c))}"`;
+}
+
+/**
+ * A message in one line. It may quote a file or the command line, so what could act on a terminal is escaped; letters
+ * of any script stay.
+ */
+export function oneLine(message: string): string {
+  return message.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
+}
+
+/** JSON in ASCII. Numbers that JSON lacks are strings: "NaN", "Infinity", "-Infinity", and integers beyond 2^53. */
+export function toJson(value: unknown): string {
+  const plain = (_key: string, item: unknown) => {
+    if (typeof item === "bigint" || (typeof item === "number" && !Number.isFinite(item))) return String(item);
+    if (item instanceof Map) return [...item];
+    return item;
+  };
+  const ascii = JSON.stringify(value, plain, 2).replace(
+    /[^\n\x20-\x7e]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return `${ascii}\n`;
+}
+
+/** 1234567 as 1,234,567. */
+export function counted(count: number): string {
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+/** "1 tensor", "2 tensors". */
+export function plural(count: number, noun: string): string {
+  return `${counted(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A number in few digits, for columns. */
+export function brief(value: number | bigint | undefined): string {
+  if (value === undefined) return "-";
+  const number = Number(value);
+  return Number.isInteger(number) && Math.abs(number) < 1e9 ? String(number) : String(Number(number.toPrecision(5)));
+}
+
+export interface Column {
+  readonly title: string;
+  readonly right?: boolean;
+}
+
+/** Widest name that shares a line with the other columns: a hundred columns in all. */
+const WIDTH = 100;
+const LEAST_NAME = 24;
+
+/**
+ * Rows of cells in columns, two spaces in. A first cell that would push the line over the width stands on a line of its
+ * own, whole, and so does a remark: the last cell of a column without a title.
+ */
+export function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
+  const count = columns.at(-1)?.title === "" ? columns.length - 1 : columns.length;
+  const widths = columns
+    .slice(0, count)
+    .map(({ title }, i) => rows.reduce((most, row) => Math.max(most, row[i].length), title.length));
+  const rest = widths.slice(1).reduce((sum, width) => sum + width + 2, 2);
+  widths[0] = Math.min(widths[0], Math.max(LEAST_NAME, WIDTH - rest));
+  const cell = (text: string, i: number) => (columns[i].right ? text.padStart(widths[i]) : text.padEnd(widths[i]));
+  const line = (cells: readonly string[]) => `  ${cells.slice(0, count).map(cell).join("  ")}`;
+  const lines = [line(columns.map(({ title }) => title)).trimEnd()];
+  for (const row of rows) {
+    const isLong = row[0].length > widths[0];
+    if (isLong) lines.push(`  ${row[0]}`);
+    const cells = line(isLong ? ["", ...row.slice(1)] : row);
+    const remark = row[count] ?? "";
+    const fits = cells.length + 2 + remark.length <= WIDTH;
+    if (remark && fits) lines.push(`${cells}  ${remark}`);
+    else lines.push(cells.trimEnd(), ...(remark ? [`    ${remark}`] : []));
+  }
+  return lines;
+}
+
+/** "label       text", the text wrapped at spaces under itself. */
+export function labelled(label: string, text: string): string[] {
+  const indent = Math.max(12, label.length + 1);
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line && indent + line.length + 1 + word.length > WIDTH) {
+      lines.push(line);
+      line = word;
+    } else line = line ? `${line} ${word}` : word;
+  }
+  lines.push(line);
+  return lines.map((part, i) => (i === 0 ? label : "").padEnd(indent) + part);
+}

@@ -1,0 +1,174 @@
+/** What a checkpoint holds, told without reading its tensors, and also of files that loading would refuse. */
+import type { Input } from "./bytes.js";
+import { findStateDict, namedValues } from "./checkpoint.js";
+import { numpyNumber } from "./formats/numpy-values.js";
+import { findShared } from "./formats/shared-memory.js";
+import { openTorch, type ReadOptions, type TorchFile, type TorchFormat } from "./formats/torch.js";
+import { elementCount, isContiguous, storedBytes, TorchTensor } from "./formats/torch-tensors.js";
+import { NumpyArray, NumpyScalar, type TorchValue } from "./formats/values.js";
+import { placeName, walkTensors } from "./formats/walk.js";
+import type { DType, Tensor } from "./tensor.js";
+
+/** One tensor, without its numbers. */
+export interface TensorSummary {
+  /** Where it is: keys joined by dots. In a saved module, the name its state dict would give it. */
+  readonly name: string;
+  /** Its name in the state dict; undefined for tensors elsewhere (an optimizer's). */
+  readonly key: string | undefined;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Of the tensor as it would be written by itself. */
+  readonly bytes: number;
+  /** In elements; given where the tensor is not simply its storage from the start, row by row. */
+  readonly strides?: readonly number[];
+  readonly offset?: number;
+  /** Name of the first tensor that this one shares memory with. */
+  readonly tiedTo?: string;
+  readonly requiresGrad: boolean;
+  /** torch.nn.Parameter. */
+  readonly parameter: boolean;
+  /** Where the saving program had it: "cpu", "cuda:0", "meta" (it has no numbers). */
+  readonly device: string;
+}
+
+export interface CheckpointSummary {
+  readonly format: TorchFormat;
+  /** As Checkpoint.layout; undefined where loadCheckpoint knows none for it. */
+  readonly layout: string | undefined;
+  /** The top-level key of the state dict; "" when the file is one (or a module), undefined when none was recognised. */
+  readonly stateDict: string | undefined;
+  /** Of the file. */
+  readonly bytes: number;
+  /** Elements of the state dict's tensors (of all tensors where there is none); what shares memory counts once. */
+  readonly parameters: number;
+  /** The state dict's in its order, then the others in the order of the file. */
+  readonly tensors: readonly TensorSummary[];
+  readonly epoch: number | undefined;
+  /** Numbers at the top level that are named like a metric. */
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Training arguments, as saved. */
+  readonly args: ReadonlyMap<string, TorchValue> | undefined;
+  /** Every class and function the file names. */
+  readonly globals: readonly string[];
+  /** Those outside the closed list: what Python's pickle would import and call. */
+  readonly unsafeGlobals: readonly string[];
+  /** Facts about the container: version, byte order, metadata of safetensors. */
+  readonly info: ReadonlyMap<string, TorchValue>;
+  /** What was fetched to tell all this; 0 when the input was in memory. */
+  readonly bytesRead: number;
+}
+
+/** Names under which training scripts keep their arguments. */
+const ARGS_KEYS = ["args", "hyper_parameters", "hparams", "config", "model_args"];
+const METRIC = /best|loss|error|acc|mae|mse|auc|r2|score|metric/i;
+
+/**
+ * Summarise a checkpoint. No tensor data is read, and classes outside the closed list are no reason to refuse.
+ * @throws {UnitcellError} as openTorch, save UNSAFE for names in a file that can be read to its end
+ */
+export async function inspectCheckpoint(
+  input: Input,
+  options: Omit<ReadOptions, "unknownClasses"> = {},
+): Promise<CheckpointSummary> {
+  return summarize(await openTorch(input, { ...options, unknownClasses: "inert" }));
+}
+
+/** The summary of an opened file. */
+export function summarize(
+  file: Pick<TorchFile, "format" | "size" | "root" | "globals" | "unknownGlobals" | "info" | "bytesRead">,
+): CheckpointSummary {
+  const { root } = file;
+  const found = findStateDict(root);
+  const named = nameTensors(root);
+  const tensors = describeTensors(named);
+  const top = root instanceof Map ? root : new Map<TorchValue, TorchValue>();
+  const counted = found ? tensors.filter(({ key }) => key !== undefined) : tensors;
+  return {
+    format: file.format,
+    layout: found?.layout,
+    stateDict: found && (found.key ?? ""),
+    bytes: file.size,
+    parameters: countElements(counted),
+    tensors,
+    epoch: numberOf(top.get("epoch")),
+    metrics: metricsOf(top, found?.key),
+    args: ARGS_KEYS.map((key) => namedValues(top.get(key))).find((args) => args !== undefined),
+    globals: file.globals,
+    unsafeGlobals: file.unknownGlobals,
+    info: file.info,
+    bytesRead: file.bytesRead,
+  };
+}
+
+/** Elements, those of tensors that share memory with an earlier one left out. */
+function countElements(tensors: readonly TensorSummary[]): number {
+  let count = 0;
+  for (const { shape, tiedTo } of tensors) if (tiedTo === undefined) count += elementCount(shape);
+  return count;
+}
+
+export interface NamedTensor {
+  readonly name: string;
+  readonly key: string | undefined;
+  readonly tensor: Tensor;
+}
+
+/** Every tensor of a value with its names: the state dict's first, under all names it has there. */
+export function nameTensors(root: TorchValue): NamedTensor[] {
+  const found = findStateDict(root);
+  const prefix = found?.key === undefined ? "" : `${found.key}.`;
+  const named: NamedTensor[] = [];
+  const seen = new Set<Tensor>();
+  for (const [key, tensor] of found?.tensors ?? []) {
+    named.push({ name: prefix + key, key, tensor });
+    seen.add(tensor);
+  }
+  for (const { tensor, place } of walkTensors(root))
+    if (!seen.has(tensor)) named.push({ name: placeName(place), key: undefined, tensor });
+  return named;
+}
+
+function describeTensors(named: readonly NamedTensor[]): TensorSummary[] {
+  const unique = new Map<string, Tensor>();
+  // By place in the list: names of different tensors may be equal ("a.b" and b in a). Meta tensors have no memory.
+  for (const [i, { tensor }] of named.entries())
+    if (!(tensor instanceof TorchTensor && !tensor.storage)) unique.set(String(i), tensor);
+  const shared = findShared(unique);
+  return named.map((entry, i) => {
+    const first = shared.get(String(i));
+    return describeTensor(entry, first === undefined ? undefined : named[Number(first)].name);
+  });
+}
+
+function describeTensor({ name, key, tensor }: NamedTensor, tiedTo: string | undefined): TensorSummary {
+  const { dtype, shape } = tensor;
+  const view = tensor instanceof TorchTensor ? tensor : undefined;
+  return {
+    name,
+    key,
+    dtype,
+    shape,
+    bytes: storedBytes(dtype, elementCount(shape)),
+    ...(view && !(view.offset === 0 && isContiguous(view)) && { strides: view.strides, offset: view.offset }),
+    ...(tiedTo !== undefined && { tiedTo }),
+    requiresGrad: view?.requiresGrad ?? false,
+    parameter: view?.isParameter ?? false,
+    device: view ? (view.storage?.location ?? "meta") : "cpu",
+  };
+}
+
+function metricsOf(top: ReadonlyMap<TorchValue, TorchValue>, stateDictKey: string | undefined): Record<string, number> {
+  const metrics: [string, number][] = [];
+  for (const [key, value] of top) {
+    const number = numberOf(value);
+    if (typeof key === "string" && key !== stateDictKey && METRIC.test(key) && number !== undefined)
+      metrics.push([key, number]);
+  }
+  return Object.fromEntries(metrics);
+}
+
+/** A Python or numpy number. One in a tensor would have to be read, and is not. */
+function numberOf(value: TorchValue | undefined): number | undefined {
+  if (typeof value === "number") return value;
+  return value instanceof NumpyScalar || value instanceof NumpyArray ? numpyNumber(value) : undefined;
+}
