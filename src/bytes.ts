@@ -30,6 +30,11 @@ export interface Limits {
    * argument can be used any number of times, and bytes, sets and numpy values copy it. Python's own files stay below 5.
    */
   readonly pickleCopyRatio: number;
+  /**
+   * Keys of dicts and members of sets, in one file, that are numbers and no 32-bit integers. Engines hash those alike
+   * for anyone to see: a Map of 20,000 bigints chosen to collide takes 2 s, of ten times as many 200 s.
+   */
+  readonly wideKeys: number;
   /** One integer. Converting text to an integer is quadratic; Python's own text limit is 4300 digits (1786 bytes). */
   readonly integerBytes: number;
   /** Tensor dimensions; torch itself stops at 64 in most operations. */
@@ -56,6 +61,7 @@ export const DEFAULT_LIMITS: Limits = {
   pickleOps: 5_000_000,
   pickleStack: 500_000,
   pickleCopyRatio: 8,
+  wideKeys: 20_000,
   integerBytes: 2048,
   tensorRank: 64,
   copyFloorBytes: 64 * 2 ** 20,
