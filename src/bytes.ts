@@ -30,6 +30,11 @@ export interface Limits {
    * argument can be used any number of times, and bytes, sets and numpy values copy it. Python's own files stay below 5.
    */
   readonly pickleCopyRatio: number;
+  /**
+   * Keys of dicts and members of sets, in one file, that are numbers and no 32-bit integers. Engines hash those alike
+   * for anyone to see: a Map of 20,000 bigints chosen to collide takes 2 s, of ten times as many 200 s.
+   */
+  readonly wideKeys: number;
   /** One integer. Converting text to an integer is quadratic; Python's own text limit is 4300 digits (1786 bytes). */
   readonly integerBytes: number;
   /** Tensor dimensions; torch itself stops at 64 in most operations. */
@@ -56,6 +61,7 @@ export const DEFAULT_LIMITS: Limits = {
   pickleOps: 5_000_000,
   pickleStack: 500_000,
   pickleCopyRatio: 8,
+  wideKeys: 20_000,
   integerBytes: 2048,
   tensorRank: 64,
   copyFloorBytes: 64 * 2 ** 20,
@@ -63,6 +69,27 @@ export const DEFAULT_LIMITS: Limits = {
   headerBytes: 100_000_000,
   headerEntries: 100_000,
 };
+
+/**
+ * The defaults with a caller's changes; undefined is none.
+ * @throws {UnitcellError} ARGUMENT for what is no number: compared with that, nothing would ever be too much
+ */
+export function limitsOf(changes: Partial<Limits> = {}): Limits {
+  const limits: Record<string, number> = { ...DEFAULT_LIMITS };
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === undefined) continue;
+    if (!(Object.hasOwn(DEFAULT_LIMITS, name) && typeof value === "number" && value >= 0))
+      throw new UnitcellError(
+        "ARGUMENT",
+        `expected a limit of the names in Limits and a number, found ${name}: ${value}`,
+        {
+          name,
+        },
+      );
+    limits[name] = value;
+  }
+  return limits as unknown as Limits;
+}
 
 /** Compressed bytes given to inflate at a time: deflate grows at most 1032-fold, so this bounds an overrun to 17 MB. */
 export const INFLATE_STEP_BYTES = 16 * 1024;
@@ -109,7 +136,7 @@ export class FileBytes {
   /** @throws {UnitcellError} ARGUMENT for anything but bytes */
   constructor(input: Input) {
     this.size = inputSize(input);
-    if (input instanceof Uint8Array) this.whole = plainBytes(input);
+    if (isUint8Array(input)) this.whole = plainBytes(input);
     else if (isArrayBuffer(input)) this.whole = new Uint8Array(input);
     else this.source = input;
   }
@@ -126,14 +153,13 @@ export class FileBytes {
 
   /**
    * One range: a view of an input in memory, else its own bytes.
-   * @throws {UnitcellError} CORRUPT outside the file, MISMATCH when the source gives another number of bytes
+   * @throws {UnitcellError} CORRUPT outside the file, MISMATCH when the source gives another number of bytes, BACKEND for
+   *   more than the runtime has arrays for (4 GiB in Node 20)
    */
   async read(start: number, end: number): Promise<Uint8Array> {
     if (this.whole || !this.source) return this.view(start, end);
     this.checkRange(start, end);
-    const bytes = this.source.read
-      ? plainBytes(await this.source.read(start, end))
-      : new Uint8Array(await this.source.slice(start, end).arrayBuffer());
+    const bytes = await fetchRange(this.source, start, end);
     if (bytes.byteLength !== end - start)
       throw new UnitcellError(
         "MISMATCH",
@@ -196,6 +222,17 @@ export class FileBytes {
   }
 }
 
+async function fetchRange(source: ByteSource, start: number, end: number): Promise<Uint8Array> {
+  try {
+    if (source.read) return plainBytes(await source.read(start, end));
+    return new Uint8Array(await source.slice(start, end).arrayBuffer());
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    const message = `this runtime cannot hold ${end - start} bytes in one array; read parts of the storage`;
+    throw new UnitcellError("BACKEND", message, { start, end }, { cause });
+  }
+}
+
 function joinRanges(ranges: readonly Range[], alignment: number): { start: number; end: number; members: number[] }[] {
   const order = ranges.map((_, i) => i).sort((a, b) => ranges[a].start - ranges[b].start);
   const pieces: { start: number; end: number; members: number[] }[] = [];
@@ -211,7 +248,7 @@ function joinRanges(ranges: readonly Range[], alignment: number): { start: numbe
 }
 
 function inputSize(input: Input): number {
-  if (input instanceof Uint8Array || isArrayBuffer(input)) return input.byteLength;
+  if (isUint8Array(input) || isArrayBuffer(input)) return input.byteLength;
   if (Number.isSafeInteger(input?.size) && input.size >= 0 && typeof input.slice === "function") return input.size;
   throw new UnitcellError(
     "ARGUMENT",
@@ -227,6 +264,10 @@ function plainBytes({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array 
 /** By tag and not instanceof: a buffer from a worker, iframe or test realm has another constructor. */
 function isArrayBuffer(input: unknown): input is ArrayBuffer {
   return Object.prototype.toString.call(input) === "[object ArrayBuffer]";
+}
+
+function isUint8Array(input: unknown): input is Uint8Array {
+  return ArrayBuffer.isView(input) && Object.prototype.toString.call(input) === "[object Uint8Array]";
 }
 
 /** TextDecoder costs more than the characters of a name; files hold thousands of short ones. */

@@ -1,5 +1,6 @@
 /** What is fetched from inputs that are not in memory, and that it is the same as what memory gives. */
 import { readFileSync } from "node:fs";
+import { deflateSync } from "fflate";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openTorch, type TorchFile } from "../src/formats/torch.js";
@@ -7,7 +8,7 @@ import type { TorchTensor } from "../src/formats/torch-tensors.js";
 import type { TorchValue } from "../src/formats/values.js";
 import { walkTensors } from "../src/formats/walk.js";
 import { TORCH_DTYPES } from "../src/tensor.js";
-import { global, int, ops, storage, str, tensor, tuple, u64, utf8 } from "./build-files.js";
+import { global, int, ops, storage, str, tensor, tuple, u64, utf8, zip } from "./build-files.js";
 import { fixtureBytes, fixtureJson, haveFixtures } from "./fixtures.js";
 import { canonical, describeValue } from "./tagged.js";
 import { throwsCode } from "./throws.js";
@@ -105,6 +106,34 @@ test("lazy: records are compared with their CRCs when loaded, and only then", as
   const unchecked = await openTorch(wrong, { checkCrc: false });
   await unchecked.load([named(unchecked, "small")]);
   assert.is(named(unchecked, "small").data[0], 99);
+});
+
+test("lazy: a large deflated storage is inflated as its parts come", async () => {
+  // Random numbers hardly shrink: these are fetched in three parts.
+  const data = new Uint8Array(9 * MB);
+  for (let i = 0, x = 1; i < data.length; i++) {
+    x = (x * 48271) % 0x7fffffff;
+    data[i] = x >> 8;
+  }
+  const raw = deflateSync(data, { level: 1 });
+  const pickle = tensor(storage("Byte", "0", data.length), 0, [data.length], [1]);
+  const head = { name: "a/data.pkl", data: ops("PROTO", [2], pickle, "STOP") };
+  const tail = { name: "a/version", data: utf8("3\n") };
+  const bytes = zip([head, { name: "a/data/0", data, raw, method: 8 }, tail]);
+  const file = await openTorch(new Blob([Uint8Array.from(bytes)]));
+  await file.load();
+  assert.is(Buffer.compare((file.root as TorchTensor).data, data), 0);
+  const start = Buffer.from(bytes).indexOf("a/data/0") + "a/data/0".length;
+  for (const [name, at] of [
+    ["its first part", start + 1000],
+    ["its last part", start + raw.length - 1000],
+  ] as const) {
+    const damaged = Uint8Array.from(bytes);
+    damaged[at] ^= 0x55;
+    const opened = await openTorch(new Blob([damaged]));
+    await throwsCode(() => opened.load(), "CORRUPT", /deflate|inflates|CRC-32/);
+    assert.is(opened.storages[0].bytes, undefined, name);
+  }
 });
 
 /** A stream as torch wrote it before 1.6: pickles, then (count, bytes) of each storage. */

@@ -120,6 +120,7 @@ const unsavable: [name: string, value: unknown, message: RegExp][] = [
   ["a hole", new Array(1), /value\[0\]: undefined/],
   ["a list as a key", new Map([[[1], 1]]), /value\.keys\(\): Python cannot hash a list/],
   ["a dict in a set", new Set([new Map()]), /which Python cannot hash/],
+  ["a tensor of floats", { dtype: "f32", shape: [1], data: new Float32Array(1) }, /a tensor's data are its bytes/],
   ["a state", Object.assign(new PythonObject("m.C", "newobj", []), { state: () => 0 }), /value\.state: a function/],
   ["an external reference", [new PythonObject("m.C", "persid", [1])], /value\[0\]: an external reference/],
   ["a name without a module", new PythonGlobal("C"), /"module.name", found "C"/],

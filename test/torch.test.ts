@@ -1,7 +1,9 @@
 /** Small files of our own in every container, and hand-made ones; the shared corpus is in corpus.test.ts. */
 import { readFileSync } from "node:fs";
+import { runInNewContext } from "node:vm";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { FileBytes } from "../src/bytes.js";
 import { isUnitcellError } from "../src/errors.js";
 import { loadTorch, openTorch } from "../src/formats/torch.js";
 import { gather, rowMajorStrides, TorchTensor } from "../src/formats/torch-tensors.js";
@@ -178,6 +180,67 @@ for (const wrong of [{ dtype: "f32", shape: [0], data: new Uint8Array(0) }, new 
     await throwsCode(() => file.load([wrong]), "ARGUMENT");
     await throwsCode(() => file.read(wrong), "ARGUMENT");
   });
+
+test("openTorch: tensors and storages of another file are ARGUMENT, and so is what is no part of a storage", async () => {
+  const [file, other] = await Promise.all([0, 1].map(() => openTorch(torchZip(pair, { 0: little }))));
+  await throwsCode(() => file.load([other.root as TorchTensor]), "ARGUMENT", /of another file/);
+  await throwsCode(() => file.read(other.root as TorchTensor), "ARGUMENT", /of another file/);
+  await throwsCode(() => file.readStorage(other.storages[0], 0, 1), "ARGUMENT", /of another file/);
+  const [storage] = file.storages;
+  for (const [start, end] of [
+    [-1, 1],
+    [2, 1],
+    [0, storage.byteLength + 1],
+    [Number.NaN, 1],
+  ])
+    await throwsCode(() => file.readStorage(storage, start, end), "ARGUMENT", /a part of the/);
+});
+
+test("openTorch: two loads at once give one storage", async () => {
+  const file = await openTorch(new Blob([Uint8Array.from(torchZip(pair, { 0: little }))]));
+  const first = file.load().then(() => file.storages[0].bytes);
+  await Promise.all([first, file.load()]);
+  assert.is(file.storages[0].bytes, await first);
+});
+
+for (const limits of [{ zipEntries: Number.NaN }, { pickleOps: -1 }, { zipEntry: 5 }, { tensorRank: "9" }])
+  test(`openTorch: the limits ${JSON.stringify(limits)} are ARGUMENT`, () =>
+    throwsCode(() => openTorch(torchZip(pair, { 0: little }), { limits: limits as never }), "ARGUMENT"));
+
+test("openTorch: an undefined limit is the default", () =>
+  throwsCode(
+    () => openTorch(new Uint8Array(0), { limits: { zipEntries: undefined } as never }),
+    "CORRUPT",
+    /an empty file/,
+  ));
+
+test("loadTorch: arrays of another realm and over shared memory", async () => {
+  const bytes = torchZip(pair, { 0: little });
+  const foreign = runInNewContext("(length) => new Uint8Array(length)")(bytes.length) as Uint8Array;
+  const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  for (const copy of [foreign, shared]) {
+    copy.set(bytes);
+    assert.equal([...((await loadTorch(copy)) as TorchTensor).data], [...little]);
+  }
+});
+
+test("loadTorch: an error of a source stays its own", async () => {
+  const broken = { size: 100, slice: () => ({ arrayBuffer: () => Promise.reject(new Error("no network")) }) };
+  const error = await loadTorch(broken).catch((thrown) => thrown);
+  assert.is(error.message, "no network");
+});
+
+test("loadTorch: more than the runtime has arrays for is BACKEND", () => {
+  const source = {
+    size: 2 ** 45,
+    slice: (start: number, end: number) => ({ arrayBuffer: async () => new ArrayBuffer(end - start) }),
+  };
+  return throwsCode(
+    () => new FileBytes(source).read(0, 2 ** 44),
+    "BACKEND",
+    /cannot hold 17592186044416 bytes in one array/,
+  );
+});
 
 for (const input of ["model.pt", null, undefined, 7, {}])
   test(`loadTorch: ${String(input)} is ARGUMENT`, () => throwsCode(() => loadTorch(input as never), "ARGUMENT"));

@@ -17,6 +17,25 @@ import {
   type TorchValue,
 } from "./values.js";
 
+/** Counts keys that can be chosen to collide; one for all pickles of a file. */
+export class KeyCount {
+  private readonly limit: number;
+  private wide = 0;
+
+  constructor({ wideKeys }: Limits) {
+    this.limit = wideKeys;
+  }
+
+  /** @throws {UnitcellError} LIMIT above wideKeys */
+  add(key: TorchValue): void {
+    const isWide = typeof key === "bigint" || (typeof key === "number" && (key | 0) !== key);
+    if (isWide && ++this.wide > this.limit)
+      throw new UnitcellError("LIMIT", `more than ${this.limit} keys of dicts and sets are floats or large integers`, {
+        limit: this.limit,
+      });
+  }
+}
+
 /** What a name on the closed list does: code of ours, chosen by the caller, never by the file. */
 export interface PickleClass {
   /** REDUCE, NEWOBJ, INST, OBJ: a value from arguments. */
@@ -35,6 +54,8 @@ export interface PickleContext {
   /** Turns a persistent id into a value; without it, ids are CORRUPT. */
   readonly persistentId?: (id: TorchValue) => TorchValue;
   readonly limits: Limits;
+  /** Where several pickles share the count. */
+  readonly keys?: KeyCount;
 }
 
 /** An item of a list that is copied. */
@@ -82,6 +103,7 @@ export class Machine {
   readonly unknown = new Set<string>();
   /** Run so far, those of earlier pickles included where they share a limit. */
   opcodes = 0;
+  private readonly keys: KeyCount;
   private readonly stack: TorchValue[] = [];
   private readonly marks: number[] = [];
   /** Height of the stack at the last mark. */
@@ -95,6 +117,7 @@ export class Machine {
     this.reader = reader;
     this.context = context;
     this.limits = context.limits;
+    this.keys = context.keys ?? new KeyCount(context.limits);
   }
 
   push(value: TorchValue): void {
@@ -252,7 +275,7 @@ export class Machine {
   add(items: readonly TorchValue[]): void {
     const target = this.top();
     if (target instanceof PythonObject) target.listItems = appendTo(target.listItems ?? [], items);
-    else if (target instanceof Set && !Object.isFrozen(target)) addTo(target, items, this);
+    else if (target instanceof Set && !Object.isFrozen(target)) addTo(target, items, this.keys);
     else throw corrupt(`cannot add to ${describe(target)}`, this);
   }
 
@@ -271,6 +294,7 @@ export class Machine {
       const key = placeFloatKey(items[i], dict);
       if (!isHashable(key)) throw corrupt(`${describe(key)} cannot be a key`, this);
       if (Number.isNaN(key) && dict.has(key)) throw secondNaN();
+      this.keys.add(key);
       dict.set(key, placeFloat(items[i + 1], dict, key));
     }
   }
@@ -313,14 +337,13 @@ function appendTo(list: TorchValue[], items: readonly TorchValue[]): TorchValue[
 }
 
 /** Members of a set, which Python must be able to hash. */
-export function addTo(set: Set<TorchValue>, items: readonly TorchValue[], machine?: Machine): void {
+export function addTo(set: Set<TorchValue>, items: readonly TorchValue[], keys: KeyCount): void {
   for (const item of items) {
-    if (!isHashable(item)) {
-      const message = `${describe(item)} cannot be in a set`;
-      throw machine ? corrupt(message, machine) : new UnitcellError("CORRUPT", `malformed pickle: ${message}`);
-    }
-    if (Number.isNaN(item) && set.has(item)) throw secondNaN();
-    set.add(item instanceof Float ? placeFloat(item, set, item.value) : item);
+    if (!isHashable(item)) throw new UnitcellError("CORRUPT", `malformed pickle: ${describe(item)} cannot be in a set`);
+    const member = item instanceof Float ? placeFloat(item, set, item.value) : item;
+    if (Number.isNaN(member) && set.has(member)) throw secondNaN();
+    keys.add(member);
+    set.add(member);
   }
 }
 

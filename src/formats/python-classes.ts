@@ -1,6 +1,6 @@
 /** The names of Python's own library on the closed list: ordered dicts, sets, bytes, complex numbers. */
 import { UnitcellError } from "../errors.js";
-import { addTo, describe, type PickleClass } from "./pickle-machine.js";
+import { addTo, describe, type KeyCount, type PickleClass } from "./pickle-machine.js";
 import {
   ByteArray,
   Complex,
@@ -12,12 +12,12 @@ import {
   type TorchValue,
 } from "./values.js";
 
-export function pythonClasses(): [name: string, row: PickleClass][] {
+export function pythonClasses(keys: KeyCount): [name: string, row: PickleClass][] {
   return [
-    ["collections.OrderedDict", { create: createOrderedDict }],
+    ["collections.OrderedDict", { create: (args) => createOrderedDict(args, keys) }],
     ["_codecs.encode", { create: encodeLatin1 }],
-    ["builtins.set", { create: createSet }],
-    ["builtins.frozenset", { create: (args) => Object.freeze(createSet(args)) }],
+    ["builtins.set", { create: (args) => createSet(args, keys) }],
+    ["builtins.frozenset", { create: (args) => Object.freeze(createSet(args, keys)) }],
     ["builtins.bytes", { create: createBytes }],
     ["builtins.bytearray", { create: (args) => ByteArray.from(createBytes(args)) }],
     ["builtins.complex", { create: createComplex }],
@@ -25,7 +25,7 @@ export function pythonClasses(): [name: string, row: PickleClass][] {
 }
 
 /** OrderedDict() or, from Python 2, OrderedDict([[key, value], ...]). */
-function createOrderedDict(args: readonly TorchValue[]): OrderedDict {
+function createOrderedDict(args: readonly TorchValue[], keys: KeyCount): OrderedDict {
   const items = onlyArgument(args);
   const dict = new OrderedDict();
   if (items === undefined) return dict;
@@ -34,12 +34,13 @@ function createOrderedDict(args: readonly TorchValue[]): OrderedDict {
     if (!Array.isArray(pair) || pair.length !== 2)
       throw corrupt("an OrderedDict is made from something other than pairs");
     const key = placeFloatKey(itemAt(pair, 0), dict);
+    keys.add(key);
     dict.set(key, placeFloat(itemAt(pair, 1), dict, key));
   }
   return dict;
 }
 
-function createSet(args: readonly TorchValue[]): Set<TorchValue> {
+function createSet(args: readonly TorchValue[], keys: KeyCount): Set<TorchValue> {
   const items = onlyArgument(args);
   const set = new Set<TorchValue>();
   if (items === undefined) return set;
@@ -47,6 +48,7 @@ function createSet(args: readonly TorchValue[]): Set<TorchValue> {
   addTo(
     set,
     items.map((_, i) => itemAt(items, i)),
+    keys,
   );
   return set;
 }

@@ -7,7 +7,7 @@ import type { Limits } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { type DType, TORCH_DTYPES } from "../tensor.js";
 import { numpyClasses } from "./numpy-values.js";
-import { describe, isTuple, type PickleClass, type PickleContext } from "./pickle-machine.js";
+import { describe, isTuple, KeyCount, type PickleClass, type PickleContext } from "./pickle-machine.js";
 import { pythonClasses } from "./python-classes.js";
 import { isStorageClass, type StorageTable, sizesOf, storageClasses } from "./torch-storages.js";
 import { TorchTensor } from "./torch-tensors.js";
@@ -62,10 +62,11 @@ export function torchContext(
   limits: Limits,
   persistentId?: PickleContext["persistentId"],
 ): PickleContext {
+  const keys = new KeyCount(limits);
   const classes = new Map<string, PickleClass>([
     ...tensorClasses(table, limits),
     ...torchClasses(limits),
-    ...pythonClasses(),
+    ...pythonClasses(keys),
     ...numpyClasses(limits),
     ...TORCHSCRIPT_WRAPPERS,
   ]);
@@ -74,6 +75,7 @@ export function torchContext(
     constants: CONSTANTS,
     isInert: (name) => INERT.has(name) || isStorageClass(name) || TORCHSCRIPT.test(name),
     limits,
+    keys,
     ...(persistentId && { persistentId }),
   };
 }

@@ -25,6 +25,7 @@ export function writeTorchAtom(p: Pickler, value: object): boolean {
     writeSize(p, value);
     p.reduce(value);
   } else if (isTensor(value)) {
+    if (!(value.data instanceof Uint8Array)) p.fail("a tensor's data are its bytes, a Uint8Array");
     writeDense(p, value);
     p.reduce(value);
   } else return false;
@@ -39,7 +40,7 @@ export function torchSteps(p: Pickler, value: unknown): Steps | undefined {
 
 /** A hand-made tensor, or something that was meant to be one. */
 function isTensor(value: object): value is Tensor {
-  return "dtype" in value && "shape" in value && "data" in value && value.data instanceof Uint8Array;
+  return "dtype" in value && "shape" in value && "data" in value;
 }
 
 function hasAttributes({ attributes }: TorchTensor): boolean {

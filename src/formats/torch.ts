@@ -1,5 +1,5 @@
 /** torch.save files, and their relatives, as plain values: opened lazily, or loaded whole. */
-import { DEFAULT_LIMITS, FileBytes, type Input, type Limits } from "../bytes.js";
+import { FileBytes, type Input, type Limits, limitsOf } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import type { Tensor } from "../tensor.js";
 import type { Container, ReadSettings, StorageLoader, TorchFormat } from "./container.js";
@@ -40,6 +40,7 @@ export class TorchFile {
   readonly info: ReadonlyMap<string, TorchValue>;
   private readonly file: FileBytes;
   private readonly loader: StorageLoader;
+  private own: Set<Storage> | undefined;
 
   constructor(file: FileBytes, container: Container) {
     this.file = file;
@@ -64,10 +65,11 @@ export class TorchFile {
    */
   async load(tensors?: Iterable<Tensor>): Promise<void> {
     const wanted = new Set<Storage>();
-    if (tensors) for (const tensor of tensors) wanted.add(storageOf(tensor));
+    if (tensors) for (const tensor of tensors) wanted.add(this.storageOf(tensor));
     const missing = (tensors ? [...wanted] : this.storages).filter((storage) => !storage.bytes);
     const found = await this.loader.load(missing);
-    for (const [i, storage] of missing.entries()) storage.bytes = found[i];
+    // Where two loads ran at once the first bytes stay: tensors may look at them by now.
+    for (const [i, storage] of missing.entries()) storage.bytes ??= found[i];
   }
 
   /**
@@ -75,7 +77,7 @@ export class TorchFile {
    * A part of a storage has no checksum to compare; `load` does compare.
    */
   async read(tensor: Tensor): Promise<Uint8Array> {
-    const storage = storageOf(tensor);
+    const storage = this.storageOf(tensor);
     if (storage.bytes) return tensor.data;
     const { dtype, shape, strides, offset, conj, neg } = tensor as TorchTensor;
     const start = storedBytes(dtype, offset);
@@ -90,29 +92,46 @@ export class TorchFile {
     return part.data;
   }
 
-  /** Bytes `start` to `end` of a storage, for tensors larger than memory. */
-  readStorage(storage: Storage, start: number, end: number): Promise<Uint8Array> {
-    if (storage.bytes) return Promise.resolve(storage.bytes.subarray(start, end));
-    return this.loader.range(storage, start, end);
+  /**
+   * Bytes `start` to `end` of a storage, for tensors larger than memory.
+   * @throws {UnitcellError} ARGUMENT outside the storage or for one of another file
+   */
+  async readStorage(storage: Storage, start: number, end: number): Promise<Uint8Array> {
+    this.checkOwn(storage);
+    if (!(start >= 0 && start <= end && end <= storage.byteLength))
+      throw new UnitcellError(
+        "ARGUMENT",
+        `expected a part of the ${storage.byteLength} bytes of storage "${storage.key}", found ${start} to ${end}`,
+        { key: storage.key, size: storage.byteLength, start, end },
+      );
+    return storage.bytes ? storage.bytes.subarray(start, end) : this.loader.range(storage, start, end);
   }
-}
 
-function storageOf(tensor: Tensor): Storage {
-  if (tensor instanceof TorchTensor && tensor.storage) return tensor.storage;
-  throw new UnitcellError("ARGUMENT", "expected a tensor of this file that has data");
+  private storageOf(tensor: Tensor): Storage {
+    if (!(tensor instanceof TorchTensor && tensor.storage))
+      throw new UnitcellError("ARGUMENT", "expected a tensor of this file that has data");
+    this.checkOwn(tensor.storage);
+    return tensor.storage;
+  }
+
+  private checkOwn(storage: Storage): void {
+    this.own ??= new Set(this.storages);
+    if (!this.own.has(storage)) throw new UnitcellError("ARGUMENT", `storage "${storage.key}" is of another file`);
+  }
 }
 
 /**
  * Open a file without reading tensor data: a zip's directory and pickle, a legacy stream's pickles, a safetensors header.
  * Parts of an input that is not in memory are fetched by range, so that a file of gigabytes takes some hundred kB.
  * @throws {UnitcellError} UNSAFE when the file names code (detail.globals lists it; nothing was run), CORRUPT when it is
- *   damaged, UNSUPPORTED for other containers (detail.hint names them), LIMIT at a cap
+ *   damaged, UNSUPPORTED for other containers (detail.hint names them), LIMIT at a cap, ARGUMENT for an input or limit
+ *   that is none
  */
 export async function openTorch(input: Input, options: ReadOptions = {}): Promise<TorchFile> {
   const file = new FileBytes(input);
   await file.fetchSmall();
   const settings: ReadSettings = {
-    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    limits: limitsOf(options.limits),
     checkCrc: options.checkCrc ?? true,
   };
   const names = new NamesFound();

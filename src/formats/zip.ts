@@ -6,6 +6,7 @@
 import type { FileBytes, Limits, Range } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { crc32 } from "./crc32.js";
+import type { Inflater } from "./inflate.js";
 import {
   corrupt,
   FLAG_ENCRYPTED,
@@ -26,6 +27,8 @@ const FLAG_DESCRIPTOR = 0x0008;
 const MAX_EXTRA_BYTES = 65535;
 /** A local header, name and padding in one request; torch pads to 64 bytes. */
 const USUAL_EXTRA_BYTES = 256;
+/** Larger deflated entries are fetched in parts of this. */
+const STREAM_BYTES = 4 * 2 ** 20;
 
 export interface ZipOptions {
   readonly limits: Limits;
@@ -62,34 +65,66 @@ export class ZipArchive {
    * @throws {UnitcellError} CORRUPT for a local header that disagrees, a bad stream or CRC-32, LIMIT beyond the inflate limits
    */
   async read(entries: readonly ZipEntry[]): Promise<Uint8Array[]> {
+    const found = new Array<Uint8Array>(entries.length);
+    const whole = [...entries.keys()].filter((i) => !this.isStreamed(entries[i]));
     // torch.save never deflates, so the library that inflates is loaded only for a file that needs it.
     const deflated = entries.some((entry) => entry.method === 8);
-    const inflate = deflated ? (await import("./inflate.js")).inflate : undefined;
-    const found = new Array<Uint8Array>(entries.length);
-    const ranges = entries.map((entry) => this.recordRange(entry));
-    await this.file.readRanges(ranges, (i, record) => {
-      const entry = entries[i];
+    const Inflater = deflated ? (await import("./inflate.js")).Inflater : undefined;
+    const keep = (i: number, data: Uint8Array) => {
+      found[i] = data;
+      if (this.options.checkCrc) checkCrc(data, entries[i]);
+    };
+    const ranges = whole.map((i) => this.recordRange(entries[i]));
+    await this.file.readRanges(ranges, (at, record) => {
+      const entry = entries[whole[at]];
       const start = dataStart(record, 0, record.length, entry);
       const raw = record.subarray(start, start + entry.compressedSize);
       if (raw.length !== entry.compressedSize)
         throw overlap(entry.name, entry.header + start + entry.compressedSize, this.ends.get(entry)!);
-      found[i] = entry.method === 8 ? inflate!(raw, entry.size, entry.name) : raw;
-      if (this.options.checkCrc) checkCrc(found[i], entry);
+      if (entry.method === 0) keep(whole[at], raw);
+      else {
+        const inflater = new Inflater!(entry.size, entry.name);
+        inflater.push(raw, true);
+        keep(whole[at], inflater.finish());
+      }
     });
+    for (const [i, entry] of entries.entries())
+      if (this.isStreamed(entry)) keep(i, await this.inflateStream(entry, new Inflater!(entry.size, entry.name)));
     return found;
+  }
+
+  /** Deflated bytes that are fetched in parts: beside the inflated ones they would take as much memory again. */
+  private isStreamed({ method, compressedSize }: ZipEntry): boolean {
+    return method === 8 && compressedSize > STREAM_BYTES && !this.file.memory;
+  }
+
+  private async inflateStream(entry: ZipEntry, inflater: Inflater): Promise<Uint8Array> {
+    const start = await this.findData(entry);
+    const end = start + entry.compressedSize;
+    for (let at = start; at < end; at += STREAM_BYTES) {
+      const next = Math.min(at + STREAM_BYTES, end);
+      inflater.push(await this.file.read(at, next), next === end);
+    }
+    return inflater.finish();
   }
 
   /** Some bytes of a stored entry, without its CRC being checked; undefined for a deflated one. */
   async readRange(entry: ZipEntry, start: number, end: number): Promise<Uint8Array | undefined> {
     if (entry.method === 8) return undefined;
+    const from = await this.findData(entry);
+    return this.file.read(from + start, from + end);
+  }
+
+  /** Where an entry's bytes start in the file. @throws {UnitcellError} CORRUPT as read */
+  private async findData(entry: ZipEntry): Promise<number> {
     const limit = this.ends.get(entry)!;
     const usual = entry.header + LOCAL_HEADER_BYTES + entry.nameLength + USUAL_EXTRA_BYTES;
     let record = await this.file.read(entry.header, Math.min(usual, limit));
     const needed = localHeaderBytes(record);
     if (needed > record.length) record = await this.file.read(entry.header, Math.min(entry.header + needed, limit));
     const from = entry.header + dataStart(record, 0, record.length, entry);
-    if (from + entry.size > limit) throw overlap(entry.name, from + entry.size, limit);
-    return this.file.read(from + start, from + end);
+    if (from + entry.compressedSize > limit) throw overlap(entry.name, from + entry.compressedSize, limit);
+    return from;
   }
 
   private recordRange(entry: ZipEntry): Range {
