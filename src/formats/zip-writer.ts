@@ -98,21 +98,30 @@ export async function zipStream(
   const crcs: number[] = [];
   for (const [i, record] of records.entries()) {
     const slot = layout.slots[i];
-    await out.write(slot.start - slot.header, (cursor) => localHeader(cursor, slot));
+    localHeader(out.room(slot.start - slot.header) ?? (await out.flush(slot.start - slot.header)), slot);
     let crc = 0;
     let done = 0;
-    for await (const piece of record.pieces(crcs)) {
+    const pieces = record.pieces(crcs);
+    const take = (piece: Uint8Array): Promise<void> | undefined => {
       done += piece.byteLength;
       checkRoom(record, done);
       crc = crc32(piece, crc);
-      await out.payload(piece);
-    }
+      return out.payload(piece);
+    };
+    // Waiting where there is nothing to wait for would take longer than a small tensor does.
+    if (Symbol.asyncIterator in pieces) for await (const piece of pieces) await take(piece);
+    else
+      for (const piece of pieces) {
+        const written = take(piece);
+        if (written) await written;
+      }
     checkEnd(record, done);
     crcs.push(crc);
-    await out.write(descriptorBytes(slot), (cursor) => descriptor(cursor, slot, crc));
+    descriptor(out.room(descriptorBytes(slot)) ?? (await out.flush(descriptorBytes(slot))), slot, crc);
   }
-  await out.write(layout.size - layout.directory, (cursor) => endOfArchive(cursor, layout, crcs));
-  await out.flush();
+  const rest = layout.size - layout.directory;
+  endOfArchive(out.room(rest) ?? (await out.flush(rest)), layout, crcs);
+  await out.flush(0);
 }
 
 function checkRoom({ name, size }: ZipRecord<unknown>, done: number): void {
@@ -132,44 +141,42 @@ function checkEnd({ name, size }: ZipRecord<unknown>, done: number): void {
     });
 }
 
-/** Joins small pieces before they go to the sink. */
+/** Joins small pieces before they go to the sink, each time in a block of its own. */
 class Joiner {
   private readonly sink: Sink;
-  private pending: Uint8Array[] = [];
-  private size = 0;
+  private block = new Cursor(new Uint8Array(JOIN_BYTES));
 
   constructor(sink: Sink) {
     this.sink = sink;
   }
 
-  async write(size: number, fill: (cursor: Cursor) => void): Promise<void> {
-    const cursor = new Cursor(new Uint8Array(size));
-    fill(cursor);
-    await this.add(cursor.bytes);
+  /** Where so many bytes can be written now; undefined when the block is full and must be flushed. */
+  room(size: number): Cursor | undefined {
+    return this.block.offset + size <= this.block.bytes.byteLength ? this.block : undefined;
   }
 
-  /** A large piece goes through without a copy. */
-  async payload(piece: Uint8Array): Promise<void> {
-    if (piece.byteLength < JOIN_BYTES) await this.add(piece.slice());
-    else {
-      await this.flush();
-      await this.sink(piece);
+  /** A large piece goes through without a copy. Nothing to await when it fits into the block. */
+  payload(piece: Uint8Array): Promise<void> | undefined {
+    const size = piece.byteLength;
+    if (size < JOIN_BYTES && this.room(size)) {
+      this.block.put(piece);
+      return undefined;
     }
+    return this.passOn(piece);
   }
 
-  private async add(piece: Uint8Array): Promise<void> {
-    this.pending.push(piece);
-    this.size += piece.byteLength;
-    if (this.size >= JOIN_BYTES) await this.flush();
+  private async passOn(piece: Uint8Array): Promise<void> {
+    const block = await this.flush(JOIN_BYTES);
+    if (piece.byteLength < JOIN_BYTES) block.put(piece);
+    else await this.sink(piece);
   }
 
-  async flush(): Promise<void> {
-    if (this.size === 0) return;
-    const joined = new Cursor(new Uint8Array(this.size));
-    for (const piece of this.pending) joined.put(piece);
-    this.pending = [];
-    this.size = 0;
-    await this.sink(joined.bytes);
+  /** Gives the block to the sink, and begins one with room for so many bytes. */
+  async flush(room: number): Promise<Cursor> {
+    const { bytes, offset } = this.block;
+    if (offset > 0) await this.sink(bytes.subarray(0, offset));
+    if (offset > 0 || bytes.byteLength < room) this.block = new Cursor(new Uint8Array(Math.max(room, JOIN_BYTES)));
+    return this.block;
   }
 }
 
@@ -213,17 +220,11 @@ class Cursor {
   }
 
   u16(...values: number[]): void {
-    for (const value of values) {
-      this.view.setUint16(this.offset, value, true);
-      this.offset += 2;
-    }
+    for (let i = 0; i < values.length; i++, this.offset += 2) this.view.setUint16(this.offset, values[i], true);
   }
 
   u32(...values: number[]): void {
-    for (const value of values) {
-      this.view.setUint32(this.offset, value, true);
-      this.offset += 4;
-    }
+    for (let i = 0; i < values.length; i++, this.offset += 4) this.view.setUint32(this.offset, values[i], true);
   }
 
   u64(...values: number[]): void {
@@ -231,13 +232,16 @@ class Cursor {
   }
 
   put(bytes: Uint8Array): void {
-    this.bytes.set(bytes, this.offset);
-    this.offset += bytes.byteLength;
+    const { offset, bytes: out } = this;
+    const size = bytes.byteLength;
+    // Below about a cache line the call costs more than the bytes.
+    if (size > 64) out.set(bytes, offset);
+    else for (let i = 0; i < size; i++) out[offset + i] = bytes[i];
+    this.offset += size;
   }
 
   fill(value: number, count: number): void {
-    this.bytes.fill(value, this.offset, this.offset + count);
-    this.offset += count;
+    for (let i = 0; i < count; i++) this.bytes[this.offset++] = value;
   }
 }
 
@@ -260,7 +264,7 @@ function localHeader(out: Cursor, slot: Slot): void {
     out.u64(...(size >= WIDE ? [size, 0, ...wide.slice(2)] : wide));
   }
   const padding = extra - extraBytes(wide) - 4;
-  out.put(Uint8Array.of(0x46, 0x42)); // "FB"
+  out.u16(0x4246); // "FB"
   out.u16(padding);
   out.fill(0x5a, padding); // "Z"
 }
