@@ -8,9 +8,25 @@ export interface PyTorch {
   run<T>(...args: string[]): T;
 }
 
-/** PyTorch 2: UNITCELL_PYTHON_TORCH2, or the virtual environment that environment.md section 11 makes. */
+/** UNITCELL_PYTHON_TORCH2, or the virtual environment that .ci/run makes. */
+const PYTHON_2 = process.env.UNITCELL_PYTHON_TORCH2 ?? ".venv-torch/bin/python";
+
 export function pytorch2(): PyTorch | undefined {
-  return find("PyTorch 2", /^2\./, process.env.UNITCELL_PYTHON_TORCH2 ?? ".venv-torch/bin/python");
+  return find("PyTorch 2", /^2\./, PYTHON_2);
+}
+
+/** Runs a script in the Python that has the safetensors library beside PyTorch 2; gives the JSON it prints. */
+export function safetensorsPython(): ((script: string, ...args: string[]) => unknown) | undefined {
+  const run = (script: string, ...args: string[]) =>
+    execFileSync(PYTHON_2, ["-c", script, ...args], { encoding: "utf8", stdio: "pipe" });
+  try {
+    const version = run("import torch, safetensors; print(safetensors.__version__)").trim();
+    console.log(`safetensors ${version} in ${PYTHON_2}`);
+    return (script, ...args) => JSON.parse(run(script, ...args));
+  } catch (error) {
+    console.log(`skipped: no safetensors library (${(error as Error).message.split("\n")[0]})`);
+    return undefined;
+  }
 }
 
 /** PyTorch 1.13: UNITCELL_PYTHON, or the system's Python. */
