@@ -5,6 +5,8 @@
     interop.py resave FOLDER FILE...      each file loaded and saved again by torch, under its name in FOLDER
     interop.py pickles EXPRESSION...      data.pkl and file that torch.save makes of each Python expression
     interop.py check (FILE LAMBDA)...     each file loaded in full mode and given to the Python function
+    interop.py kinds FOLDER               a file of every row of interop_kinds.py; prints their names
+    interop.py same (FILE FILE)...        where pairs of files differ, loaded in full mode
     interop.py train FILE                 a checkpoint before the last step; prints the parameters after it
     interop.py resume FILE                the last step from a checkpoint; prints the parameters after it
 
@@ -226,6 +228,15 @@ def main(command, *args):
         return [resave(args[0], path) for path in args[1:]]
     if command == "pickles":
         return [pickled(expression) for expression in args]
+    if command == "kinds":
+        import interop_kinds
+
+        return interop_kinds.save(args[0])
+    if command == "same":
+        import interop_kinds
+
+        full = lambda path: load(path, "full")
+        return [interop_kinds.same(a, b, full) for a, b in zip(args[::2], args[1::2])]
     if command == "check":
         return [check(path, function) for path, function in zip(args[::2], args[1::2])]
     return {"train": train, "resume": resume}[command](*args)

@@ -20,6 +20,9 @@
  * | numpy array, scalar, dtype| NumpyArray, NumpyScalar, NumpyDtype                                         |
  * | a class or function       | PythonGlobal                                                                |
  * | any other object          | PythonObject: its class's name, arguments and state, inert                  |
+ *
+ * Where JavaScript tells less apart: -0.0 as a key or member of a set is 0.0; a whole float saved alone, outside any
+ * container, reads as an int; NaN twice in one dict or set is refused.
  */
 import type { Tensor } from "../tensor.js";
 import type { Storage, TorchTensor } from "./torch-tensors.js";
