@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { FileBytes } from "../src/bytes.js";
 import { isUnitcellError } from "../src/errors.js";
 import { loadTorch, openTorch } from "../src/formats/torch.js";
-import { gather, rowMajorStrides, TorchTensor } from "../src/formats/torch-tensors.js";
+import { gather, rowMajorStrides, type Storage, TorchTensor } from "../src/formats/torch-tensors.js";
 import {
   isFloatAt,
   NumpyArray,
@@ -323,5 +323,23 @@ for (const container of ["zip", "legacy", "deflated"])
         (error) => assert.ok(isUnitcellError(error), `${size} bytes: ${error.stack}`),
       );
   });
+
+test("loadTorch: a legacy slice of a storage, saved as a value, has its bytes", async () => {
+  const magic = ops("PROTO", [2], "LONG1", [10], [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]);
+  const id = tuple(
+    str("storage"),
+    global("torch", "ShortStorage"),
+    str("7"),
+    str("cpu"),
+    int(4),
+    tuple(str("8"), int(1), int(2)),
+  );
+  const keys = ops("EMPTY_LIST", str("7"), "APPEND");
+  const pickles = [magic, int(1001), ops("EMPTY_DICT"), ops(id, "BINPERSID"), keys];
+  const data = [4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0];
+  const file = Uint8Array.from([...pickles.flatMap((pickle) => ops(pickle, "STOP")), ...data]);
+  const slice = (await loadTorch(file)) as Storage;
+  assert.equal([slice.key, slice.numel, [...slice.bytes!]], ["8", 2, [2, 0, 3, 0]]);
+});
 
 test.run();

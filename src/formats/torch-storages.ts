@@ -144,6 +144,12 @@ export class StorageTable {
         `a view of elements ${start} to ${start + numel} leaves storage "${storage.key}" of ${storage.numel}`,
       );
     const stand = new Storage(String(key), storage.dtype, numel, storage.location);
+    // Saved as a value of its own it has bytes as soon as the storage that it is a part of.
+    const from = stand.dtype ? storedBytes(stand.dtype, start) : start;
+    Object.defineProperty(stand, "bytes", {
+      enumerable: true,
+      get: () => storage.bytes?.subarray(from, from + stand.byteLength),
+    });
     this.slices.set(stand, new StorageSlice(storage, stand.key, start, numel));
     return stand;
   }
