@@ -2,13 +2,14 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { ErrorCode } from "../src/errors.js";
-import { loadSafetensors, SAFETENSORS_DTYPES } from "../src/formats/safetensors.js";
+import { SAFETENSORS_DTYPES } from "../src/formats/safetensors.js";
 import { SHARED_KEY, saveSafetensors, writeSafetensors } from "../src/formats/safetensors-save.js";
 import { Storage, TorchTensor, type View } from "../src/formats/torch-tensors.js";
 import { SparseTensor } from "../src/formats/values.js";
 import { DTYPE_BYTES, type DType, type Tensor, TORCH_DTYPES } from "../src/tensor.js";
 import library from "./fixtures/safetensors.json" with { type: "json" };
 import { fixtureBytes, haveFixtures } from "./fixtures.js";
+import { loadSafetensors } from "./load-safetensors.js";
 import { throwsCode } from "./throws.js";
 
 const DTYPES = new Map(Object.entries(TORCH_DTYPES).map(([dtype, name]) => [name, dtype as DType]));

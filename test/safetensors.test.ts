@@ -4,9 +4,10 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { DEFAULT_LIMITS, JSON_DEPTH } from "../src/bytes.js";
 import { type ErrorCode, UnitcellError } from "../src/errors.js";
-import { loadSafetensors, readSafetensorsHeader, safetensorsHeaderEnd } from "../src/formats/safetensors.js";
+import { readSafetensorsHeader, safetensorsHeaderEnd } from "../src/formats/safetensors.js";
 import { TORCH_DTYPES } from "../src/tensor.js";
 import { fixtureBytes, fixtureJson, haveFixtures } from "./fixtures.js";
+import { loadSafetensors } from "./load-safetensors.js";
 import { throwsCode } from "./throws.js";
 
 /** A file of this header text and so many payload bytes 0, 1, 2 ... */

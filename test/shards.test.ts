@@ -4,11 +4,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { DEFAULT_LIMITS, FileBytes, type Input } from "../src/bytes.js";
 import type { ErrorCode } from "../src/errors.js";
-import { loadSafetensors } from "../src/formats/safetensors.js";
 import { saveSafetensors } from "../src/formats/safetensors-save.js";
 import { loadShards, parseShardIndex } from "../src/formats/shards.js";
 import type { Tensor } from "../src/tensor.js";
 import { fixtureBytes, fixturesRoot, haveFixtures } from "./fixtures.js";
+import { loadSafetensors } from "./load-safetensors.js";
 import { throwsCode } from "./throws.js";
 
 const parse = (text: string) => parseShardIndex(new TextEncoder().encode(text));

@@ -1,7 +1,6 @@
 /** A hash of weights that does not depend on the file they are in. */
 import { createHash } from "node:crypto";
-import { dtypeName } from "../formats/torch-tensors.js";
-import type { Tensor } from "../tensor.js";
+import { type Tensor, TORCH_DTYPES } from "../tensor.js";
 
 /**
  * SHA-256 over one line of text for each tensor, sorted by name as UTF-8 bytes: the SHA-256 of its dense row-major
@@ -17,7 +16,7 @@ export class ContentHash {
   add(name: string, { dtype, shape }: Tensor, sha256: string): void {
     this.lines.push({
       name: Buffer.from(name),
-      line: `${sha256} ${dtypeName(dtype)} [${shape}] ${JSON.stringify(name)}\n`,
+      line: `${sha256} ${TORCH_DTYPES[dtype]} [${shape}] ${JSON.stringify(name)}\n`,
     });
   }
 

@@ -1,9 +1,8 @@
 import { findStateDict } from "../checkpoint.js";
-import { dtypeName } from "../formats/torch-tensors.js";
 import type { TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
 import { nameTensors } from "../summary.js";
-import type { Tensor } from "../tensor.js";
+import { type Tensor, TORCH_DTYPES } from "../tensor.js";
 import { compareTensors, type TensorDifference } from "./compare-tensors.js";
 import { compareValues } from "./compare-values.js";
 import { named, type OpenedCheckpoint, openCheckpoint } from "./open.js";
@@ -136,7 +135,7 @@ async function compareTwo(
   y: Tensor,
   tolerance: number,
 ): Promise<DifferentTensor | undefined> {
-  const dtype = [dtypeName(x.dtype), dtypeName(y.dtype)] as const;
+  const dtype = [TORCH_DTYPES[x.dtype], TORCH_DTYPES[y.dtype]] as const;
   const shape = [x.shape, y.shape] as const;
   if (x.shape.join() !== y.shape.join()) return { name, dtype, shape };
   try {

@@ -1,6 +1,6 @@
 import { isUnitcellError } from "../errors.js";
-import { dtypeName } from "../formats/torch-tensors.js";
 import { type CheckpointSummary, nameTensors, summarize, type TensorSummary } from "../summary.js";
+import { TORCH_DTYPES } from "../tensor.js";
 import type { TensorStats } from "../tensor-stats.js";
 import { type OpenedCheckpoint, openCheckpoint } from "./open.js";
 import { brief, type Column, counted, escaped, labelled, plural, shownName, table, toJson } from "./shown.js";
@@ -167,7 +167,7 @@ function tensorLines(
   if (tensors.length === 0) return ["no tensors"];
   const rows = tensors.slice(0, limit).map((tensor, i) => {
     const { name, dtype, shape, bytes } = tensor;
-    const start = [shownName(name), dtypeName(dtype), sizes(shape)];
+    const start = [shownName(name), TORCH_DTYPES[dtype], sizes(shape)];
     return stats ? [...start, ...statsCells(stats[i])] : [...start, counted(bytes), remarks(tensor)];
   });
   const lines = table(stats ? STATS_COLUMNS : PLAIN_COLUMNS, rows);

@@ -1,5 +1,6 @@
 /** A file's value as a tree that can be printed: bounded in depth, width and size, whatever the file holds. */
-import { dtypeName, Storage, TorchTensor } from "../formats/torch-tensors.js";
+
+import { Storage, TorchTensor } from "../formats/torch-tensors.js";
 import {
   ByteArray,
   Complex,
@@ -16,6 +17,7 @@ import {
   type TorchValue,
 } from "../formats/values.js";
 import { isTensor, type Place, partsOf, placeName } from "../formats/walk.js";
+import { TORCH_DTYPES } from "../tensor.js";
 import { counted, escaped, plural, quotedText } from "./shown.js";
 
 export interface TreeNode {
@@ -182,7 +184,7 @@ export function textOf(value: TorchValue): string | undefined {
   if (Array.isArray(value) || value instanceof Map || value instanceof Set)
     return `of ${Array.isArray(value) ? value.length : value.size}`;
   if (value instanceof Uint8Array) return `of ${plural(value.byteLength, "byte")}`;
-  if (isTensor(value)) return `${dtypeName(value.dtype)} ${sizes(value.shape)}`;
+  if (isTensor(value)) return `${TORCH_DTYPES[value.dtype]} ${sizes(value.shape)}`;
   if (value instanceof SparseTensor) return sizes(value.shape);
   if (value instanceof Storage) return `${escaped(value.key)} of ${plural(value.byteLength, "byte")}`;
   if (value instanceof Complex) return `${value.re}${value.im < 0 ? "-" : "+"}${Math.abs(value.im)}j`;

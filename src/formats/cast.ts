@@ -5,8 +5,8 @@
  */
 import { eachBlock, wordsOf } from "../element-blocks.js";
 import { UnitcellError } from "../errors.js";
-import { DTYPE_BYTES, type DType, type Tensor } from "../tensor.js";
-import { dtypeName, elementCount } from "./torch-tensors.js";
+import { DTYPE_BYTES, type DType, type Tensor, TORCH_DTYPES } from "../tensor.js";
+import { elementCount } from "./torch-tensors.js";
 
 const FLOATS: readonly DType[] = ["f64", "f32", "f16", "bf16"];
 const INTEGERS: readonly DType[] = ["i64", "i32", "i16", "i8", "u8", "bool", "u64", "u32", "u16"];
@@ -20,7 +20,7 @@ export function castTensor(tensor: Tensor, dtype: DType): Tensor {
   const from = tensor.dtype;
   if (from === dtype) return tensor;
   if (!FLOATS.includes(dtype) || !(FLOATS.includes(from) || INTEGERS.includes(from)))
-    throw new UnitcellError("UNSUPPORTED", `a cast from ${dtypeName(from)} to ${dtypeName(dtype)}`, {
+    throw new UnitcellError("UNSUPPORTED", `a cast from ${TORCH_DTYPES[from]} to ${TORCH_DTYPES[dtype]}`, {
       from,
       to: dtype,
     });

@@ -161,7 +161,7 @@ export function readStringLine(reader: ByteReader): string | Uint8Array {
   return decodePython2(Uint8Array.from(body, (char) => char.charCodeAt(0)));
 }
 
-/** UNICODE: raw-unicode-escape on a line: latin-1, with only \uXXXX and \UXXXXXXXX as escapes. */
+/** UNICODE: raw-unicode-escape on a line: latin-1, with only \u (four hex digits) and \U (eight) as escapes. */
 export function readUnicodeLine(reader: ByteReader): string {
   return ascii(reader).replace(/\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))/g, (_all, short?: string, long?: string) => {
     const point = Number.parseInt(short ?? long!, 16);

@@ -4,11 +4,11 @@
  */
 import { DEFAULT_LIMITS } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
-import { DTYPE_BYTES, type DType, type Tensor } from "../tensor.js";
+import { DTYPE_BYTES, type DType, type Tensor, TORCH_DTYPES } from "../tensor.js";
 import { quoted } from "./json-scanner.js";
 import { LENGTH_BYTES, METADATA_KEY, SAFETENSORS_DTYPES } from "./safetensors.js";
 import { findShared } from "./shared-memory.js";
-import { dtypeName, elementCount, TorchTensor } from "./torch-tensors.js";
+import { elementCount, TorchTensor } from "./torch-tensors.js";
 import { SparseTensor } from "./values.js";
 
 /**
@@ -104,7 +104,7 @@ function describe(name: string, tensor: Tensor): Entry {
   if (!isTensor(tensor)) throw new UnitcellError("ARGUMENT", `${shown} is no tensor`, { name });
   if (tensor instanceof TorchTensor && !tensor.storage) throw refuse("it is on the meta device, without numbers");
   const rank = TAGS.findIndex(([, dtype]) => dtype === tensor.dtype);
-  if (rank < 0) throw refuse(`the format has no ${dtypeName(tensor.dtype)}`);
+  if (rank < 0) throw refuse(`the format has no ${TORCH_DTYPES[tensor.dtype]}`);
   if (tensor.dtype === "f4_e2m1fn_x2" && tensor.shape.length === 0) throw refuse("a packed scalar");
   const bad = tensor.shape.find((size) => !Number.isSafeInteger(size) || size < 0);
   if (bad !== undefined) throw new UnitcellError("ARGUMENT", `${shown} has a size ${bad}`, { name });

@@ -109,16 +109,6 @@ export function readSafetensorsHeader(
   return { payloadStart, metadata, tensors, starts };
 }
 
-/** A whole file in memory: the tensors are views of it. */
-export function loadSafetensors(
-  bytes: Uint8Array,
-  limits: Limits = DEFAULT_LIMITS,
-): Pick<SafetensorsHeader, "tensors" | "metadata"> {
-  const { tensors, metadata, starts } = readSafetensorsHeader(bytes, bytes.byteLength, limits);
-  for (const [storage, start] of starts) storage.bytes = bytes.subarray(start, start + storage.byteLength);
-  return { tensors, metadata };
-}
-
 function readJson(bytes: Uint8Array, limits: Limits): { metadata: Map<string, string> | undefined; entries: Entry[] } {
   const json = new JsonScanner(bytes, "the safetensors header");
   if (bytes[0] !== 0x7b) throw json.error(`byte ${bytes[0] ?? "none"}`, '"{" as its first byte');

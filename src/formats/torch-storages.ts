@@ -61,7 +61,7 @@ export const STORAGE_CLASSES: ReadonlyMap<DType, string> = new Map(
 );
 
 /** A slice of a storage, which old files name as if it were a storage. */
-export class StorageSlice {
+class StorageSlice {
   readonly storage: Storage;
   readonly key: string;
   /** In elements. */
@@ -78,7 +78,6 @@ export class StorageSlice {
 
 export class StorageTable {
   readonly storages = new Map<string, Storage>();
-  readonly tensors: TorchTensor[] = [];
   private readonly limits: Limits;
   /** Slices by object identity of what the pickle sees; a slice is given to tensors as a Storage would be. */
   private readonly slices = new Map<TorchValue, StorageSlice>();
@@ -189,7 +188,6 @@ export class StorageTable {
     into.setView({ dtype: type, shape, strides, offset: offset + (slice?.start ?? 0) });
     if (slice) into.storageView = { key: slice.key, offset: slice.start, numel: slice.numel };
     if (!isContiguous(into)) this.countCopy(into);
-    this.tensors.push(into);
     return into;
   }
 

@@ -113,11 +113,6 @@ export class TorchTensor implements Tensor {
   }
 }
 
-/** torch's own words for a tensor's dtype, for messages and tables. */
-export function dtypeName(dtype: DType): string {
-  return TORCH_DTYPES[dtype];
-}
-
 /** 1 + the largest element index that sizes and strides reach, 0 for an empty tensor; doubles never round it down to fit. */
 export function extent(shape: readonly number[], strides: readonly number[]): number {
   if (shape.includes(0)) return 0;
@@ -157,7 +152,7 @@ function denseView(bytes: Uint8Array, view: View): Uint8Array | undefined {
     if (offset !== 0 || !isContiguous(view))
       throw new UnitcellError(
         "UNSUPPORTED",
-        `a ${dtypeName(dtype)} tensor that is not contiguous from its storage's start`,
+        `a ${TORCH_DTYPES[dtype]} tensor that is not contiguous from its storage's start`,
       );
     return bytes.subarray(0, storedBytes(dtype, count));
   }
@@ -213,7 +208,7 @@ function negate(bytes: Uint8Array, dtype: DType, imaginary: boolean): void {
   if (!(imaginary ? /^c/ : /^(c|f64$|f32$|f16$|bf16$)/).test(dtype))
     throw new UnitcellError(
       "UNSUPPORTED",
-      `a lazily ${imaginary ? "conjugated" : "negated"} ${dtypeName(dtype)} tensor`,
+      `a lazily ${imaginary ? "conjugated" : "negated"} ${TORCH_DTYPES[dtype]} tensor`,
     );
   const size = componentBytes(dtype);
   const step = imaginary ? 2 * size : size;
