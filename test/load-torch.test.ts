@@ -28,7 +28,7 @@ const config: CgcnnConfig = {
   convs: sizes.convs,
   dense: sizes.dense,
   denseLayers: 2,
-  graph: { cutoff: 8, maxNeighbors: 12 },
+  graph: { select: "nearest", cutoff: 8, maxNeighbors: 12 },
   basis: { first: 0, step: 0.2, count: sizes.edges },
 };
 const expected = cgcnnTensors(config);

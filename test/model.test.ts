@@ -26,7 +26,7 @@ test("sizes come from the tensors, settings from the arguments", () => {
     convs: 3,
     dense: 24,
     denseLayers: 1,
-    graph: { cutoff: 8, maxNeighbors: 12 },
+    graph: { select: "nearest", cutoff: 8, maxNeighbors: 12 },
     basis: { first: 0, step: 0.2, count: 41 },
   });
   assert.equal(assumed, []);
@@ -36,7 +36,7 @@ test("sizes come from the tensors, settings from the arguments", () => {
 test("without arguments: published defaults, named", () => {
   const { args: _, ...bare } = checkpoint;
   const { config, assumed } = modelFromCheckpoint(bare);
-  assert.equal(config.graph, { cutoff: 8, maxNeighbors: 12 });
+  assert.equal(config.graph, { select: "nearest", cutoff: 8, maxNeighbors: 12 });
   assert.equal(assumed, [
     "graph settings not in the checkpoint, CGCNN's defaults used: radius 8, max_num_nbr 12, dmin 0, step 0.2",
   ]);

@@ -1,7 +1,7 @@
 /** Colours, cuts through tied shells, and which atom stands in for missing neighbours. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { buildGraph, MAX_TIE_CHOICES, tieVariants } from "../src/graphs/graph.js";
+import { buildNearestGraph as buildGraph, MAX_TIE_CHOICES, tieVariants } from "../src/graphs/nearest.js";
 import { findNeighbors } from "../src/graphs/neighbors.js";
 import { allCuts, clusterDistances, proportionalCut, refineColors } from "../src/graphs/ties.js";
 import type { Structure } from "../src/structures/structure.js";
@@ -22,7 +22,7 @@ const perovskite = cubic(3.905, [
   [8, 0.5, 0, 0.5],
   [8, 0, 0.5, 0.5],
 ]);
-const graph = { cutoff: 8, maxNeighbors: 12 };
+const graph = { select: "nearest", cutoff: 8, maxNeighbors: 12 } as const;
 
 test("distances are clustered by gaps, not by rounding", () => {
   assert.equal([...clusterDistances(Float64Array.of(2, 1, 2 + 1e-9, 1 - 1e-9, 3, 2 - 1e-9))], [1, 0, 1, 0, 2, 1]);

@@ -37,7 +37,7 @@ export function readCgcnnConfig(
     convs: countLayers(stateDict, /^convs\.(\d+)\.fc_full\.weight$/),
     dense,
     denseLayers: 1 + countLayers(stateDict, /^fcs\.(\d+)\.weight$/),
-    graph: { cutoff: settings.radius, maxNeighbors: settings.max_num_nbr },
+    graph: { select: "nearest", cutoff: settings.radius, maxNeighbors: settings.max_num_nbr },
     basis: { first: settings.dmin, step: settings.step, count: inputs - 2 * hidden },
   };
   compareWithArguments(config, args);

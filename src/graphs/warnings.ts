@@ -1,0 +1,22 @@
+import { SYMBOLS } from "../structures/elements.js";
+import type { Structure } from "../structures/structure.js";
+
+/** Something about a graph that can change a prediction and that its reader should know. */
+export interface Warning {
+  readonly code: "structure-note" | "neighbor-tie" | "few-neighbors" | "isolated-atom" | "cutoff-extended";
+  readonly message: string;
+  /** The atoms concerned, by position in the structure. */
+  readonly atoms?: readonly number[];
+}
+
+/** What the reader of the structure had to assume. */
+export function structureNotes({ notes = [] }: Structure): Warning[] {
+  return notes.map((message) => ({ code: "structure-note", message }));
+}
+
+/** "O3, O4 and 10 more atoms": symbol and position from 1, as most viewers count. */
+export function nameAtoms(structure: Structure, atoms: readonly number[]): string {
+  const shown = atoms.slice(0, 4).map((i) => `${SYMBOLS[structure.numbers[i]]}${i + 1}`);
+  const more = atoms.length - shown.length;
+  return shown.join(", ") + (more ? ` and ${more} more ${more === 1 ? "atom" : "atoms"}` : "");
+}
