@@ -1,19 +1,33 @@
 /**
  * The kernels' ABI: what this file exports is all that src/backends/wasm.ts and src/graphs/neighbors.ts can call.
- * Raw pointers, no allocation, no imports but the memory. Dimension letters: B crystals, N atoms, E edges, F features,
+ * Raw pointers, no allocation, no imports but the memory. Dimension letters: B crystals, N atoms, E edges, F features, S segments,
  * K basis functions or input columns, R rows of any of these.
  * Every float32 buffer starts on 16 bytes and is padded to a multiple of 16 bytes: elementwise kernels run over the
  * padding too.
  */
 
-export { logSoftmaxForward, sigmoidForward, softplusForward } from "./activation";
-export { gaussianForward } from "./basis";
-export { addForward, copyColumns, mulForward } from "./elementwise";
-export { gateForward } from "./gate";
+export {
+  expForward,
+  logSoftmaxForward,
+  shiftedSoftplusForward,
+  sigmoidForward,
+  siluForward,
+  softplusForward,
+  tanhForward,
+} from "./activation";
+export { envelopeForward, gaussianForward, hingeForward } from "./basis";
+export { addForward, copyColumns, mulForward, ratioForward, scaleRowsForward, zerosForward } from "./elementwise";
+export { gatedMeanForward, gateForward } from "./gate";
 export { linearForward, packedBytes, packWeight } from "./linear";
 export { binAtoms, nearestNeighbors } from "./neighbors";
-export { affineForward } from "./norm";
-export { gatherAddForward, gatherForward, segmentMeanForward, segmentSumForward } from "./segment";
+export { affineForward, layerNormForward } from "./norm";
+export {
+  gatherAddForward,
+  gatherForward,
+  segmentAttentionForward,
+  segmentMeanForward,
+  segmentSumForward,
+} from "./segment";
 
 /** First byte JavaScript may place buffers at; below it are this module's tables and scratch. */
 export function heapBase(): usize {

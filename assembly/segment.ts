@@ -23,7 +23,7 @@ export function segmentSumForward(out: usize, x: usize, start: usize, S: i32, F:
 }
 
 /**
- * Mean of the rows of each segment; an empty segment gives NaN (0 / 0). Shapes as segmentSum.
+ * Mean of the rows of each segment; an empty segment gives 0, as in DGL. Shapes as segmentSum.
  * Summed in float64: a crystal of 5,000 equal atoms must have the mean of one.
  */
 export function segmentMeanForward(out: usize, x: usize, start: usize, S: i32, F: i32): void {
@@ -32,7 +32,7 @@ export function segmentMeanForward(out: usize, x: usize, start: usize, S: i32, F
   for (let s = 0; s < S; s++, out += row, start += 4) {
     const first = x + (<usize>load<i32>(start)) * row;
     const end = x + (<usize>load<i32>(start, 4)) * row;
-    const count = <f64>(load<i32>(start, 4) - load<i32>(start));
+    const count = <f64>max(load<i32>(start, 4) - load<i32>(start), 1);
     for (let f: usize = 0; f < pairs; f += 8) {
       let sum = f64x2.splat(0);
       for (let at = first; at < end; at += row) sum = f64x2.add(sum, f64x2.promote_low_f32x4(v128.load64_zero(at + f)));
@@ -72,4 +72,47 @@ export function gatherAddForward(out: usize, x: usize, v: usize, index: usize, R
       v128.store(out + f, f32x4.add(v128.load(x + f), v128.load(from + f)));
     for (let f = whole; f < row; f += 4) store<f32>(out + f, load<f32>(x + f) + load<f32>(from + f));
   }
+}
+
+/** Columns summed at a time in float64 by segmentAttention. */
+const ATTENTION_COLUMNS: usize = 64;
+const ATTENTION_SUMS = memory.data(512, 16);
+
+/**
+ * out[s, f] = sum over r of a[r] x[r, f], a = softmax over start[s] <= r < start[s + 1] of (x[r] . query[s]); an empty
+ * segment gives 0.
+ *   out, query (S, F) f32, out overwritten and not query; x (start[S], F) f32; start (S + 1,) i32
+ * DGL: softmax_nodes and sum_nodes, as Set2Set uses them (Vinyals et al., arXiv:1511.06391). In float64.
+ */
+export function segmentAttentionForward(out: usize, x: usize, query: usize, start: usize, S: i32, F: i32): void {
+  const row = (<usize>F) << 2;
+  for (let s = 0; s < S; s++, out += row, query += row, start += 4) {
+    const first = x + (<usize>load<i32>(start)) * row;
+    const end = x + (<usize>load<i32>(start, 4)) * row;
+    let top: f64 = -Infinity;
+    for (let at = first; at < end; at += row) top = Math.max(top, dot(at, query, row));
+    for (let from: usize = 0; from < row; from += ATTENTION_COLUMNS << 2) {
+      const columns = min(row - from, ATTENTION_COLUMNS << 2);
+      memory.fill(ATTENTION_SUMS, 0, columns << 1);
+      let total: f64 = 0;
+      for (let at = first; at < end; at += row) {
+        const share = Math.exp(dot(at, query, row) - top);
+        total += share;
+        for (let f: usize = 0; f < columns; f += 4) {
+          const sum = ATTENTION_SUMS + (f << 1);
+          store<f64>(sum, load<f64>(sum) + share * <f64>load<f32>(at + from + f));
+        }
+      }
+      for (let f: usize = 0; f < columns; f += 4)
+        store<f32>(out + from + f, first < end ? <f32>(load<f64>(ATTENTION_SUMS + (f << 1)) / total) : 0);
+    }
+  }
+}
+
+// @ts-expect-error: decorator
+@inline
+function dot(a: usize, b: usize, row: usize): f64 {
+  let sum: f64 = 0;
+  for (let f: usize = 0; f < row; f += 4) sum += <f64>load<f32>(a + f) * <f64>load<f32>(b + f);
+  return sum;
 }

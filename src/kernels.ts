@@ -8,17 +8,38 @@ export interface Kernels {
   packWeight(out: number, weight: number, scale: number, shift: number, O: number, K: number): void;
   linearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
   affineForward(out: number, x: number, scale: number, shift: number, R: number, F: number): void;
-  gaussianForward(out: number, lengths: number, first: number, step: number, width: number, E: number, K: number): void;
+  layerNormForward(out: number, x: number, weight: number, bias: number, eps: number, R: number, F: number): void;
+  gaussianForward(out: number, x: number, centers: number, gamma: number, R: number, K: number): void;
+  envelopeForward(out: number, x: number, cutoff: number, exponent: number, n: number): void;
+  hingeForward(out: number, x: number, factor: number, threshold: number, n: number): void;
   gatherForward(out: number, x: number, index: number, R: number, F: number): void;
   gatherAddForward(out: number, x: number, v: number, index: number, R: number, F: number): void;
   segmentSumForward(out: number, x: number, start: number, S: number, F: number): void;
   segmentMeanForward(out: number, x: number, start: number, S: number, F: number): void;
+  segmentAttentionForward(out: number, x: number, query: number, start: number, S: number, F: number): void;
   gateForward(out: number, z: number, R: number, F: number): void;
+  gatedMeanForward(
+    out: number,
+    m: number,
+    v: number,
+    index: number,
+    start: number,
+    S: number,
+    F: number,
+    eps: number,
+  ): void;
   addForward(out: number, a: number, b: number, n: number): void;
   mulForward(out: number, a: number, b: number, n: number): void;
+  ratioForward(out: number, a: number, b: number, eps: number, n: number): void;
+  scaleRowsForward(out: number, x: number, a: number, R: number, F: number): void;
   copyColumns(out: number, outStride: number, x: number, xStride: number, R: number, F: number): void;
+  zerosForward(out: number, n: number): void;
   sigmoidForward(out: number, x: number, n: number): void;
+  siluForward(out: number, x: number, n: number): void;
   softplusForward(out: number, x: number, n: number): void;
+  shiftedSoftplusForward(out: number, x: number, n: number): void;
+  tanhForward(out: number, x: number, n: number): void;
+  expForward(out: number, x: number, n: number): void;
   logSoftmaxForward(out: number, x: number, R: number, F: number): void;
   binAtoms(atoms: number, start: number, frac: number, N: number, na: number, nb: number, nc: number): void;
   nearestNeighbors(

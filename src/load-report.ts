@@ -4,7 +4,8 @@ import { type DType, isRealNumber, type StateDict, type Tensor, TORCH_DTYPES } f
 
 /** What a model wants under one name. */
 export interface ExpectedTensor {
-  readonly shape: readonly number[];
+  /** Without it any will do. */
+  readonly shape?: readonly number[];
   /** Element type the model computes with; without it any will do. */
   readonly dtype?: DType;
   /** May be absent, such as the batch counters that torch before 0.4.1 did not write and evaluation does not read. */
@@ -76,7 +77,7 @@ export function matchStateDict(
     }
     if (from[0] !== name) report.remapped.push({ from: from[0], to: name });
     const found = tensor.dtype;
-    if (tensor.shape.join() !== shape.join()) report.wrongShape.push({ name, expected: shape, found: tensor.shape });
+    if (shape && tensor.shape.join() !== shape.join()) report.wrongShape.push({ name, expected: shape, found: tensor.shape });
     else if (dtype && dtype !== found && !(isRealNumber(found) && isRealNumber(dtype)))
       report.wrongType.push({ name, expected: dtype, found });
     else {

@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KernelMemory } from "../src/kernels.js";
 import { seededRandom } from "../src/random.js";
-import { sigmoid, softplus } from "./oracle.js";
+import { envelope, sigmoid, softplus } from "./oracle.js";
 
 const memory = new KernelMemory();
 const { kernels } = memory;
@@ -108,8 +108,7 @@ for (const F of [1, 4, 7, 64]) {
         for (let r = starts[s]; r < starts[s + 1]; r++) sum += x[r * F + f];
         const count = starts[s + 1] - starts[s];
         assert.ok(Math.abs(sums[s * F + f] - sum) < 1e-6);
-        if (count) assert.ok(Math.abs(means[s * F + f] - sum / count) < 1e-6);
-        else assert.ok(Number.isNaN(means[s * F + f]));
+        assert.ok(Math.abs(means[s * F + f] - sum / Math.max(1, count)) < 1e-6);
       }
   });
 
@@ -153,16 +152,126 @@ scoped("gate equals sigmoid times softplus bit for bit", () => {
 for (const K of [1, 2, 3, 4, 41])
   scoped(`${K} Gaussians`, () => {
     const lengths = Float32Array.of(0, 0.95, 2.5, 7.99, 9, 30);
-    const found = run(6 * K, (out) => kernels.gaussianForward(out, memory.put(lengths), 0.1, 0.2, 0.2, 6, K));
+    const centers = Float64Array.from({ length: 44 }, (_, k) => 0.1 + 0.2 * k);
+    const gamma = 25;
+    const found = run(6 * K, (out) =>
+      kernels.gaussianForward(out, memory.put(lengths), memory.put(centers), gamma, 6, K),
+    );
     for (let e = 0; e < 6; e++)
       for (let k = 0; k < K; k++) {
-        const square = ((lengths[e] - 0.1 - 0.2 * k) / 0.2) ** 2;
-        const exact = Math.exp(-square);
+        const exponent = gamma * (lengths[e] - centers[k]) ** 2;
+        const exact = Math.exp(-exponent);
         // The exponent is rounded to float32 before exp: half a unit in its last place.
-        const bound = (1e-7 + square * 2 ** -24) * exact + Math.exp(-60);
+        const bound = (1e-7 + exponent * 2 ** -24) * exact + Math.exp(-60);
         assert.ok(Math.abs(found[e * K + k] - exact) <= bound, `${found[e * K + k]} ${exact}`);
       }
   });
+
+scoped("envelope and hinge: inside, at and beyond the cutoff", () => {
+  const x = Float32Array.of(0, 0.5, 2.9999, 3, 3.1);
+  for (const exponent of [3, 5, 6]) {
+    const u = run(5, (out) => kernels.envelopeForward(out, memory.put(x), 3, exponent, 5));
+    for (const [i, v] of u.entries()) assert.ok(Math.abs(v - envelope(x[i], { cutoff: 3, exponent })) < 1e-7, `${v}`);
+  }
+  assert.equal(
+    [...run(5, (out) => kernels.hingeForward(out, memory.put(x), 0.5, 2, 5))],
+    [1, 0.75, 0, 0, 0],
+  );
+});
+
+scoped("tanh, exp, silu and shifted softplus agree with float64", () => {
+  const n = 4096;
+  const x = Float32Array.from({ length: n }, (_, i) => (i - n / 2) / 100);
+  const at = memory.put(x);
+  const rows: [name: string, kernel: (out: number, x: number, n: number) => void, exact: (x: number) => number][] = [
+    ["tanh", kernels.tanhForward, Math.tanh],
+    ["exp", kernels.expForward, Math.exp],
+    ["silu", kernels.siluForward, (v) => v * sigmoid(v)],
+    ["shifted softplus", kernels.shiftedSoftplusForward, (v) => softplus(v) - Math.LN2],
+  ];
+  for (const [name, kernel, exact] of rows) {
+    const found = run(n, (out) => kernel(out, at, n));
+    for (let i = 0; i < n; i++) {
+      const error = Math.abs(found[i] - exact(x[i])) / Math.max(1, Math.abs(exact(x[i])));
+      assert.ok(error <= 2e-7, `${name}(${x[i]}): ${found[i]}`);
+    }
+  }
+});
+
+for (const F of [1, 4, 7, 65]) {
+  scoped(`layer norm of ${F} columns, large mean included`, () => {
+    const R = 3;
+    const x = values(R * F).map((v, i) => v + (i < F ? 0 : 300));
+    const [weight, bias] = [values(F, 2), values(F, 3)];
+    const found = run(R * F, (out) =>
+      kernels.layerNormForward(out, memory.put(x), memory.put(weight), memory.put(bias), 1e-5, R, F),
+    );
+    for (let r = 0; r < R; r++) {
+      const row = x.subarray(r * F, (r + 1) * F);
+      const mean = row.reduce((sum, v) => sum + v, 0) / F;
+      const variance = row.reduce((sum, v) => sum + (v - mean) ** 2, 0) / F;
+      for (let f = 0; f < F; f++) {
+        const exact = ((row[f] - mean) / Math.sqrt(variance + 1e-5)) * weight[f] + bias[f];
+        assert.ok(Math.abs(found[r * F + f] - exact) <= 2e-6, `${found[r * F + f]} ${exact}`);
+      }
+    }
+  });
+
+  scoped(`attention over segments of ${F} columns, an empty one and large products included`, () => {
+    const starts = Int32Array.of(0, 3, 3, 8);
+    const x = values(8 * F).map((v) => 40 * v);
+    const query = values(3 * F, 2);
+    const found = run(3 * F, (out) =>
+      kernels.segmentAttentionForward(out, memory.put(x), memory.put(query), memory.put(starts), 3, F),
+    );
+    for (let s = 0; s < 3; s++) {
+      const logits = Array.from({ length: starts[s + 1] - starts[s] }, (_, i) => {
+        let dot = 0;
+        for (let f = 0; f < F; f++) dot += x[(starts[s] + i) * F + f] * query[s * F + f];
+        return dot;
+      });
+      const weights = logits.map((logit) => Math.exp(logit - Math.max(...logits)));
+      const total = weights.reduce((sum, w) => sum + w, 0);
+      for (let f = 0; f < F; f++) {
+        const exact = weights.reduce((sum, w, i) => sum + (w / total) * x[(starts[s] + i) * F + f], 0);
+        assert.ok(Math.abs(found[s * F + f] - exact) <= 4e-6, `${found[s * F + f]} ${exact}`);
+      }
+    }
+  });
+
+  scoped(`gated mean of ${F} columns equals its parts bit for bit, an empty segment gives 0`, () => {
+    const [R, S] = [8, 3];
+    const starts = Int32Array.of(0, 3, 3, 8);
+    const index = Int32Array.of(4, 0, 0, 3, 1, 2, 4, 4);
+    const [m, v] = [values(R * F).map((z) => 5 * z), values(5 * F, 2)];
+    const [at, start] = [memory.put(index), memory.put(starts)];
+    const padded = (x: Float32Array) => memory.put(Float32Array.of(...x, 0, 0, 0));
+    const fused = run(S * F, (out) => kernels.gatedMeanForward(out, padded(m), padded(v), at, start, S, F, 1e-6));
+    const gate = run(R * F, (out) => kernels.sigmoidForward(out, padded(m), R * F));
+    const gathered = run(R * F, (out) => kernels.gatherForward(out, padded(v), at, R, F));
+    const product = run(R * F, (out) => kernels.mulForward(out, padded(gate), padded(gathered), R * F));
+    const above = run(S * F, (out) => kernels.segmentSumForward(out, padded(product), start, S, F));
+    const below = run(S * F, (out) => kernels.segmentSumForward(out, padded(gate), start, S, F));
+    const ratio = run(S * F, (out) => kernels.ratioForward(out, padded(above), padded(below), 1e-6, S * F));
+    assert.equal(fused, ratio);
+    assert.ok(fused.subarray(F, 2 * F).every((x) => x === 0));
+    for (let f = 0; f < F; f++) {
+      let [sum, total] = [0, 0];
+      for (let r = 3; r < 8; r++) {
+        sum += sigmoid(m[r * F + f]) * v[index[r] * F + f];
+        total += sigmoid(m[r * F + f]);
+      }
+      assert.ok(Math.abs(fused[2 * F + f] - sum / (total + 1e-6)) < 1e-6);
+    }
+  });
+
+  scoped(`rows of ${F} columns scaled, and zeros`, () => {
+    const [x, a] = [values(3 * F), values(3, 2)];
+    const scaled = run(3 * F, (out) => kernels.scaleRowsForward(out, memory.put(x), memory.put(a), 3, F));
+    for (let i = 0; i < 3 * F; i++) assert.is(scaled[i], Math.fround(x[i] * a[Math.floor(i / F)]));
+    assert.ok(run(3 * F, (out) => kernels.zerosForward(out, 3 * F)).every((z) => z === 0));
+  });
+}
 
 scoped("logSoftmax of large and small rows", () => {
   const x = Float32Array.of(1000, 1001, -3, -3, 0.5, 0.25);

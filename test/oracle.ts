@@ -20,6 +20,7 @@ export function runOracle(program: Program, batch: Batch): Matrix[] {
       node.inputs.map((input) => values[input.id]),
       node.params.map((name) => program.params.get(name)!.data),
       node.index ? batch.inputs.get(node.index)! : new Float32Array(),
+      node.starts ? batch.inputs.get(node.starts)! : new Int32Array(),
     );
     const data = new Float64Array(rows * columns);
     for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) data[r * columns + c] = cell(r, c);
@@ -37,15 +38,42 @@ const sum = (from: number, end: number, term: (i: number) => number) => {
 export const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 export const softplus = (x: number) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 
-const CELLS: Record<OpName, (node: Node, x: Matrix[], p: Float32Array[], index: ArrayLike<number>) => Cell> = {
+/** ALIGNN's polynomial cutoff as its notes write it. */
+export function envelope(x: number, { cutoff, exponent: p }: Readonly<Record<string, number>>): number {
+  const q = x / cutoff;
+  const [c1, c2, c3] = [(-(p + 1) * (p + 2)) / 2, p * (p + 2), (-p * (p + 1)) / 2];
+  return q > 1 ? 0 : 1 + c1 * q ** p + c2 * q ** (p + 1) + c3 * q ** (p + 2);
+}
+
+type Rule = (
+  node: Node,
+  x: Matrix[],
+  p: Float32Array[],
+  index: ArrayLike<number>,
+  starts: ArrayLike<number>,
+) => Cell;
+
+/** An operation on each number by itself. */
+const each =
+  (f: (x: number) => number): Rule =>
+  (_, [x]) =>
+  (r, c) =>
+    f(at(x, r, c));
+
+const CELLS: Record<OpName, Rule> = {
+  input:
+    ({ output }, _x, _p, data) =>
+    (r, c) =>
+      data[r * output.columns + c],
+  zeros: () => () => 0,
   embedding:
     ({ output }, _, [table], index) =>
     (r, c) =>
       table[index[r] * output.columns + c],
   gaussian:
-    ({ numbers }, _x, _p, lengths) =>
+    ({ numbers }, [x], [centers]) =>
     (r, c) =>
-      Math.exp(-(((lengths[r] - numbers.first - c * numbers.step) / numbers.step) ** 2)),
+      Math.exp(-numbers.gamma * (at(x, r, 0) - (centers ? centers[c] : numbers.first + c * numbers.step)) ** 2),
   linear:
     (_, [x], [weight, bias]) =>
     (r, c) =>
@@ -58,6 +86,13 @@ const CELLS: Record<OpName, (node: Node, x: Matrix[], p: Float32Array[], index: 
     ({ numbers }, [x], [weight, bias, mean, variance]) =>
     (r, c) =>
       ((at(x, r, c) - mean[c]) / Math.sqrt(variance[c] + numbers.eps)) * weight[c] + bias[c],
+  layerNorm:
+    ({ numbers }, [x], [weight, bias]) =>
+    (r, c) => {
+      const mean = sum(0, x.columns, (k) => at(x, r, k)) / x.columns;
+      const variance = sum(0, x.columns, (k) => (at(x, r, k) - mean) ** 2) / x.columns;
+      return ((at(x, r, c) - mean) / Math.sqrt(variance + numbers.eps)) * weight[c] + bias[c];
+    },
   affine:
     (_, [x], [scale, shift]) =>
     (r, c) =>
@@ -82,14 +117,17 @@ const CELLS: Record<OpName, (node: Node, x: Matrix[], p: Float32Array[], index: 
     ({ numbers }, [x]) =>
     (r, c) =>
       at(x, r, numbers.first + c),
-  sigmoid:
-    (_, [x]) =>
-    (r, c) =>
-      sigmoid(at(x, r, c)),
-  softplus:
-    (_, [x]) =>
-    (r, c) =>
-      softplus(at(x, r, c)),
+  sigmoid: each(sigmoid),
+  softplus: each(softplus),
+  shiftedSoftplus: each((x) => softplus(x) - Math.LN2),
+  silu: each((x) => x * sigmoid(x)),
+  tanh: each(Math.tanh),
+  exp: each(Math.exp),
+  hinge: (node, x, ...rest) => {
+    const { factor, threshold } = node.numbers;
+    return each((d) => factor * Math.max(threshold - d, 0))(node, x, ...rest);
+  },
+  envelope: (node, x, ...rest) => each((d) => envelope(d, node.numbers))(node, x, ...rest),
   logSoftmax:
     (_, [x]) =>
     (r, c) => {
@@ -104,14 +142,39 @@ const CELLS: Record<OpName, (node: Node, x: Matrix[], p: Float32Array[], index: 
     (_, [a, b]) =>
     (r, c) =>
       at(a, r, c) * at(b, r, c),
+  scaleRows:
+    (_, [x, a]) =>
+    (r, c) =>
+      at(x, r, c) * at(a, r, 0),
+  ratio:
+    ({ numbers }, [a, b]) =>
+    (r, c) =>
+      at(a, r, c) / (at(b, r, c) + numbers.eps),
   segmentSum:
-    (_, [x], _p, start) =>
+    (_, [x], _p, _index, start) =>
     (r, c) =>
       sum(start[r], start[r + 1], (i) => at(x, i, c)),
   segmentMean:
-    (_, [x], _p, start) =>
+    (_, [x], _p, _index, start) =>
     (r, c) =>
-      sum(start[r], start[r + 1], (i) => at(x, i, c)) / (start[r + 1] - start[r]),
+      sum(start[r], start[r + 1], (i) => at(x, i, c)) / Math.max(1, start[r + 1] - start[r]),
+  segmentAttention:
+    (_, [x, query], _p, _index, start) =>
+    (r, c) => {
+      const logit = (i: number) => sum(0, x.columns, (k) => at(x, i, k) * at(query, r, k));
+      let top = Number.NEGATIVE_INFINITY;
+      for (let i = start[r]; i < start[r + 1]; i++) top = Math.max(top, logit(i));
+      const weight = (i: number) => Math.exp(logit(i) - top);
+      const total = sum(start[r], start[r + 1], weight);
+      return total ? sum(start[r], start[r + 1], (i) => weight(i) * at(x, i, c)) / total : 0;
+    },
+  gatedMean:
+    ({ numbers }, [m, v], _p, index, start) =>
+    (r, c) => {
+      const gate = (i: number) => sigmoid(at(m, i, c));
+      const above = sum(start[r], start[r + 1], (i) => gate(i) * at(v, index[i], c));
+      return above / (sum(start[r], start[r + 1], gate) + numbers.eps);
+    },
   gate:
     ({ output }, [x]) =>
     (r, c) =>

@@ -13,7 +13,7 @@ interface Gap {
 
 /**
  * Place the values of a run so that two share bytes only when the first is dead before the second is written.
- * A value lives from its node to its last reader, those in `kept` to the end. Each goes to the smallest free gap that
+ * A value lives from its node to its last reader, those in `kept` to the end; batch inputs lie elsewhere. Each goes to the smallest free gap that
  * holds it, else to the top.
  */
 export function planArena(
@@ -24,7 +24,9 @@ export function planArena(
   const lastReader = program.nodes.map((node) => node.output.id);
   for (const node of program.nodes) for (const input of node.inputs) lastReader[input.id] = node.output.id;
   for (const id of kept) lastReader[id] = program.nodes.length;
-  const bytesOf = program.nodes.map(({ output }) => Math.ceil((sizes[output.rows] * output.columns) / 4) * 16);
+  const bytesOf = program.nodes.map(({ op, output }) =>
+    op === "input" ? 0 : Math.ceil((sizes[output.rows] * output.columns) / 4) * 16,
+  );
   const offsets: number[] = [];
   let gaps: Gap[] = [];
   let top = 0;

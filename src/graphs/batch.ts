@@ -9,7 +9,7 @@ import type { CrystalGraph } from "./graph.js";
  *   lengths       (E,) f32 Å
  */
 export interface Batch {
-  readonly sizes: Readonly<Record<"B" | "N" | "E", number>>;
+  readonly sizes: Readonly<Record<"B" | "N" | "E" | "T", number>>;
   readonly inputs: ReadonlyMap<string, Float32Array | Int32Array>;
 }
 
@@ -39,7 +39,7 @@ export function collate(graphs: readonly CrystalGraph[]): Batch {
     crystalStart[b + 1] = atom;
   }
   return {
-    sizes: { B: graphs.length, N, E },
+    sizes: { B: graphs.length, N, E, T: 0 },
     inputs: new Map<string, Float32Array | Int32Array>([
       ["numbers", numbers],
       ["source", source],

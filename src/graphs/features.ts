@@ -31,6 +31,11 @@ function decodeTable(): ElementTable {
   return { columns, rows };
 }
 
+/** ALIGNN's atom_features "atomic_number": one number an element, Z itself. */
+export function atomicNumberTable(): ElementTable {
+  return { columns: 1, rows: new Map(Array.from({ length: SYMBOLS.length - 1 }, (_, i) => [i + 1, [i + 1]])) };
+}
+
 /**
  * A table of your own, from the text of an atom_init.json: an object from atomic numbers to equally long rows.
  * @throws {UnitcellError} CORRUPT when the text is not such an object

@@ -1,51 +1,43 @@
 import type { CgcnnConfig } from "../config.js";
-import type { ExpectedTensor } from "../load-report.js";
+import { cgcnnElementTable } from "../graphs/features.js";
 import { type Param, type Program, ProgramBuilder, type Value } from "../ops/program.js";
+import { type Architecture, ELEMENT_TABLE, type ModelTensor, TensorList } from "./architecture.js";
+import { CGCNN_MARKS, readCgcnnConfig } from "./cgcnn-config.js";
 
-/** Name of the element table among the program's parameters; not part of a checkpoint. */
-export const ELEMENT_TABLE = "elements";
+/** Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018). */
+export const CGCNN: Architecture<CgcnnConfig> = {
+  type: "cgcnn",
+  title: "CGCNN",
+  marks: CGCNN_MARKS,
+  normalizes: true,
+  readConfig: readCgcnnConfig,
+  tensors: cgcnnTensors,
+  elements: cgcnnElementTable,
+  program: cgcnnProgram,
+};
 
-/** A tensor of the state dict, and the number it is filled with when one does without it. */
-export interface CgcnnTensor extends ExpectedTensor {
-  readonly initial: 0 | 1;
-}
-
-/** The state dict that a config asks for; of batch norms also the counters, which nothing reads. */
-export function cgcnnTensors(config: CgcnnConfig): Map<string, CgcnnTensor> {
+function cgcnnTensors(config: CgcnnConfig): Map<string, ModelTensor> {
   const { hidden, dense, basis } = config;
-  const tensors = new Map<string, CgcnnTensor>();
-  const linear = (at: string, outputs: number, inputs: number) => {
-    tensors.set(`${at}.weight`, { shape: [outputs, inputs], dtype: "f32", initial: 0 });
-    tensors.set(`${at}.bias`, { shape: [outputs], dtype: "f32", initial: 0 });
-  };
-  const batchNorm = (at: string, features: number) => {
-    for (const name of ["weight", "bias", "running_mean", "running_var"] as const)
-      tensors.set(`${at}.${name}`, {
-        shape: [features],
-        dtype: "f32",
-        initial: name === "weight" || name === "running_var" ? 1 : 0,
-      });
-    tensors.set(`${at}.num_batches_tracked`, { shape: [], optional: true, initial: 0 });
-  };
-  linear("embedding", hidden, config.elementFeatures);
+  const list = new TensorList();
+  list.linear("embedding", hidden, config.elementFeatures);
   for (let i = 0; i < config.convs; i++) {
-    linear(`convs.${i}.fc_full`, 2 * hidden, 2 * hidden + basis.count);
-    batchNorm(`convs.${i}.bn1`, 2 * hidden);
-    batchNorm(`convs.${i}.bn2`, hidden);
+    list.linear(`convs.${i}.fc_full`, 2 * hidden, 2 * hidden + basis.count);
+    list.batchNorm(`convs.${i}.bn1`, 2 * hidden);
+    list.batchNorm(`convs.${i}.bn2`, hidden);
   }
-  linear("conv_to_fc", dense, hidden);
-  for (let i = 0; i < config.denseLayers - 1; i++) linear(`fcs.${i}`, dense, dense);
-  linear("fc_out", config.outputs, dense);
-  return tensors;
+  list.linear("conv_to_fc", dense, hidden);
+  for (let i = 0; i < config.denseLayers - 1; i++) list.linear(`fcs.${i}`, dense, dense);
+  list.linear("fc_out", config.outputs, dense);
+  return list.tensors;
 }
 
 /**
  * The network, whole: Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018), eq. 5, as upstream's model.py computes it.
  * Output (B, outputs): the normalised property, or log-probabilities of the classes.
  */
-export function cgcnnProgram(config: CgcnnConfig, params: ReadonlyMap<string, Param>): Program {
+function cgcnnProgram(config: CgcnnConfig, params: ReadonlyMap<string, Param>): Program {
   const p = new ProgramBuilder(params);
-  const edges = p.label(p.gaussian("lengths", "E", config.basis), "nbr_fea");
+  const edges = p.label(p.gaussian(p.input("lengths", "E", 1), config.basis), "nbr_fea");
   let atoms = p.linear(p.label(p.embedding(ELEMENT_TABLE, "numbers", "N"), "atom_fea"), "embedding");
   p.label(atoms, "embedding");
   for (let i = 0; i < config.convs; i++) atoms = convolution(p, atoms, edges, i);

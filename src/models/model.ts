@@ -3,24 +3,36 @@ import type { Checkpoint } from "../checkpoint.js";
 import type { ModelConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
-import { cgcnnElementTable, type ElementTable } from "../graphs/features.js";
+import type { ElementTable } from "../graphs/features.js";
 import { type LoadReport, matchStateDict } from "../load-report.js";
 import type { Param, Program } from "../ops/program.js";
 import { SYMBOLS } from "../structures/elements.js";
 import type { Structure } from "../structures/structure.js";
 import { numElements, type Tensor, toFloat32 } from "../tensor.js";
-import { type CgcnnTensor, cgcnnProgram, cgcnnTensors, ELEMENT_TABLE } from "./cgcnn.js";
-import { type GraphSettings, readCgcnnConfig } from "./cgcnn-config.js";
+import { ELEMENT_TABLE, type ModelTensor, type Settings } from "./architecture.js";
+import { architectureOf, recognizeModel } from "./recognize.js";
+import { unitOf } from "./units.js";
 
 /** A network with its weights, and what is needed to turn a crystal into its input and its output into a property. */
 export interface Model {
   readonly config: ModelConfig;
+  /** "CGCNN", "ALIGNN", "MEGNet". */
+  readonly architecture: string;
   readonly program: Program;
   readonly elements: ElementTable;
+  /** Atomic numbers of the elements it was trained on, where that is known. */
+  readonly trainedOn?: ReadonlySet<number>;
   /** property = output * std + mean; absent where the checkpoint has none, and the output is the value. */
   readonly normalizer?: Normalizer;
+  /** Its targets were normalised in training, so that without a normalizer the output is no property. */
+  readonly normalizes: boolean;
   readonly property?: string;
   readonly unit?: string;
+  /** Of its checkpoint: a name for people, and the hash of the file. */
+  readonly name?: string;
+  readonly sha256?: string;
+  /** Settings that the checkpoint records, "cutoff 8". */
+  readonly found: readonly string[];
   /** Settings that the checkpoint does not record and the model's published defaults supplied, one sentence each. */
   readonly assumed: readonly string[];
   /** What became of the checkpoint's tensors: which were remapped or cast and, when not strict, which did not fit. */
@@ -34,67 +46,107 @@ export interface Normalizer {
 
 /** What a checkpoint may lack; anything given here wins over the checkpoint. */
 export interface ModelOptions {
-  /** Element features the network was trained with, by default CGCNN's own table. */
+  /** Element features the network was trained with, by default its architecture's own table. */
   elements?: ElementTable;
   normalizer?: Normalizer;
-  graph?: Partial<GraphSettings>;
+  /** Settings of the graph by the names of the reference code: radius or cutoff, max_num_nbr or max_neighbors, ... */
+  graph?: Settings;
+  /** ALIGNN's k-nearest graph: whether shells that upstream's rounding cuts are kept whole. */
+  neighborPolicy?: "upstream" | "symmetric";
   property?: string;
   unit?: string;
+  /** Symbols of the elements it was trained on: others get a warning. */
+  trainedOn?: readonly string[];
+  name?: string;
+  sha256?: string;
   /** By default true. false: tensors that do not fit are left out, and those missing start from zeros. */
   strict?: boolean;
 }
 
-/** Units of the properties that CGCNN's published checkpoints name in their arguments (its pre-trained/README). */
-const PROPERTY_UNITS: ReadonlyMap<string, string> = new Map([
-  ["formation_energy_per_atom", "eV/atom"],
-  ["band_gap", "eV"],
-]);
-
 /**
  * The model a checkpoint holds. Unless options.strict is false, a missing, unexpected or wrong-shaped tensor is an error
  * that lists them all.
- * @throws {UnitcellError} MISMATCH when tensors, arguments and element table contradict each other, UNSUPPORTED when the
- *   tensors are of no known architecture
+ * @throws {UnitcellError} MISMATCH when tensors, settings and element table contradict each other, UNSUPPORTED when the
+ *   tensors are of no known architecture, ARGUMENT for options that the architecture has no use for
  */
 export function modelFromCheckpoint(checkpoint: Checkpoint, options: ModelOptions = {}): Model {
-  const elements = options.elements ?? cgcnnElementTable();
-  const { config, assumed, property } = readCgcnnConfig(checkpoint, options.graph);
-  const wanted = cgcnnTensors(config);
+  const { config, found, assumed, property } = recognizeModel(checkpoint, options.graph);
+  const architecture = architectureOf(config);
+  const wanted = architecture.tensors(config);
   const { tensors, report } = matchStateDict(wanted, checkpoint.stateDict, { strict: options.strict ?? true });
   const params = toParams(wanted, tensors);
+  const elements = chooseElements(config, params, checkpoint, options.elements);
+  params.set(ELEMENT_TABLE, tableParam(elements));
+  const named = options.property ?? property;
+  const absent = report.missing.length + report.wrongShape.length + report.wrongType.length;
+  const filled = `${absent} tensors that the checkpoint does not give are zeros, in batch norms the identity`;
+  const unit = options.unit ?? (config.task === "classification" ? "probability" : named && unitOf(named));
+  const normalizer = options.normalizer ?? checkpoint.normalizer;
+  const { name, sha256 } = options;
+  return {
+    config: withPolicy(config, options.neighborPolicy),
+    architecture: architecture.title,
+    program: architecture.program(config, params),
+    elements,
+    normalizes: architecture.normalizes,
+    found,
+    assumed: absent ? [...assumed, filled] : assumed,
+    loadReport: report,
+    ...(options.trainedOn && { trainedOn: new Set(options.trainedOn.map(atomicNumber)) }),
+    ...(normalizer && { normalizer }),
+    ...(named && { property: named }),
+    ...(unit && { unit }),
+    ...(name !== undefined && { name }),
+    ...(sha256 !== undefined && { sha256 }),
+  };
+}
+
+function withPolicy(config: ModelConfig, neighborPolicy: ModelOptions["neighborPolicy"]): ModelConfig {
+  if (neighborPolicy === undefined) return config;
+  if (config.type !== "alignn" || config.graph.select !== "shell")
+    throw new UnitcellError(
+      "ARGUMENT",
+      `neighborPolicy is about ALIGNN's k-nearest graphs; this is ${config.type} with a ${config.graph.select} graph`,
+    );
+  return { ...config, graph: { ...config.graph, neighborPolicy } };
+}
+
+function chooseElements(
+  config: ModelConfig,
+  params: ReadonlyMap<string, Param>,
+  checkpoint: Checkpoint,
+  given: ElementTable | undefined,
+): ElementTable {
+  if (given && config.type === "megnet")
+    throw new UnitcellError("ARGUMENT", "MEGNet brings its own element vectors: an element table has no use");
+  const elements = given ?? architectureOf(config).elements(config, params, checkpoint);
   if (elements.columns !== config.elementFeatures)
     throw new UnitcellError(
       "MISMATCH",
       `the network takes ${config.elementFeatures} features per element, the element table has ${elements.columns}; ` +
         "give the table it was trained with",
     );
-  params.set(ELEMENT_TABLE, tableParam(elements));
-  const named = options.property ?? property;
-  const absent = report.missing.length + report.wrongShape.length + report.wrongType.length;
-  if (absent)
-    assumed.push(`${absent} tensors that the checkpoint does not give are zeros, in batch norms the identity`);
-  const unit = options.unit ?? (config.task === "classification" ? "probability" : named && PROPERTY_UNITS.get(named));
-  const normalizer = options.normalizer ?? checkpoint.normalizer;
-  return {
-    config,
-    program: cgcnnProgram(config, params),
-    elements,
-    assumed,
-    loadReport: report,
-    ...(normalizer && { normalizer }),
-    ...(named && { property: named }),
-    ...(unit && { unit }),
-  };
+  return elements;
+}
+
+function atomicNumber(symbol: string): number {
+  const number = SYMBOLS.indexOf(symbol);
+  if (number < 1) throw new UnitcellError("ARGUMENT", `trainedOn: "${symbol}" names no element`);
+  return number;
 }
 
 /** Property values of one crystal from its row of outputs. */
-export function decodeOutput(model: Model, output: Float32Array): { value: number; probabilities?: number[] } {
+export function decodeOutput(
+  model: Model,
+  output: Float32Array,
+): { value: number; values?: number[]; probabilities?: number[] } {
   if (model.config.task === "classification") {
-    const probabilities = Array.from(output, Math.exp);
+    const probabilities = output.length === 1 ? [1 - output[0], output[0]] : Array.from(output, Math.exp);
     return { value: probabilities[1], probabilities };
   }
   const { mean, std } = model.normalizer ?? { mean: 0, std: 1 };
-  return { value: output[0] * std + mean };
+  const values = Array.from(output, (x) => x * std + mean);
+  return { value: values[0], ...(values.length > 1 && { values }) };
 }
 
 /** @throws {UnitcellError} UNSUPPORTED when a structure has elements that the model's table lacks */
@@ -117,11 +169,17 @@ export function outputRow(model: Model, batch: Batch, outputs: Float32Array, b: 
 }
 
 /** Weights as float32 by name, for those that the state dict lacks what they would start from. */
-function toParams(wanted: ReadonlyMap<string, CgcnnTensor>, tensors: ReadonlyMap<string, Tensor>): Map<string, Param> {
+function toParams(
+  wanted: ReadonlyMap<string, ModelTensor>,
+  tensors: ReadonlyMap<string, Tensor>,
+): Map<string, Param> {
   const params = new Map<string, Param>();
-  for (const [name, { shape, optional, initial }] of wanted) {
+  for (const [name, { shape: expected, optional, initial }] of wanted) {
+    if (optional) continue;
     const tensor = tensors.get(name);
-    if (!optional) params.set(name, { shape, data: tensor ? toFloat32(tensor) : filled(name, shape, initial) });
+    const shape = tensor?.shape ?? expected;
+    if (!shape) throw new UnitcellError("MISMATCH", `${name} is missing, and its size is told by nothing else`);
+    params.set(name, { shape, data: tensor ? toFloat32(tensor) : filled(name, shape, initial) });
   }
   return params;
 }

@@ -115,8 +115,48 @@ export const fuseGate: Pass = (program) => {
   return rebuilt({ ...program, nodes });
 };
 
+/** Rows gathered only to be added to others are added as they are read. */
+export const fuseGatherAdd: Pass = (program) => {
+  const readers = countReaders(program);
+  const nodes = program.nodes.map((node) => {
+    const [x, gathered] = node.inputs;
+    const gather = program.nodes[gathered?.id];
+    if (node.op !== "add" || gather.op !== "gather" || readers.get(gathered.id) !== 1) return node;
+    return { ...node, op: "gatherAdd" as const, inputs: [x, gather.inputs[0]], index: gather.index! };
+  });
+  return rebuilt({ ...program, nodes });
+};
+
+/**
+ * Replace the ratio of segment sums of sigmoid(m) * v[index] and of sigmoid(m) by one gatedMean, so that none of the
+ * three is written for every row.
+ */
+export const fuseGatedMean: Pass = (program) => {
+  const readers = countReaders(program);
+  const by = (value: Value) => program.nodes[value.id];
+  const nodes = program.nodes.map((node) => {
+    if (node.op !== "ratio") return node;
+    const [above, below] = node.inputs.map(by);
+    if (above.op !== "segmentSum" || below.op !== "segmentSum" || above.starts !== below.starts) return node;
+    const product = by(above.inputs[0]);
+    const [gate, gathered] = product.inputs;
+    const isGate = product.op === "mul" && by(gate).op === "sigmoid" && by(gathered).op === "gather";
+    if (!isGate || below.inputs[0] !== gate || readers.get(gate.id) !== 2) return node;
+    const inputs = [by(gate).inputs[0], by(gathered).inputs[0]];
+    return { ...node, op: "gatedMean" as const, inputs, index: by(gathered).index!, starts: above.starts! };
+  });
+  return rebuilt({ ...program, nodes });
+};
+
 /** What a backend runs unless told otherwise, in this order. */
-export const DEFAULT_PASSES: readonly Pass[] = [lowerBatchNorm, foldAffine, splitLinear, fuseGate];
+export const DEFAULT_PASSES: readonly Pass[] = [
+  lowerBatchNorm,
+  foldAffine,
+  splitLinear,
+  fuseGatherAdd,
+  fuseGate,
+  fuseGatedMean,
+];
 
 /** How many nodes read each value, the output counting as one. */
 function countReaders({ nodes, output }: Pick<Program, "nodes" | "output">): Map<number, number> {

@@ -1,8 +1,8 @@
 import { UnitcellError } from "../errors.js";
 import { OPS, type OpName } from "./ops.js";
 
-/** Number of rows of a value: B crystals, N atoms or E edges, bound when a batch is run. */
-export type Axis = "B" | "N" | "E";
+/** Number of rows of a value: B crystals, N atoms, E edges or T pairs of edges, bound when a batch is run. */
+export type Axis = "B" | "N" | "E" | "T";
 
 /** A float32 matrix of (rows, columns); `id` is its position in the program's list of nodes. */
 export interface Value {
@@ -25,8 +25,10 @@ export interface Node {
   readonly inputs: readonly Value[];
   /** Names in Program.params. */
   readonly params: readonly string[];
-  /** Name of the batch input read: an index or row starts. */
+  /** Name of the batch input read: the numbers of an `input`, else for each row the row of the last value, or table. */
   readonly index?: string;
+  /** Name of the batch input with the row starts of the first value's segments. */
+  readonly starts?: string;
   /** Numbers that belong to the operation, such as a basis or a column. */
   readonly numbers: Readonly<Record<string, number>>;
 }
@@ -56,25 +58,56 @@ export class ProgramBuilder {
     this.#params = new Map(params);
   }
 
+  /** Whether there is a parameter of that name. */
+  has(param: string): boolean {
+    return this.#params.has(param);
+  }
+
+  /** Its numbers, for what an operation has to know of them beforehand. */
+  data(param: string): Float32Array {
+    const found = this.#params.get(param);
+    if (!found) throw new UnitcellError("NOT_FOUND", `program has no parameter "${param}"`);
+    return found.data;
+  }
+
+  /** Numbers of the batch, `columns` a row. */
+  input(name: string, rows: Axis, columns: number): Value {
+    return this.#add("input", [], [], { index: name, rows, numbers: { columns } });
+  }
+
+  zeros(rows: Axis, columns: number): Value {
+    return this.#add("zeros", [], [], { rows, numbers: { columns } });
+  }
+
   /** Rows of a table, one per entry of an index input: nn.Embedding. */
   embedding(table: string, index: string, rows: Axis): Value {
     return this.#add("embedding", [], [table], { index, rows });
   }
 
-  /** Gaussian expansion of a batch input of lengths, one row per entry. */
-  gaussian(lengths: string, rows: Axis, basis: { first: number; step: number; count: number }): Value {
-    return this.#add("gaussian", [], [], { index: lengths, rows, numbers: { ...basis } });
+  /** Gaussians around centres from `first` on, each as wide as the `step` between them. */
+  gaussian(x: Value, { first, step, count }: { first: number; step: number; count: number }): Value {
+    return this.#add("gaussian", [x], [], { numbers: { first, step, count, gamma: 1 / step ** 2 } });
   }
 
-  /** nn.Linear: weight `at`.weight (O, K), bias `at`.bias (O,). */
-  linear(x: Value, at: string): Value {
-    return this.#add("linear", [x], [`${at}.weight`, `${at}.bias`]);
+  /** exp(-gamma (x - c)²) for the centres c of a parameter. */
+  radialBasis(x: Value, centers: string, gamma: number): Value {
+    return this.#add("gaussian", [x], [centers], { numbers: { gamma } });
+  }
+
+  /** nn.Linear: weight (O, K), bias (O,); by default `at`.weight and `at`.bias. */
+  linear(x: Value, at: string, [weight, bias] = ["weight", "bias"]): Value {
+    return this.#add("linear", [x], [`${at}.${weight}`, `${at}.${bias}`]);
   }
 
   /** nn.BatchNorm1d in evaluation mode, with torch's default eps. */
   batchNorm(x: Value, at: string): Value {
     const params = ["weight", "bias", "running_mean", "running_var"].map((name) => `${at}.${name}`);
     return this.#add("batchNorm", [x], params, { numbers: { eps: 1e-5 } });
+  }
+
+  /** nn.LayerNorm over the columns, with torch's default eps. */
+  layerNorm(x: Value, at: string): Value {
+    return this.#add("layerNorm", [x], [`${at}.weight`, `${at}.bias`], { numbers: { eps: 1e-5 } });
   }
 
   /** x[index]: one row per entry of an index input. */
@@ -103,8 +136,33 @@ export class ProgramBuilder {
     return this.#add("softplus", [x], []);
   }
 
+  /** softplus(x) - log 2, which is 0 at 0. */
+  shiftedSoftplus(x: Value): Value {
+    return this.#add("shiftedSoftplus", [x], []);
+  }
+
+  silu(x: Value): Value {
+    return this.#add("silu", [x], []);
+  }
+
+  tanh(x: Value): Value {
+    return this.#add("tanh", [x], []);
+  }
+
+  exp(x: Value): Value {
+    return this.#add("exp", [x], []);
+  }
+
   logSoftmax(x: Value): Value {
     return this.#add("logSoftmax", [x], []);
+  }
+
+  hinge(x: Value, { factor, threshold }: { factor: number; threshold: number }): Value {
+    return this.#add("hinge", [x], [], { numbers: { factor, threshold } });
+  }
+
+  envelope(x: Value, { cutoff, exponent }: { cutoff: number; exponent: number }): Value {
+    return this.#add("envelope", [x], [], { numbers: { cutoff, exponent } });
   }
 
   add(a: Value, b: Value): Value {
@@ -115,14 +173,29 @@ export class ProgramBuilder {
     return this.#add("mul", [a, b], []);
   }
 
+  /** Each row of x times the only number in a's. */
+  scaleRows(x: Value, a: Value): Value {
+    return this.#add("scaleRows", [x, a], []);
+  }
+
+  /** a / (b + eps). */
+  ratio(a: Value, b: Value, eps: number): Value {
+    return this.#add("ratio", [a, b], [], { numbers: { eps } });
+  }
+
   /** Sums of consecutive rows, bounded by an input of row starts. */
   segmentSum(x: Value, starts: string, rows: Axis): Value {
-    return this.#add("segmentSum", [x], [], { index: starts, rows });
+    return this.#add("segmentSum", [x], [], { starts, rows });
   }
 
   /** Means of consecutive rows. */
   segmentMean(x: Value, starts: string, rows: Axis): Value {
-    return this.#add("segmentMean", [x], [], { index: starts, rows });
+    return this.#add("segmentMean", [x], [], { starts, rows });
+  }
+
+  /** Consecutive rows of x summed by the softmax of their products with the segment's row of `query`. */
+  segmentAttention(x: Value, query: Value, starts: string): Value {
+    return this.#add("segmentAttention", [x, query], [], { starts, rows: query.rows });
   }
 
   /** Give a value a name to look it up by. */
@@ -139,7 +212,7 @@ export class ProgramBuilder {
     op: OpName,
     inputs: Value[],
     params: string[],
-    extra: { index?: string; rows?: Axis; numbers?: Record<string, number> } = {},
+    extra: { index?: string; starts?: string; rows?: Axis; numbers?: Record<string, number> } = {},
   ): Value {
     const shapes = params.map((name) => {
       const param = this.#params.get(name);
@@ -159,7 +232,8 @@ export class ProgramBuilder {
         params: shapes,
       });
     const output: Value = { id: this.#nodes.length, ...shape };
-    this.#nodes.push({ op, output, inputs, params, numbers, ...(extra.index ? { index: extra.index } : {}) });
+    const { index, starts } = extra;
+    this.#nodes.push({ op, output, inputs, params, numbers, ...(index && { index }), ...(starts && { starts }) });
     return output;
   }
 }

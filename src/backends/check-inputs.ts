@@ -1,0 +1,68 @@
+import { UnitcellError } from "../errors.js";
+import type { Batch } from "../graphs/batch.js";
+import type { Node, Program } from "../ops/program.js";
+
+/**
+ * Kernels trust their inputs, so a batch is checked before a run: inputs present, of their type and length, numbers not
+ * NaN, indices inside what they point into, row starts from 0 to its end.
+ * @throws {UnitcellError} MISMATCH
+ */
+export function checkInputs(program: Program, batch: Batch): void {
+  const { sizes } = batch;
+  const checked = new Set<string>();
+  for (const node of program.nodes) {
+    const { op, output, index, starts, inputs: values } = node;
+    if (op === "input") {
+      const data = inputOf(batch, index!, "Float32Array", sizes[output.rows] * output.columns);
+      if (data.some(Number.isNaN)) throw new UnitcellError("MISMATCH", `batch input "${index}" holds NaN`);
+    } else if (index !== undefined) {
+      const rows = sizes[op === "gatedMean" ? values[0].rows : output.rows];
+      const limit = indexLimit(program, node, sizes);
+      const data = inputOf(batch, index, "Int32Array", rows);
+      if (!checked.has(`${index} ${limit}`)) checkRange(index, data, limit);
+      checked.add(`${index} ${limit}`);
+    }
+    if (starts !== undefined) {
+      const end = sizes[values[0].rows];
+      const data = inputOf(batch, starts, "Int32Array", sizes[output.rows] + 1);
+      if (!checked.has(`${starts} to ${end}`)) checkStarts(starts, data, end);
+      checked.add(`${starts} to ${end}`);
+    }
+  }
+}
+
+/** An index points into the last value read, or into the table. */
+function indexLimit(program: Program, { inputs, params }: Node, sizes: Batch["sizes"]): number {
+  const target = inputs.at(-1);
+  return target ? sizes[target.rows] : program.params.get(params[0])!.shape[0];
+}
+
+function inputOf({ inputs }: Batch, name: string, type: string, length: number): Float32Array | Int32Array {
+  const data = inputs.get(name);
+  if (data?.length !== length)
+    throw new UnitcellError(
+      "MISMATCH",
+      `batch input "${name}" must have ${length} entries, found ${data ? data.length : "none of that name"}`,
+    );
+  const found = Object.prototype.toString.call(data).slice(8, -1);
+  if (found !== type) throw new UnitcellError("MISMATCH", `batch input "${name}" must be ${type}, found ${found}`);
+  return data;
+}
+
+function checkRange(name: string, data: Float32Array | Int32Array, limit: number): void {
+  for (const at of data)
+    if (!(at >= 0 && at < limit))
+      throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${at}, outside 0 to ${limit}`);
+}
+
+/** Row starts ascend from 0 to the end. */
+function checkStarts(name: string, data: Float32Array | Int32Array, end: number): void {
+  let least = 0;
+  for (const at of data) {
+    if (!(at >= least && at <= end))
+      throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${at}, outside ${least} to ${end}`);
+    least = at;
+  }
+  if (data[0] !== 0 || least !== end)
+    throw new UnitcellError("MISMATCH", `batch input "${name}" must go from 0 to ${end}, found ${data[0]} to ${least}`);
+}

@@ -1,0 +1,220 @@
+/** The Wasm kernel call of every operation. */
+import { UnitcellError } from "../errors.js";
+import type { KernelMemory, Kernels } from "../kernels.js";
+import type { OpName } from "../ops/ops.js";
+import type { Node, Program, Value } from "../ops/program.js";
+
+/** Addresses and sizes of one run, as the kernels' rows below read them. */
+export interface Run {
+  readonly kernels: Kernels;
+  address(value: Value): number;
+  param(name: string): number;
+  /** What prepare made of the node's parameters. */
+  prepared(node: Node): number;
+  /** Addresses of the batch inputs that the node reads. */
+  index(node: Node): number;
+  starts(node: Node): number;
+  rows(value: Value): number;
+  /** Floats in a value. */
+  count(value: Value): number;
+}
+
+type Row = (run: Run, node: Node) => void;
+
+const gatherRow =
+  (source: (run: Run, node: Node) => number): Row =>
+  (run, node) =>
+    run.kernels.gatherForward(
+      run.address(node.output),
+      source(run, node),
+      run.index(node),
+      run.rows(node.output),
+      node.output.columns,
+    );
+
+const segmentRow =
+  (kernel: "segmentSumForward" | "segmentMeanForward"): Row =>
+  (run, node) =>
+    run.kernels[kernel](
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.starts(node),
+      run.rows(node.output),
+      node.output.columns,
+    );
+
+const linearRow: Row = (run, node) =>
+  run.kernels.linearForward(
+    run.address(node.output),
+    run.address(node.inputs[0]),
+    run.prepared(node),
+    run.rows(node.output),
+    node.output.columns,
+    node.inputs[0].columns,
+  );
+
+type UnaryKernel = {
+  [name in keyof Kernels]: Kernels[name] extends (out: number, x: number, n: number) => void
+    ? Parameters<Kernels[name]>["length"] extends 3
+      ? name
+      : never
+    : never;
+}[keyof Kernels];
+
+const unaryRow =
+  (kernel: UnaryKernel): Row =>
+  (run, { inputs: [x], output }) =>
+    run.kernels[kernel](run.address(output), run.address(x), run.count(output));
+
+const binaryRow =
+  (kernel: "addForward" | "mulForward"): Row =>
+  (run, { inputs: [a, b], output }) =>
+    run.kernels[kernel](run.address(output), run.address(a), run.address(b), run.count(output));
+
+/** Nothing to compute: the batch's own bytes are read in place. */
+const IN_PLACE: Row = () => {};
+
+/** One row per operation: the kernel call that computes it. batchNorm is lowered to affine beforehand. */
+const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
+  input: IN_PLACE,
+  embedding: gatherRow((run, node) => run.param(node.params[0])),
+  gather: gatherRow((run, node) => run.address(node.inputs[0])),
+  gatherAdd: (run, node) =>
+    run.kernels.gatherAddForward(
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.address(node.inputs[1]),
+      run.index(node),
+      run.rows(node.output),
+      node.output.columns,
+    ),
+  gaussian: (run, node) =>
+    run.kernels.gaussianForward(
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.prepared(node),
+      node.numbers.gamma,
+      run.rows(node.output),
+      node.output.columns,
+    ),
+  linear: linearRow,
+  scaledLinear: linearRow,
+  layerNorm: (run, { inputs: [x], output, params: [weight, bias], numbers }) =>
+    run.kernels.layerNormForward(
+      run.address(output),
+      run.address(x),
+      run.param(weight),
+      run.param(bias),
+      numbers.eps,
+      run.rows(output),
+      output.columns,
+    ),
+  affine: (run, { inputs: [x], output, params: [scale, shift] }) =>
+    run.kernels.affineForward(
+      run.address(output),
+      run.address(x),
+      run.param(scale),
+      run.param(shift),
+      run.rows(output),
+      output.columns,
+    ),
+  concat: (run, { inputs, output }) => {
+    let column = 0;
+    for (const x of inputs) {
+      const to = run.address(output) + 4 * column;
+      run.kernels.copyColumns(to, output.columns, run.address(x), x.columns, run.rows(output), x.columns);
+      column += x.columns;
+    }
+  },
+  slice: (run, { inputs: [x], output, numbers }) =>
+    run.kernels.copyColumns(
+      run.address(output),
+      output.columns,
+      run.address(x) + 4 * numbers.first,
+      x.columns,
+      run.rows(output),
+      output.columns,
+    ),
+  zeros: (run, { output }) => run.kernels.zerosForward(run.address(output), run.count(output)),
+  sigmoid: unaryRow("sigmoidForward"),
+  softplus: unaryRow("softplusForward"),
+  shiftedSoftplus: unaryRow("shiftedSoftplusForward"),
+  silu: unaryRow("siluForward"),
+  tanh: unaryRow("tanhForward"),
+  exp: unaryRow("expForward"),
+  hinge: (run, { inputs: [x], output, numbers }) =>
+    run.kernels.hingeForward(run.address(output), run.address(x), numbers.factor, numbers.threshold, run.count(output)),
+  envelope: (run, { inputs: [x], output, numbers }) =>
+    run.kernels.envelopeForward(
+      run.address(output),
+      run.address(x),
+      numbers.cutoff,
+      numbers.exponent,
+      run.count(output),
+    ),
+  logSoftmax: (run, { inputs: [x], output }) =>
+    run.kernels.logSoftmaxForward(run.address(output), run.address(x), run.rows(output), output.columns),
+  add: binaryRow("addForward"),
+  mul: binaryRow("mulForward"),
+  scaleRows: (run, { inputs: [x, a], output }) =>
+    run.kernels.scaleRowsForward(run.address(output), run.address(x), run.address(a), run.rows(output), output.columns),
+  ratio: (run, { inputs: [a, b], output, numbers }) =>
+    run.kernels.ratioForward(run.address(output), run.address(a), run.address(b), numbers.eps, run.count(output)),
+  segmentSum: segmentRow("segmentSumForward"),
+  segmentMean: segmentRow("segmentMeanForward"),
+  segmentAttention: (run, node) =>
+    run.kernels.segmentAttentionForward(
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.address(node.inputs[1]),
+      run.starts(node),
+      run.rows(node.output),
+      node.output.columns,
+    ),
+  gatedMean: (run, node) =>
+    run.kernels.gatedMeanForward(
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.address(node.inputs[1]),
+      run.index(node),
+      run.starts(node),
+      run.rows(node.output),
+      node.output.columns,
+      node.numbers.eps,
+    ),
+  gate: (run, { inputs: [x], output }) =>
+    run.kernels.gateForward(run.address(output), run.address(x), run.rows(output), output.columns),
+};
+
+export function rowOf({ op }: Node): Row {
+  if (op === "batchNorm") throw new UnitcellError("ARGUMENT", "wasm backend: passes must include lowerBatchNorm");
+  return ROWS[op];
+}
+
+/** Put what a node's kernel reads besides values into memory, once a session; undefined where it reads parameters alone. */
+export function prepare(memory: KernelMemory, program: Program, node: Node): number | undefined {
+  if (node.op === "linear" || node.op === "scaledLinear") return packLinear(memory, program, node);
+  if (node.op === "gaussian") return memory.put(gaussianCenters(program, node));
+  return undefined;
+}
+
+/** A linear's bias is the shift of a scaled one whose scales are 1. */
+function packLinear(memory: KernelMemory, program: Program, node: Node): number {
+  const [weight, ...rest] = node.params.map((name) => program.params.get(name)!);
+  const [O, K] = weight.shape;
+  const shift = rest[rest.length - 1].data;
+  const scale = rest.length === 2 ? rest[0].data : new Float32Array(O).fill(1);
+  const packed = memory.allocate(memory.kernels.packedBytes(O, K));
+  const mark = memory.mark();
+  memory.kernels.packWeight(packed, memory.put(weight.data), memory.put(scale), memory.put(shift), O, K);
+  memory.release(mark);
+  return packed;
+}
+
+/** In float64, and as many as the kernel reads. */
+function gaussianCenters(program: Program, { output, params, numbers }: Node): Float64Array {
+  const centers = new Float64Array(Math.ceil(output.columns / 4) * 4);
+  if (params.length) centers.set(program.params.get(params[0])!.data);
+  else for (let k = 0; k < output.columns; k++) centers[k] = numbers.first + k * numbers.step;
+  return centers;
+}
