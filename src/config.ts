@@ -120,7 +120,3 @@ export interface MegnetConfig extends CommonConfig {
 
 /** One row per architecture. */
 export type ModelConfig = CgcnnConfig | AlignnConfig | MegnetConfig;
-
- * Source: defaults of CIFData in CGCNN's data.py (max_num_nbr 12, radius 8, dmin 0, step 0.2).
- */
-export const CGCNN_GRAPH_DEFAULTS = { radius: 8, max_num_nbr: 12, dmin: 0, step: 0.2 } as const;
