@@ -25,6 +25,7 @@ export interface Kernels {
     count: number,
     index: number,
     distance: number,
+    image: number,
     room: number,
     first: number,
     last: number,

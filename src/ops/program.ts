@@ -1,8 +1,8 @@
 import { UnitcellError } from "../errors.js";
 import { OPS, type OpName } from "./ops.js";
 
-/** Number of rows of a value: B crystals, N atoms or E edges, bound when a batch is run. */
-export type Axis = "B" | "N" | "E";
+/** Number of rows of a value: B crystals, N atoms, E edges or T triplets, bound when a batch is run. */
+export type Axis = "B" | "N" | "E" | "T";
 
 /** A float32 matrix of (rows, columns); `id` is its position in the program's list of nodes. */
 export interface Value {
