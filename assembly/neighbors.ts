@@ -63,18 +63,20 @@ function slabDistance(inside: f64, d: i32, h: f64): f64 {
 
 /**
  * For atoms first..last-1: every neighbour (atom, periodic image) no farther than the k-th nearest, ties included
- * (within `tolerance`), and no farther than `cutoff`; sorted by distance.
+ * (within `tolerance`), and no farther than `cutoff`, sorted by distance; k = 0: every neighbour within `cutoff`, in no
+ * particular order.
  *   count     (last - first,) i32 out: neighbours of each atom
  *   index     i32 out: neighbouring atom, the atoms' lists one after another
  *   distance  f64 out: Å, likewise
+ *   image     (., 3) i32 out: cells between the two atoms' own, along a, b, c, likewise; or 0 when not wanted
  *   lattice   (3, 3) f64 rows in Å; frac (N, 3) f64 in [0, 1); heights (3,) f64: slab heights in Å
- *   atoms, start: from binAtoms; best: scratch of k f64; k at least 1
+ *   atoms, start: from binAtoms; best: scratch of k f64
  *   room      most neighbours one atom may have
  * Returns the number written, or -1 when an atom needs more than `room`.
  */
 export function nearestNeighbors(
-  count: usize, index: usize, distance: usize, room: i32, first: i32, last: i32, k: i32, cutoff: f64, tolerance: f64,
-  lattice: usize, frac: usize, heights: usize, atoms: usize, start: usize, best: usize, na: i32, nb: i32, nc: i32,
+  count: usize, index: usize, distance: usize, image: usize, room: i32, first: i32, last: i32, k: i32, cutoff: f64,
+  tolerance: f64, lattice: usize, frac: usize, heights: usize, atoms: usize, start: usize, best: usize, na: i32, nb: i32, nc: i32,
 ): i32 {
   const ha = load<f64>(heights);
   const hb = load<f64>(heights, 8);
@@ -83,7 +85,7 @@ export function nearestNeighbors(
   const reachB = <i32>(cutoff / hb) + 1;
   const reachC = <i32>(cutoff / hc) + 1;
   const rings = max(reachA, max(reachB, reachC));
-  const lastBest = best + ((<usize>(k - 1)) << 3);
+  const lastBest = best + (<usize>k << 3) - 8;
   let written = 0;
   for (let n = first; n < last; n++, count += 4) {
     const at = frac + <usize>n * 24;
@@ -126,12 +128,14 @@ export function nearestNeighbors(
               const d = length(fa, fb, fc, lattice);
               if (d > bound) continue;
               if (found == room) {
-                found = keepWithin(index, distance, found, bound);
+                found = keepWithin(index, distance, image, found, bound);
                 if (found == room) return -1;
               }
               store<i32>(index + ((<usize>found) << 2), m);
               store<f64>(distance + ((<usize>found) << 3), d);
+              if (image) storeImage(image + <usize>found * 12, imageA, imageB, imageC);
               found++;
+              if (k == 0) continue;
               insert(best, lastBest, d);
               bound = min(cutoff, load<f64>(lastBest) + tolerance);
             }
@@ -139,11 +143,15 @@ export function nearestNeighbors(
         }
       }
     }
-    found = keepWithin(index, distance, found, bound);
-    sortByDistance(index, distance, found);
+    found = keepWithin(index, distance, image, found, bound);
+    if (k > 0) {
+      if (image) sortWithImages(index, distance, image, found);
+      else sortByDistance(index, distance, found);
+    }
     store<i32>(count, found);
     index += (<usize>found) << 2;
     distance += (<usize>found) << 3;
+    if (image) image += <usize>found * 12;
     written += found;
   }
   return written;
@@ -182,13 +190,14 @@ function insert(best: usize, last: usize, d: f64): void {
 }
 
 /** Keep the entries no farther than `bound`, in order; returns how many. */
-function keepWithin(index: usize, distance: usize, n: i32, bound: f64): i32 {
+function keepWithin(index: usize, distance: usize, image: usize, n: i32, bound: f64): i32 {
   let kept = 0;
   for (let i = 0; i < n; i++) {
     const d = load<f64>(distance + ((<usize>i) << 3));
     if (d > bound) continue;
     store<f64>(distance + ((<usize>kept) << 3), d);
     store<i32>(index + ((<usize>kept) << 2), load<i32>(index + ((<usize>i) << 2)));
+    if (image) memory.copy(image + <usize>kept * 12, image + <usize>i * 12, 12);
     kept++;
   }
   return kept;
@@ -207,4 +216,40 @@ function sortByDistance(index: usize, distance: usize, n: i32): void {
     store<f64>(distance + ((<usize>j) << 3), d);
     store<i32>(index + ((<usize>j) << 2), m);
   }
+}
+
+/** As sortByDistance, images along. */
+function sortWithImages(index: usize, distance: usize, image: usize, n: i32): void {
+  for (let i = 1; i < n; i++) {
+    const d = load<f64>(distance + ((<usize>i) << 3));
+    let j = i;
+    while (j > 0 && load<f64>(distance + ((<usize>(j - 1)) << 3)) > d) j--;
+    if (j == i) continue;
+    const m = load<i32>(index + ((<usize>i) << 2));
+    const from = image + <usize>i * 12;
+    const a = load<i32>(from);
+    const b = load<i32>(from, 4);
+    const c = load<i32>(from, 8);
+    shiftUp(distance, j, i, 8);
+    shiftUp(index, j, i, 4);
+    shiftUp(image, j, i, 12);
+    store<f64>(distance + ((<usize>j) << 3), d);
+    store<i32>(index + ((<usize>j) << 2), m);
+    storeImage(image + <usize>j * 12, a, b, c);
+  }
+}
+
+/** Entries j..i-1 of a list move up by one. */
+// @ts-expect-error: decorator
+@inline
+function shiftUp(list: usize, j: i32, i: i32, bytes: usize): void {
+  memory.copy(list + <usize>(j + 1) * bytes, list + <usize>j * bytes, <usize>(i - j) * bytes);
+}
+
+// @ts-expect-error: decorator
+@inline
+function storeImage(at: usize, a: i32, b: i32, c: i32): void {
+  store<i32>(at, a);
+  store<i32>(at, b, 4);
+  store<i32>(at, c, 8);
 }

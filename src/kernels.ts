@@ -46,6 +46,7 @@ export interface Kernels {
     count: number,
     index: number,
     distance: number,
+    image: number,
     room: number,
     first: number,
     last: number,

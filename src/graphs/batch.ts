@@ -1,19 +1,27 @@
 import { UnitcellError } from "../errors.js";
 import type { CrystalGraph } from "./graph.js";
+import { type LineGraph, lineGraph } from "./line-graph.js";
 
 /**
- * B crystals side by side as one graph of N atoms and E edges. Inputs by name:
+ * B crystals side by side as one graph of N atoms, E edges and T triplets (0 without line graphs). Inputs by name:
  *   numbers       (N,) i32 atomic numbers
  *   source        (E,) i32 sending atom of each edge; receiver (E,) i32 receiving atom, ascending
  *   edgeStart     (N + 1,) i32 first edge of each atom; crystalStart (B + 1,) i32 first atom of each crystal
+ *   crystalEdgeStart (B + 1,) i32 first edge of each crystal
+ *   atomCrystal   (N,) i32 and edgeCrystal (E,) i32: the crystal of each atom and edge
  *   lengths       (E,) f32 Å
+ * where every graph has bond vectors, their line graphs:
+ *   tripletSource (T,) i32 sending edge of each triplet; tripletReceiver (T,) i32 receiving edge, ascending
+ *   tripletStart  (E + 1,) i32 first triplet of each edge; cosines (T,) f32
+ * and where every graph has a `cell`:
+ *   cell          (B * 6,) f32 a, b, c (Å), alpha, beta, gamma (degrees) of each crystal
  */
 export interface Batch {
   readonly sizes: Readonly<Record<"B" | "N" | "E" | "T", number>>;
   readonly inputs: ReadonlyMap<string, Float32Array | Int32Array>;
 }
 
-/** @throws {UnitcellError} ARGUMENT when there is no graph */
+/** @throws {UnitcellError} ARGUMENT when there is no graph; LIMIT when a crystal has more than MAX_TRIPLETS triplets */
 export function collate(graphs: readonly CrystalGraph[]): Batch {
   if (graphs.length === 0) throw new UnitcellError("ARGUMENT", "a batch needs at least one graph");
   const N = graphs.reduce((sum, graph) => sum + graph.numAtoms, 0);
@@ -23,6 +31,9 @@ export function collate(graphs: readonly CrystalGraph[]): Batch {
   const receiver = new Int32Array(E);
   const edgeStart = new Int32Array(N + 1);
   const crystalStart = new Int32Array(graphs.length + 1);
+  const crystalEdgeStart = new Int32Array(graphs.length + 1);
+  const atomCrystal = new Int32Array(N);
+  const edgeCrystal = new Int32Array(E);
   const lengths = new Float32Array(E);
   let atom = 0;
   let edge = 0;
@@ -34,19 +45,58 @@ export function collate(graphs: readonly CrystalGraph[]): Batch {
       edgeStart[atom + i + 1] = edge + graph.start[i + 1];
       receiver.fill(atom + i, edge + graph.start[i], edge + graph.start[i + 1]);
     }
+    atomCrystal.fill(b, atom, atom + graph.numAtoms);
+    edgeCrystal.fill(b, edge, edge + graph.numEdges);
     atom += graph.numAtoms;
     edge += graph.numEdges;
     crystalStart[b + 1] = atom;
+    crystalEdgeStart[b + 1] = edge;
   }
+  const triplets = graphs.every((graph) => graph.vectors) ? collateTriplets(graphs, E) : undefined;
   return {
-    sizes: { B: graphs.length, N, E, T: 0 },
+    sizes: { B: graphs.length, N, E, T: triplets?.tripletSource.length ?? 0 },
     inputs: new Map<string, Float32Array | Int32Array>([
       ["numbers", numbers],
       ["source", source],
       ["receiver", receiver],
       ["edgeStart", edgeStart],
       ["crystalStart", crystalStart],
+      ["crystalEdgeStart", crystalEdgeStart],
+      ["atomCrystal", atomCrystal],
+      ["edgeCrystal", edgeCrystal],
       ["lengths", lengths],
+      ...Object.entries(triplets ?? {}),
+      ...(graphs.every((graph) => graph.cell) ? [["cell", collateCells(graphs)] as const] : []),
     ]),
   };
+}
+
+/** The line graphs of all crystals, edges counted through the batch. */
+function collateTriplets(graphs: readonly CrystalGraph[], E: number) {
+  const lines: LineGraph[] = graphs.map(lineGraph);
+  const T = lines.reduce((sum, line) => sum + line.source.length, 0);
+  const tripletStart = new Int32Array(E + 1);
+  const tripletSource = new Int32Array(T);
+  const tripletReceiver = new Int32Array(T);
+  const cosines = new Float32Array(T);
+  let edge = 0;
+  let triplet = 0;
+  for (const line of lines) {
+    const edges = line.start.length - 1;
+    for (let t = 0; t < line.source.length; t++) tripletSource[triplet + t] = line.source[t] + edge;
+    for (let e = 0; e < edges; e++) {
+      tripletStart[edge + e + 1] = triplet + line.start[e + 1];
+      tripletReceiver.fill(edge + e, triplet + line.start[e], triplet + line.start[e + 1]);
+    }
+    cosines.set(line.cosines, triplet);
+    edge += edges;
+    triplet += line.source.length;
+  }
+  return { tripletStart, tripletSource, tripletReceiver, cosines };
+}
+
+function collateCells(graphs: readonly CrystalGraph[]): Float32Array {
+  const cells = new Float32Array(6 * graphs.length);
+  for (const [b, { cell }] of graphs.entries()) cells.set(cell!, 6 * b);
+  return cells;
 }

@@ -1,6 +1,7 @@
 import type { GraphConfig } from "../config.js";
 import type { Structure } from "../structures/structure.js";
 import { buildNearestGraph } from "./nearest.js";
+import { buildSphereGraph } from "./sphere.js";
 import type { Warning } from "./warnings.js";
 
 /**
@@ -35,6 +36,8 @@ export function buildGraph(structure: Structure, config: GraphConfig): CrystalGr
   switch (config.select) {
     case "nearest":
       return buildNearestGraph(structure, config);
+    case "sphere":
+      return buildSphereGraph(structure, config);
     default:
       throw new Error(config.select);
   }

@@ -1,9 +1,9 @@
 import type { NearestGraphConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import { ELECTRONEGATIVITY } from "../structures/elements.js";
-import { checkStructure, MIN_ATOM_DISTANCE, type Structure } from "../structures/structure.js";
+import { checkStructure, type Structure } from "../structures/structure.js";
 import type { CrystalGraph } from "./graph.js";
-import { findNeighbors, type NeighborLists } from "./neighbors.js";
+import { checkDistances, findNeighbors, type NeighborLists } from "./neighbors.js";
 import {
   allCuts,
   type Coloring,
@@ -94,17 +94,6 @@ function analyse(structure: Structure, config: NearestGraphConfig): Parts {
   const cluster = uneven ? clusterDistances(lists.distance) : undefined;
   const colors = cluster && refineColors(structure.numbers, lists, cluster);
   return { structure, config, lists, colors, cluster };
-}
-
-/** Readers check pairs of atoms; here an atom's own images and structures made by hand are caught, too. */
-function checkDistances({ start, index, distance }: NeighborLists): void {
-  for (let i = 0; i + 1 < start.length; i++)
-    if (start[i] < start[i + 1] && distance[start[i]] < MIN_ATOM_DISTANCE)
-      throw new UnitcellError(
-        "CORRUPT",
-        `atoms ${i} and ${index[start[i]]} (or its image) overlap: ${distance[start[i]].toPrecision(3)} Å apart, ` +
-          `at least ${MIN_ATOM_DISTANCE} Å expected`,
-      );
 }
 
 function assemble(parts: Parts, cut: ShellCut): CrystalGraph {

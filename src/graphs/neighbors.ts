@@ -1,5 +1,6 @@
+import { UnitcellError } from "../errors.js";
 import { KernelMemory } from "../kernels.js";
-import { determinant, invert, type Structure, transformRows } from "../structures/structure.js";
+import { determinant, invert, MIN_ATOM_DISTANCE, type Structure, transformRows } from "../structures/structure.js";
 
 /**
  * Neighbours of every atom, nearest first, atom i's at start[i] to start[i + 1]:
@@ -12,8 +13,20 @@ export interface NeighborLists {
   readonly distance: Float64Array;
 }
 
+/** Neighbours with the image they are seen in. */
+export interface NeighborImages extends NeighborLists {
+  /**
+   * (start[N], 3) whole cells of the structure's own lattice: neighbour j of atom i lies at
+   * (frac_j + image - frac_i) . lattice from it, coordinates as given.
+   */
+  readonly image: Float64Array;
+}
+
 /** Distances closer than this (Å) are equal but for rounding: float64 noise is below 1e-12 for cells up to 1,000 Å. */
 export const TIE_TOLERANCE = 1e-8;
+
+/** Neighbours a search lists at most, all atoms together: hundreds of MiB. A wide cutoff in a large cell asks for more. */
+export const MAX_NEIGHBORS = 2 ** 24;
 
 /** Atoms searched per kernel call, and the room for one atom's neighbours: bounds the output buffers. */
 const ATOMS_PER_CALL = 256;
@@ -24,24 +37,78 @@ const MAX_BIN = 4; // Å
 
 let searcher: KernelMemory | undefined;
 
+/** What to look for: `k` = 0 is every neighbour within `cutoff` (Å), unsorted. */
+interface Query {
+  readonly cutoff: number;
+  readonly k: number;
+  readonly tolerance: number;
+  readonly images: boolean;
+}
+
 /**
  * Every neighbour no farther than the k-th nearest (ties included) and no farther than `cutoff`, over all periodic
  * images, an atom's own images included. float64 in Wasm, linear in the number of atoms.
+ * @throws {UnitcellError} LIMIT when there are more than MAX_NEIGHBORS
  */
 export function findNeighbors(structure: Structure, cutoff: number, k: number): NeighborLists {
+  return lookUp(structure, { cutoff, k, tolerance: TIE_TOLERANCE, images: false });
+}
+
+/**
+ * As findNeighbors, with the images; neighbours up to `tolerance` (Å) beyond the k-th nearest count as tied with it.
+ * With k = 0 every neighbour within `cutoff`, in no particular order.
+ * @throws {UnitcellError} LIMIT when there are more than MAX_NEIGHBORS
+ */
+export function findNeighborImages(
+  structure: Structure,
+  cutoff: number,
+  k: number,
+  tolerance = TIE_TOLERANCE,
+): NeighborImages {
+  const { image, ...lists } = lookUp(structure, { cutoff, k, tolerance, images: true });
+  return { ...lists, image: image! };
+}
+
+/**
+ * Readers check pairs of atoms; here an atom's own images and structures made by hand are caught, too.
+ * @throws {UnitcellError} CORRUPT when an atom and another, or an image, are closer than MIN_ATOM_DISTANCE
+ */
+export function checkDistances({ start, index, distance }: NeighborLists): void {
+  for (let i = 0; i + 1 < start.length; i++)
+    for (let e = start[i]; e < start[i + 1]; e++)
+      if (distance[e] < MIN_ATOM_DISTANCE)
+        throw new UnitcellError(
+          "CORRUPT",
+          `atoms ${i} and ${index[e]} (or its image) overlap: ${distance[e].toPrecision(3)} Å apart, ` +
+            `at least ${MIN_ATOM_DISTANCE} Å expected`,
+        );
+}
+
+function lookUp(structure: Structure, query: Query): NeighborLists & { image?: Float64Array } {
   searcher ??= new KernelMemory();
   const memory = searcher;
   const mark = memory.mark();
   try {
-    return search(memory, structure, cutoff, k, NEIGHBOR_ROOM);
+    const cell = reducedCell(closeOpenAxes(structure, query.cutoff));
+    // More ties than room: a crystal of extraordinary symmetry, or all of a large sphere. Start over with more.
+    for (let room = NEIGHBOR_ROOM; ; room *= 4) {
+      const found = search(memory, cell, query, room);
+      if (found) return query.images ? { ...found, image: ownImages(found, cell) } : found;
+      memory.release(mark);
+    }
   } finally {
     memory.release(mark);
   }
 }
 
-function search(memory: KernelMemory, structure: Structure, cutoff: number, k: number, room: number): NeighborLists {
-  const N = structure.numbers.length;
-  const { lattice, frac } = reducedCell(closeOpenAxes(structure, cutoff));
+type Found = NeighborLists & { readonly reducedImage: Int32Array };
+
+/** Undefined where one atom has more than `room` neighbours. */
+function search(memory: KernelMemory, cell: ReducedCell, query: Query, room: number): Found | undefined {
+  const { lattice, frac } = cell;
+  const { cutoff, k, tolerance, images } = query;
+  const N = frac.length / 3;
+  const perCall = Math.min(ATOMS_PER_CALL, Math.max(1, Math.floor((ATOMS_PER_CALL * NEIGHBOR_ROOM) / room)));
   const heights = cellHeights(lattice);
   const bins = binCounts(heights, Math.abs(determinant(lattice)), N);
   const [na, nb, nc] = bins;
@@ -52,26 +119,30 @@ function search(memory: KernelMemory, structure: Structure, cutoff: number, k: n
     atoms: memory.allocate(4 * N),
     start: memory.allocate(4 * (na * nb * nc + 1)),
     best: memory.allocate(8 * k),
-    count: memory.allocate(4 * ATOMS_PER_CALL),
-    index: memory.allocate(4 * ATOMS_PER_CALL * room),
-    distance: memory.allocate(8 * ATOMS_PER_CALL * room),
+    count: memory.allocate(4 * perCall),
+    index: memory.allocate(4 * perCall * room),
+    distance: memory.allocate(8 * perCall * room),
+    image: images ? memory.allocate(12 * perCall * room) : 0,
   };
   memory.kernels.binAtoms(at.atoms, at.start, at.frac, N, na, nb, nc);
   const start = new Int32Array(N + 1);
-  const parts: { index: Int32Array; distance: Float64Array }[] = [];
-  for (let first = 0; first < N; first += ATOMS_PER_CALL) {
-    const last = Math.min(first + ATOMS_PER_CALL, N);
+  const index: Int32Array[] = [];
+  const distance: Float64Array[] = [];
+  const image: Int32Array[] = [];
+  for (let first = 0; first < N; first += perCall) {
+    const last = Math.min(first + perCall, N);
     // pymatgen counts a neighbour exactly at the cutoff as inside, with this same margin.
     const written = memory.kernels.nearestNeighbors(
       at.count,
       at.index,
       at.distance,
+      at.image,
       room,
       first,
       last,
       k,
       cutoff + TIE_TOLERANCE,
-      TIE_TOLERANCE,
+      tolerance,
       at.lattice,
       at.frac,
       at.heights,
@@ -82,29 +153,50 @@ function search(memory: KernelMemory, structure: Structure, cutoff: number, k: n
       nb,
       nc,
     );
-    // More ties than room: a crystal of extraordinary symmetry. Start over with more.
-    if (written < 0) return search(memory, structure, cutoff, k, 4 * room);
+    if (written < 0 && room < MAX_NEIGHBORS) return undefined;
+    if (written < 0 || start[first] + written > MAX_NEIGHBORS)
+      throw new UnitcellError(
+        "LIMIT",
+        `expected at most ${MAX_NEIGHBORS} neighbours, found more within ${cutoff} Å of the first ${last} of ${N} atoms`,
+        { limit: MAX_NEIGHBORS, cutoff },
+      );
     const count = memory.i32(at.count, last - first);
     for (let i = first; i < last; i++) start[i + 1] = start[i] + count[i - first];
-    parts.push({
-      index: memory.i32(at.index, written).slice(),
-      distance: memory.f64(at.distance, written).slice(),
-    });
+    index.push(memory.i32(at.index, written).slice());
+    distance.push(memory.f64(at.distance, written).slice());
+    if (images) image.push(memory.i32(at.image, 3 * written).slice());
   }
-  return { start, ...concatenate(parts, start[N]) };
+  return {
+    start,
+    index: concatenate(index, new Int32Array(index.length > 1 ? start[N] : 0)),
+    distance: concatenate(distance, new Float64Array(distance.length > 1 ? start[N] : 0)),
+    reducedImage: concatenate(image, new Int32Array(image.length > 1 ? 3 * start[N] : 0)),
+  };
 }
 
-function concatenate(parts: { index: Int32Array; distance: Float64Array }[], total: number) {
+/** One array of many, copied into `out`; a single one is taken as it is. */
+function concatenate<T extends Int32Array | Float64Array>(parts: T[], out: T): T {
   if (parts.length === 1) return parts[0];
-  const index = new Int32Array(total);
-  const distance = new Float64Array(total);
   let at = 0;
   for (const part of parts) {
-    index.set(part.index, at);
-    distance.set(part.distance, at);
-    at += part.index.length;
+    out.set(part, at);
+    at += part.length;
   }
-  return { index, distance };
+  return out;
+}
+
+/** Images between wrapped atoms on the reduced basis, told in cells of the given basis between the atoms as given. */
+function ownImages({ start, index, reducedImage }: Found, { basis, cells }: ReducedCell): Float64Array {
+  const image = new Float64Array(reducedImage.length);
+  for (let i = 0; i + 1 < start.length; i++)
+    for (let e = start[i]; e < start[i + 1]; e++) {
+      const j = 3 * index[e];
+      const a = reducedImage[3 * e] - cells[j] + cells[3 * i];
+      const b = reducedImage[3 * e + 1] - cells[j + 1] + cells[3 * i + 1];
+      const c = reducedImage[3 * e + 2] - cells[j + 2] + cells[3 * i + 2];
+      for (let x = 0; x < 3; x++) image[3 * e + x] = a * basis[x] + b * basis[3 + x] + c * basis[6 + x];
+    }
+  return image;
 }
 
 /** An axis that does not repeat becomes one that does, stretched until images are out of reach. */
@@ -127,12 +219,21 @@ function closeOpenAxes({ lattice, pbc, fracCoords }: Structure, cutoff: number) 
   return { lattice: stretched, frac };
 }
 
+/** The same crystal on a compact basis, `lattice` = `basis` . given lattice, and `cells` (N, 3) taken off its coordinates. */
+interface ReducedCell {
+  readonly lattice: Float64Array;
+  readonly basis: Float64Array;
+  readonly frac: Float64Array;
+  readonly cells: Float64Array;
+}
+
 /**
- * The same crystal on a compact basis with coordinates in [0, 1): each vector loses its projections on the others
- * until none gets shorter, so that a needle of a cell costs no more images than a cube.
+ * Compact basis, coordinates in [0, 1): each vector loses its projections on the others until none gets shorter, so
+ * that a needle of a cell costs no more images than a cube.
  */
-function reducedCell(cell: { lattice: Float64Array; frac: Float64Array }) {
+function reducedCell(cell: { lattice: Float64Array; frac: Float64Array }): ReducedCell {
   const lattice = cell.lattice.slice();
+  const basis = Float64Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1);
   let reduced = false;
   for (let changed = true; changed; ) {
     changed = false;
@@ -144,16 +245,22 @@ function reducedCell(cell: { lattice: Float64Array; frac: Float64Array }) {
         // The margin keeps a half-way projection (a hexagonal cell's) from flipping for ever.
         const times = Math.abs(dot) > 0.5000001 * square ? Math.round(dot / square) : 0;
         if (times === 0) continue;
-        for (let x = 0; x < 3; x++) lattice[i + x] -= times * lattice[j + x];
+        for (let x = 0; x < 3; x++) {
+          lattice[i + x] -= times * lattice[j + x];
+          basis[i + x] -= times * basis[j + x];
+        }
         changed = reduced = true;
       }
   }
   const frac = reduced ? transformRows(transformRows(cell.frac, cell.lattice), invert(lattice)) : cell.frac.slice();
+  const cells = frac.map(Math.floor);
   for (let i = 0; i < frac.length; i++) {
-    const inside = frac[i] - Math.floor(frac[i]);
-    frac[i] = inside < 1 ? inside : 0; // -1e-17 rounds up to 1
+    frac[i] -= cells[i];
+    if (frac[i] < 1) continue;
+    frac[i] = 0; // -1e-17 rounds up to 1
+    cells[i]++;
   }
-  return { lattice, frac };
+  return { lattice, basis, frac, cells };
 }
 
 /** Distances (Å) between opposite faces of the cell: along a, b, c. */

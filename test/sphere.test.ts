@@ -1,0 +1,170 @@
+/** MEGNet's graphs: every pair within the cutoff, against matgl's stored edges and all pairs of all images. */
+import fc from "fast-check";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { buildGraph } from "../src/graphs/graph.js";
+import { sphereEdges } from "../src/graphs/sphere.js";
+import { type Structure, transformRows } from "../src/structures/structure.js";
+import { cellShifts, crystal, permuted, rebased, shifted, supercell, unimodular } from "./crystals.js";
+import { fixtureJson, haveFixtures } from "./fixtures.js";
+import { neighborhoods, sortedRows } from "./graph-rows.js";
+import { storedStructures } from "./stored-structures.js";
+import { throwsCode } from "./throws.js";
+
+const config = { select: "sphere", cutoff: 4 } as const;
+
+function cubic(a: number, atoms: [number, number, number, number][]): Structure {
+  return {
+    lattice: Float64Array.of(a, 0, 0, 0, a, 0, 0, 0, a),
+    pbc: [true, true, true],
+    numbers: Uint8Array.from(atoms, ([z]) => z),
+    fracCoords: Float64Array.from(atoms.flatMap(([, ...xyz]) => xyz)),
+  };
+}
+
+/** [source, receiver, image] of every edge. */
+function imagedRows(structure: Structure, cutoff: number): number[][] {
+  const { source, receiver, image } = sphereEdges(structure, cutoff);
+  return Array.from(source, (from, e) => [from, receiver[e], ...image.subarray(3 * e, 3 * e + 3)]);
+}
+
+/** The rule word for word: vector = (frac_j + T - frac_i) . lattice, kept when d² < cutoff² + 1e-8. */
+function allPairs({ lattice, pbc, numbers, fracCoords }: Structure, cutoff: number, reach: number): number[][] {
+  const rows: number[][] = [];
+  for (const shift of cellShifts(reach).filter((s) => s.every((n, k) => pbc[k] || n === 0)))
+    for (let i = 0; i < numbers.length; i++)
+      for (let j = 0; j < numbers.length; j++) {
+        const vector = transformRows(
+          shift.map((n, k) => fracCoords[3 * j + k] + n - fracCoords[3 * i + k]),
+          lattice,
+        );
+        const square = vector.reduce((sum, x) => sum + x * x, 0);
+        if (square < cutoff ** 2 + 1e-8 && !(i === j && Math.sqrt(square) <= 1e-8)) rows.push([i, j, ...shift]);
+      }
+  return rows;
+}
+
+for (const pbc of [
+  [true, true, true],
+  [true, false, true],
+] as const)
+  test(`random crystals, repeating ${pbc}: the edges of all pairs, images in the cell as given`, () => {
+    fc.assert(
+      fc.property(crystal, fc.array(fc.integer({ min: -2, max: 2 }), { minLength: 18, maxLength: 18 }), (s, cells) => {
+        // Atoms moved by whole cells of their own: images must tell.
+        const moved = { ...s, pbc, fracCoords: s.fracCoords.map((x, i) => x + (pbc[i % 3] ? cells[i % 18] : 0)) };
+        assert.equal(sortedRows(imagedRows(moved, 4)), sortedRows(allPairs(moved, 4, 7)));
+      }),
+      { numRuns: 60, seed: 7 },
+    );
+  });
+
+test("another basis: the same vectors", () => {
+  const rows = (s: Structure) => {
+    const { source, receiver, vectors } = sphereEdges(s, 4.000001);
+    return sortedRows(
+      Array.from(source, (from, e) => [from, receiver[e], ...vectors.subarray(3 * e, 3 * e + 3)]),
+      5,
+    );
+  };
+  fc.assert(
+    fc.property(crystal, unimodular, (structure, m) => assert.equal(rows(rebased(structure, m)), rows(structure))),
+    { numRuns: 100, seed: 7 },
+  );
+});
+
+test("primitive copper: 12 and 6 neighbours, all of them its own images, in both directions", () => {
+  const copper: Structure = {
+    lattice: Float64Array.of(0, 1.8075, 1.8075, 1.8075, 0, 1.8075, 1.8075, 1.8075, 0),
+    pbc: [true, true, true],
+    numbers: Uint8Array.of(29),
+    fracCoords: Float64Array.of(0, 0, 0),
+  };
+  const graph = buildGraph(copper, config);
+  assert.is(graph.numEdges, 18);
+  assert.equal([...graph.start], [0, 18]);
+  assert.ok(graph.lengths.every((d, e) => Math.abs(d - (e < 12 ? 1.8075 * Math.SQRT2 : 3.615)) < 1e-12));
+  assert.is(graph.vectors, undefined);
+  assert.is(graph.cell, undefined);
+  assert.is(buildGraph(supercell(copper, 3), config).numEdges, 27 * 18);
+});
+
+test("the tolerance is on the square: 1.25e-9 Å at 4 Å", () => {
+  const count = (a: number) => imagedRows(cubic(a, [[29, 0, 0, 0]]), 4).length;
+  assert.is(count(4), 6);
+  assert.is(count(4 + 1.2e-9), 6);
+  assert.is(count(4 + 1.3e-9), 0);
+});
+
+test("no bond at all: refused, and why", () =>
+  throwsCode(
+    () => buildGraph(cubic(6.2, [[54, 0, 0, 0]]), config),
+    "UNSUPPORTED",
+    /no two atoms within 4 Å.*NaN.*in a batch/,
+  ));
+
+test("an atom without bonds beside others that have some: a warning names it", () => {
+  const { warnings, start } = buildGraph(
+    cubic(12, [
+      [8, 0, 0, 0],
+      [54, 0.5, 0.5, 0.5],
+      [1, 0.08, 0, 0],
+    ]),
+    config,
+  );
+  assert.equal([...start], [0, 1, 1, 2]);
+  assert.equal(
+    warnings.map(({ code, atoms }) => [code, atoms]),
+    [["isolated-atom", [1]]],
+  );
+  assert.match(warnings[0].message, "Xe2");
+});
+
+test("refusals: overlapping images, settings, more edges than fit", async () => {
+  await throwsCode(() => buildGraph(cubic(0.05, [[29, 0, 0, 0]]), config), "CORRUPT", /overlap/);
+  for (const cutoff of [0, -1, Number.NaN, Number.POSITIVE_INFINITY])
+    await throwsCode(() => buildGraph(cubic(4, [[29, 0, 0, 0]]), { ...config, cutoff }), "ARGUMENT", /positive cutoff/);
+  await throwsCode(() => buildGraph(cubic(1, [[29, 0, 0, 0]]), { ...config, cutoff: 170 }), "LIMIT", /16777216/);
+});
+
+test("same crystal, same neighbours: origin, order of atoms, supercell", () => {
+  const build = (s: Structure) => neighborhoods(buildGraph(s, config));
+  const edges = (s: Structure, cutoff: number) => sphereEdges(s, cutoff).source.length;
+  fc.assert(
+    fc.property(
+      // Rounding may move a neighbour across the cutoff, or leave nothing inside it.
+      crystal.filter((s) => edges(s, 4 - 1e-6) > 0 && edges(s, 4 - 1e-6) === edges(s, 4 + 1e-6)),
+      (s) => {
+        const reference = build(s);
+        assert.equal(build(shifted(s, [0.3, -1.7, 0.01])), reference);
+        assert.equal(build(permuted(s, [...s.numbers.keys()].reverse())), reference);
+        assert.equal(
+          build(supercell(s, 2)),
+          reference.flatMap((row) => new Array(8).fill(row)),
+        );
+      },
+    ),
+    { numRuns: 60, seed: 7 },
+  );
+});
+
+if (haveFixtures("megnet"))
+  test("matgl's stored edges: all 54 structures", () => {
+    let compared = 0;
+    for (const [id, structure] of storedStructures()) {
+      const stored = fixtureJson<{ src: number[]; dst: number[]; image: number[]; distance: number[] }>(
+        `megnet/graphs/${id}.json`,
+      );
+      const expected = stored.src.map((from, e) => [from, stored.dst[e], ...stored.image.slice(3 * e, 3 * e + 3)]);
+      assert.equal(sortedRows(imagedRows(structure, 4)), sortedRows(expected), id);
+      if (expected.length > 0) {
+        const { lengths } = buildGraph(structure, config);
+        const theirs = Float64Array.from(stored.distance).sort();
+        for (const [e, d] of lengths.slice().sort().entries()) assert.ok(Math.abs(d - theirs[e]) < 1e-12, `${id} ${d}`);
+      }
+      compared++;
+    }
+    assert.is(compared, 54);
+  });
+
+test.run();
