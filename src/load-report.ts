@@ -25,7 +25,7 @@ export interface LoadReport {
   }[];
   /** Elements that cannot be cast: complex, quantized or packed ones where real numbers are wanted. */
   readonly wrongType: readonly { readonly name: string; readonly expected: DType; readonly found: DType }[];
-  /** Names that fit once `module.` (DataParallel) or `_orig_mod.` (torch.compile) is taken out. */
+  /** Names that fit without what wrappers put there: `module.` (DataParallel), `model.` (Lightning, matgl), `_orig_mod.` (torch.compile). */
   readonly remapped: readonly { readonly from: string; readonly to: string }[];
   /** Tensors that fit but for their element type; whoever uses them converts them. */
   readonly cast: readonly { readonly name: string; readonly from: DType; readonly to: DType }[];
@@ -111,7 +111,7 @@ export function describeLoadReport(report: LoadReport): string[] {
 export function withoutWrapperPrefixes(stateDict: StateDict): StateDict {
   const bare: StateDict = new Map();
   for (const [name, tensor] of stateDict) {
-    const short = withoutModule(withoutOrigMod(name));
+    const short = withoutWrappers(withoutOrigMod(name));
     if (short === name || !bare.has(short)) bare.set(short, tensor);
   }
   return bare;
@@ -127,7 +127,7 @@ export function listNames(names: readonly string[], most = MOST_EXAMPLES): strin
  * nothing: with the part of the prefix without which most names fit, and how many.
  */
 export function prefixHint(names: readonly string[], expected: { has(name: string): boolean }): string {
-  const bare = names.map((name) => withoutModule(withoutOrigMod(name)));
+  const bare = names.map((name) => withoutWrappers(withoutOrigMod(name)));
   let hint = "";
   let most = -1;
   for (let part = 0, end = 0; part < PREFIX_PARTS && bare.length; part++) {
@@ -152,13 +152,13 @@ function assignNames(
   names: Iterable<string>,
 ): { sources: Map<string, string[]>; unexpected: string[] } {
   const byBareName = new Map<string, string[]>();
-  for (const name of expected.keys()) append(byBareName, withoutModule(name), name);
+  for (const name of expected.keys()) append(byBareName, withoutWrappers(name), name);
   for (const candidates of byBareName.values()) candidates.sort((a, b) => b.length - a.length);
   const sources = new Map<string, string[]>();
   const unexpected: string[] = [];
   for (const name of names) {
     const compiled = withoutOrigMod(name);
-    const candidates = byBareName.get(withoutModule(compiled));
+    const candidates = byBareName.get(withoutWrappers(compiled));
     const target = expected.has(name) ? name : candidates?.find((candidate) => compiled.endsWith(candidate));
     if (target === undefined) unexpected.push(name);
     else append(sources, target, name);
@@ -177,11 +177,17 @@ function withoutOrigMod(name: string): string {
   return name.replace(/(?<=^|\.)_orig_mod\./g, "");
 }
 
-/** DataParallel and DistributedDataParallel wrap the whole model; within a name, "module" is a module's own name. */
-function withoutModule(name: string): string {
+/** What a wrapper calls the model inside it: DataParallel "module"; Lightning modules and matgl's models "model". */
+const WRAPPED = ["module.", "model."] as const;
+
+/** Wrappers hold the whole model, or each other; within a name, "module" and "model" are modules' own names. */
+function withoutWrappers(name: string): string {
   let start = 0;
-  while (name.startsWith("module.", start)) start += "module.".length;
-  return name.slice(start);
+  for (;;) {
+    const prefix = WRAPPED.find((known) => name.startsWith(known, start));
+    if (!prefix) return name.slice(start);
+    start += prefix.length;
+  }
 }
 
 function collisionError(collisions: { name: string; from: readonly string[] }[], report: LoadReport): UnitcellError {

@@ -1,6 +1,7 @@
 /** What a checkpoint holds, told without reading its tensors, and also of files that loading would refuse. */
 import type { Input } from "./bytes.js";
-import { findStateDict, namedValues } from "./checkpoint.js";
+import { findStateDict } from "./checkpoint/layouts.js";
+import { findArgs } from "./checkpoint/parts.js";
 import { numpyNumber } from "./formats/numpy-values.js";
 import { findShared } from "./formats/shared-memory.js";
 import { openTorch, type ReadOptions, type TorchFile, type TorchFormat } from "./formats/torch.js";
@@ -33,7 +34,7 @@ export interface TensorSummary {
 
 export interface CheckpointSummary {
   readonly format: TorchFormat;
-  /** As Checkpoint.layout; undefined where loadCheckpoint knows none for it. */
+  /** As Checkpoint.layout; undefined where loadCheckpoint knows none. */
   readonly layout: string | undefined;
   /** The top-level key of the state dict; "" when the file is one (or a module), undefined when none was recognised. */
   readonly stateDict: string | undefined;
@@ -58,8 +59,6 @@ export interface CheckpointSummary {
   readonly bytesRead: number;
 }
 
-/** Names under which training scripts keep their arguments. */
-const ARGS_KEYS = ["args", "hyper_parameters", "hparams", "config", "model_args"];
 const METRIC = /best|loss|error|acc|mae|mse|auc|r2|score|metric/i;
 
 /**
@@ -92,7 +91,7 @@ export function summarize(
     tensors,
     epoch: numberOf(top.get("epoch")),
     metrics: metricsOf(top, found?.key),
-    args: ARGS_KEYS.map((key) => namedValues(top.get(key))).find((args) => args !== undefined),
+    args: findArgs(top)?.args,
     globals: file.globals,
     unsafeGlobals: file.unknownGlobals,
     info: file.info,

@@ -2,8 +2,10 @@ import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Checkpoint, loadCheckpoint } from "../src/checkpoint.js";
+import { loadTorch } from "../src/formats/torch.js";
 import type { TorchTensor } from "../src/formats/torch-tensors.js";
-import { ops, storage, str, tensor, torchZip } from "./build-files.js";
+import { PythonObject } from "../src/formats/values.js";
+import { call, global, int, ops, storage, str, tensor, torchZip, tuple } from "./build-files.js";
 import { fixtureBytes, haveFixtures } from "./fixtures.js";
 import { sha256 } from "./tagged.js";
 import { throwsCode } from "./throws.js";
@@ -27,7 +29,7 @@ function dict(...entries: (readonly [key: string, value: readonly number[]])[]):
 for (const container of ["zip", "legacy", "deflated"])
   test(`loadCheckpoint: cgcnn.${container}.pt, with tensors where upstream has tensors`, async () => {
     const checkpoint = await own(`cgcnn.${container}.pt`);
-    assert.is(checkpoint.layout, "cgcnn");
+    assert.is(checkpoint.layout, "training");
     assert.is(checkpoint.epoch, 3);
     assert.equal(checkpoint.metrics, { best_mae_error: 0.125 });
     assert.equal(checkpoint.normalizer, { mean: Math.fround(-1.7), std: Math.fround(1.05) });
@@ -65,6 +67,145 @@ test("loadCheckpoint: names stay as in the file, wrappers' prefixes too", async 
   assert.equal([...stateDict.keys()], names);
 });
 
+for (const key of ["model_state_dict", "model", "module", "net", "weights", "params"])
+  test(`loadCheckpoint: a state dict under "${key}", the rest as in a training dict`, async () => {
+    const found = await loadCheckpoint(
+      dictFile([
+        ["epoch", int(4)],
+        [key, dict(["w", one])],
+        ["config", dict(["lr", int(1)])],
+        ["step", int(7)],
+      ]),
+    );
+    assert.equal([found.layout, found.epoch, [...found.stateDict.keys()]], ["training", 4, ["w"]]);
+    assert.equal([found.args, found.extra], [new Map([["lr", 1]]), new Map([["step", 7]])]);
+  });
+
+test("loadCheckpoint: what is called config and is no dict of names stays in extra", async () => {
+  const { args, extra } = await loadCheckpoint(
+    dictFile([
+      ["state_dict", dict(["w", one])],
+      ["config", str("a.yaml")],
+    ]),
+  );
+  assert.equal([args, extra], [undefined, new Map([["config", "a.yaml"]])]);
+});
+
+const expected = JSON.parse(readFileSync("test/fixtures/bundles/expected.json", "utf8"));
+const bundled = (name: string) => new Uint8Array(readFileSync(`test/fixtures/bundles/${name}`));
+
+/** Shapes and bytes of a state dict, as expected.json has them. */
+function weightsOf({ stateDict }: Checkpoint, prefix = ""): Record<string, [number[], string]> {
+  return Object.fromEntries(
+    [...stateDict].map(([name, { shape, data }]) => {
+      assert.ok(name.startsWith(prefix), name);
+      return [name.slice(prefix.length), [[...shape], Buffer.from(data).toString("hex")]];
+    }),
+  );
+}
+
+test("loadCheckpoint: an ignite file of torch 1.13 that holds its scheduler and optimizer whole", async () => {
+  const checkpoint = await loadCheckpoint(bundled("alignn/checkpoint_4.pt"));
+  assert.equal([checkpoint.layout, checkpoint.epoch], ["ignite", 4]);
+  assert.equal(weightsOf(checkpoint), expected.weights);
+  assert.equal([...checkpoint.extra.keys()], ["optimizer", "lr_scheduler", "trainer"]);
+  await throwsCode(
+    () => loadTorch(bundled("alignn/checkpoint_4.pt")),
+    "UNSAFE",
+    /__builtin__\.getattr, torch\.optim\.lr_scheduler\.OneCycleLR, torch\.optim\.adamw\.AdamW;/,
+  );
+  await throwsCode(() => loadCheckpoint(bundled("alignn/checkpoint_4.pt"), { unknownClasses: "refuse" }), "UNSAFE");
+});
+
+test("loadCheckpoint: a Lightning checkpoint", async () => {
+  const checkpoint = await loadCheckpoint(bundled("lightning.ckpt"));
+  assert.equal([checkpoint.layout, checkpoint.epoch], ["lightning", 7]);
+  assert.equal(weightsOf(checkpoint, "model."), expected.weights);
+  assert.equal([...checkpoint.args!], Object.entries({ lr: 0.001, loss: "mse_loss" }));
+  assert.ok(checkpoint.extra.has("global_step"));
+});
+
+const scheduler = global("torch.optim.lr_scheduler", "OneCycleLR");
+const getattr = (owner: readonly number[], name: string) => call(global("__builtin__", "getattr"), owner, str(name));
+const made = (type: readonly number[]) => ops(type, "EMPTY_TUPLE", "NEWOBJ");
+/** An ignite checkpoint with this in place of its scheduler. */
+const withState = (state: readonly number[], extra: Parameters<typeof torchZip>[2] = []) =>
+  torchZip(
+    dict(["model", dict(["w", one])], ["lr_scheduler", state], ["trainer", dict(["iteration", int(6)])]),
+    { 0: [0, 0, 192, 63] },
+    extra,
+  );
+
+const TRAINING: [what: string, state: number[]][] = [
+  ["a static method, as torch 2.0 to 2.3 wrote", getattr(scheduler, "_annealing_linear")],
+  ["a bound method", getattr(made(scheduler), "_annealing_cos")],
+  ["CyclicLR", getattr(made(global("torch.optim.lr_scheduler", "CyclicLR")), "_triangular_scale_fn")],
+  ["an optimizer", made(global("torch.optim.sgd", "SGD"))],
+];
+for (const [what, state] of TRAINING)
+  test(`training classes: ${what} is an inert object`, async () => {
+    const { extra, stateDict } = await loadCheckpoint(withState(state));
+    assert.instance(extra.get("lr_scheduler"), PythonObject);
+    assert.is(stateDict.size, 1);
+    await throwsCode(() => loadTorch(withState(state)), "UNSAFE");
+  });
+
+const HOSTILE: [what: string, bytes: Uint8Array, message: RegExp][] = [
+  ["os.system", withState(call(global("os", "system"), str("true"))), /os\.system/],
+  [
+    "os.system in a value that is dropped",
+    withState(ops(call(global("os", "system"), str("true")), "POP", "NONE")),
+    /os/,
+  ],
+  ["builtins.eval", withState(call(global("__builtin__", "eval"), str("1"))), /eval/],
+  [
+    "another class of the scheduler's module",
+    withState(made(global("torch.optim.lr_scheduler", "LambdaLR"))),
+    /LambdaLR/,
+  ],
+  ["a dotted name", withState(global("torch.optim.lr_scheduler", "OneCycleLR.__init__")), /OneCycleLR\.__init__/],
+  ["another attribute of a listed class", withState(getattr(scheduler, "__init__")), /OneCycleLR\.__init__/],
+  ["of an object of one", withState(getattr(made(scheduler), "__class__")), /OneCycleLR\.__class__/],
+  [
+    "of a listed method",
+    withState(getattr(getattr(scheduler, "_annealing_cos"), "__globals__")),
+    /getattr\.__globals__/,
+  ],
+  [
+    "of what that gives when called",
+    withState(getattr(call(getattr(scheduler, "_annealing_cos")), "x")),
+    /_annealing_cos\.x/,
+  ],
+  ["of a dict's type", withState(getattr(global("__builtin__", "dict"), "get")), /dict\.get/],
+  ["a name that is no text", withState(call(global("__builtin__", "getattr"), scheduler, int(1))), /getattr/],
+  [
+    "getattr called as a class",
+    withState(ops(global("__builtin__", "getattr"), tuple(scheduler, str("mro")), "NEWOBJ")),
+    /mro/,
+  ],
+  [
+    "another pickle of the archive",
+    withState(ops("NONE"), [{ name: "archive/x.pkl", data: ops(getattr(scheduler, "__init__"), "STOP") }]),
+    /OneCycleLR\.__init__/,
+  ],
+];
+for (const [what, bytes, message] of HOSTILE)
+  test(`loadCheckpoint refuses as loadTorch does: ${what}`, async () => {
+    await throwsCode(() => loadCheckpoint(bytes), "UNSAFE", message);
+    await throwsCode(() => loadCheckpoint(bytes, { unknownClasses: ["my.Net"] }), "UNSAFE", message);
+    await throwsCode(() => loadTorch(bytes), "UNSAFE");
+  });
+
+test("unknownClasses: a list makes these names inert, and no other", async () => {
+  const bytes = torchZip(ops("EMPTY_LIST", "MARK", made(global("my", "Net")), made(global("my", "Other")), "APPENDS"));
+  await throwsCode(() => loadTorch(bytes, { unknownClasses: ["my.Net"] }), "UNSAFE", /plain data: my\.Other;/);
+  const found = (await loadTorch(bytes, { unknownClasses: ["my.Other", "my.Net"] })) as PythonObject[];
+  assert.equal(
+    found.map(({ type }) => type),
+    ["my.Net", "my.Other"],
+  );
+});
+
 const mismatches: [name: string, entries: [string, number[]][], message: RegExp][] = [
   ["a normalizer without std", [["normalizer", dict(["mean", one])]], /normalizer std should be a number, found None/],
   ["a normalizer that is a string", [["normalizer", str("none")]], /mean and std, found a string/],
@@ -83,12 +224,12 @@ test("loadCheckpoint: an unknown dict is UNSUPPORTED and its keys are listed", (
     () =>
       loadCheckpoint(
         dictFile([
-          ["weights", dict(["w", one])],
+          ["tensors", dict(["w", one])],
           ["lr", str("x")],
         ]),
       ),
     "UNSUPPORTED",
-    /"weights", "lr"/,
+    /"tensors", "lr"/,
   ));
 
 test("loadCheckpoint: a tensor alone is UNSUPPORTED", () =>

@@ -121,7 +121,10 @@ const sub = (value: Map<TorchValue, TorchValue>, key: string) => value.get(key) 
 test("inspect: header, values, tensors", () => {
   const { stdout, stderr, status } = unitcell("inspect", save("a.pt", checkpoint()));
   assert.equal([status, stderr], [0, ""]);
-  assert.match(stdout, /^file {8}\S+a\.pt, [\d,]+ bytes\nformat {6}torch, version 3, byteorder little; layout cgcnn\n/);
+  assert.match(
+    stdout,
+    /^file {8}\S+a\.pt, [\d,]+ bytes\nformat {6}torch, version 3, byteorder little; layout training\n/,
+  );
   assert.match(stdout, "parameters  7 in 4 tensors of state_dict; 1 other tensor\n");
   assert.match(stdout, "epoch       3\nmetrics     best_mae_error 0.5\n");
   assert.match(stdout, "  state_dict: OrderedDict of 4\n");

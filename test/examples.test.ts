@@ -35,7 +35,7 @@ for (const run of RUNS)
     const file = `examples/saved_models/cgcnn_ionic_${run}.pt`;
     assert.ok(statSync(file).size <= 150_000);
     const checkpoint = await loadCheckpoint(readFileSync(file));
-    assert.is(checkpoint.layout, "cgcnn");
+    assert.is(checkpoint.layout, "training");
     assert.ok(checkpoint.normalizer && checkpoint.args && checkpoint.epoch);
     assert.equal([...checkpoint.extra.keys()], ["optimizer"]);
   });

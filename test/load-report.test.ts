@@ -164,6 +164,13 @@ const REMAPPED: [what: string, from: string, to: string][] = [
   ["the same, the submodule compiled", "module._orig_mod.w", "module.w"],
   ["the same, all of it", "module._orig_mod.module._orig_mod.w", "module.w"],
   ["a submodule called module.module", "module.module.module.w", "module.module.w"],
+  ["a Lightning module, matgl's TransformedTargetModel", "model.x.w", "x.w"],
+  ["a Lightning module of matgl's", "model.model.x.w", "x.w"],
+  ["DataParallel of a Lightning module", "module.model.x.w", "x.w"],
+  ["a Lightning module of DataParallel", "model.module.x.w", "x.w"],
+  ["a Lightning module, compiled inside", "model._orig_mod.x.w", "x.w"],
+  ["a Lightning module of a model with a submodule called model", "model.model.w", "model.w"],
+  ["a submodule called model.module", "model.module.model.module.w", "model.module.w"],
 ];
 for (const [what, from, to] of REMAPPED)
   test(`remapped: ${what}: ${from}`, () => {
@@ -188,6 +195,9 @@ const KEPT: [what: string, expected: string[], names: string[], unexpected: stri
     ["module", "_orig_mod", "e._orig_mod"],
   ],
   ["no prefix is put on", ["x", "module.w"], ["x", "w"], ["w"]],
+  ["a submodule called model", ["model.w", "x"], ["model.w", "x"], []],
+  ["model within a name is a name", ["x", "e.w"], ["x", "e.model.w"], ["e.model.w"]],
+  ["a name that only ends in model", ["x", "w"], ["x", "submodel.w"], ["submodel.w"]],
 ];
 for (const [what, expected, names, unexpected] of KEPT)
   test(`not remapped: ${what}`, () => {
@@ -199,6 +209,7 @@ for (const [what, expected, names, unexpected] of KEPT)
 const COLLISIONS: [what: string, expected: string[], names: string[], name: string, from: string[]][] = [
   ["with and without", ["w"], ["w", "module.w"], "w", ["w", "module.w"]],
   ["the other way round", ["w"], ["module.w", "w"], "w", ["module.w", "w"]],
+  ["with and without model", ["w"], ["w", "model.w"], "w", ["w", "model.w"]],
   ["two wrappers", ["w", "v"], ["_orig_mod.w", "v", "module.w"], "w", ["_orig_mod.w", "module.w"]],
   // DataParallel of {w, module.w}: nothing tells its "module.w" from the model's own.
   ["a wrapped w that is the model's module.w", ["w", "module.w"], ["module.w", "module.module.w"], "module.w", []],
@@ -222,16 +233,16 @@ const NO_MATCH: [what: string, expected: ReadonlyMap<string, ExpectedTensor>, st
     [
       "a prefix we do not know",
       wanting("a.w", "b.w"),
-      named("model.a.w", "model.b.w", "model.c.w"),
-      /; every name starts with "model\."; without it 2 would fit: take it off the names first$/,
+      named("net.a.w", "net.b.w", "net.c.w"),
+      /; every name starts with "net\."; without it 2 would fit: take it off the names first$/,
     ],
     [
       "a prefix of two parts, under a wrapper",
       wanting("a.w", "b.w"),
-      named("module.model.net.a.w", "module.model.net.b.w"),
-      /; every name starts with "model\.net\."; without it 2 would fit/,
+      named("module.model.my.net.a.w", "module.model.my.net.b.w"),
+      /; every name starts with "my\.net\."; without it 2 would fit/,
     ],
-    ["another network with a prefix", wanting("a"), named("model.x", "model.y"), /; every name starts with "model\."$/],
+    ["another network with a prefix", wanting("a"), named("net.x", "net.y"), /; every name starts with "net\."$/],
     [
       "many names",
       wanting(..."abcdefgh"),
@@ -266,10 +277,10 @@ test("messages name 20 of each kind, the report all; names are cut and escaped",
 });
 
 test("hostile names take linear time", () => {
-  const names = ["module.", "_orig_mod.", "a."].map((part) => part.repeat(1e6));
+  const names = ["module.", "_orig_mod.", "model.", "a."].map((part) => part.repeat(1e6));
   const { report } = matchStateDict(wanting("w"), named("w", ...names), { strict: false });
-  assert.is(report.unexpected.length, 3);
-  assert.throws(() => matchStateDict(wanting("w"), named(names[2])));
+  assert.is(report.unexpected.length, 4);
+  assert.throws(() => matchStateDict(wanting("w"), named(names[3])));
 });
 
 test("describeLoadReport: nothing to say of a perfect fit, a line for each kind else", () => {
@@ -285,9 +296,18 @@ test("describeLoadReport: nothing to say of a perfect fit, a line for each kind 
 });
 
 test("withoutWrapperPrefixes: of two names that become one, that which needs no change", () => {
-  const stateDict = named("module.a", "a", "_orig_mod.b", "module.b", "c", "module.c", "e._orig_mod.d");
+  const stateDict = named(
+    "module.a",
+    "a",
+    "_orig_mod.b",
+    "module.b",
+    "c",
+    "module.c",
+    "e._orig_mod.d",
+    "module.model.f",
+  );
   const bare = withoutWrapperPrefixes(stateDict);
-  assert.equal([...bare.keys()], ["a", "b", "c", "e.d"]);
+  assert.equal([...bare.keys()], ["a", "b", "c", "e.d", "f"]);
   assert.is(bare.get("a"), stateDict.get("a"));
   assert.is(bare.get("b"), stateDict.get("_orig_mod.b"));
   assert.is(bare.get("c"), stateDict.get("c"));

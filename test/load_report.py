@@ -31,6 +31,14 @@ class Net(nn.Module):
         self.fc_out = nn.Linear(dense, 1)
 
 
+class Holder(nn.Module):
+    """As a Lightning module, or matgl's TransformedTargetModel, holds a model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+
 def judge(sizes, case):
     tensors = {name: torch.zeros(shape) for name, shape in case.items()}
     try:
@@ -49,6 +57,9 @@ def judge(sizes, case):
 def wrapped(sizes):
     net = lambda: Net(**sizes)
     names = {"bare": list(net().state_dict()), "DataParallel": list(nn.DataParallel(net()).state_dict())}
+    names["Holder"] = list(Holder(net()).state_dict())
+    names["DataParallel of Holder"] = list(nn.DataParallel(Holder(net())).state_dict())
+    names["Holder of Holder of DataParallel"] = list(Holder(Holder(nn.DataParallel(net()))).state_dict())
     if hasattr(torch, "compile"):
         names["compile"] = list(torch.compile(net()).state_dict())
         names["DataParallel of compile"] = list(nn.DataParallel(torch.compile(net())).state_dict())

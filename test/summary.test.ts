@@ -37,7 +37,7 @@ test("a training checkpoint: state dict, epoch, metrics, arguments, the rest", a
   const found = await inspectCheckpoint(bytes);
   assert.equal(
     [found.format, found.layout, found.stateDict, found.bytes],
-    ["torch", "cgcnn", "state_dict", bytes.length],
+    ["torch", "training", "state_dict", bytes.length],
   );
   assert.equal([found.parameters, found.epoch, found.metrics], [15, 12, { best_mae_error: 0.25 }]);
   assert.equal(found.args, args);
@@ -86,8 +86,10 @@ test("one tensor under two names of a state dict is tied to itself", async () =>
 
 test("other places of a state dict, and files without one", async () => {
   const rows: [value: TorchValue, stateDict: string | undefined, layout: string | undefined, parameters: number][] = [
-    [dict({ model_state_dict: dict({ w: zeros(2) }), step: zeros(3) }), "model_state_dict", undefined, 2],
-    [dict({ model: dict({ w: zeros(2) }) }), "model", undefined, 2],
+    [dict({ model_state_dict: dict({ w: zeros(2) }), step: zeros(3) }), "model_state_dict", "training", 2],
+    [dict({ model: dict({ w: zeros(2) }) }), "model", "training", 2],
+    [dict({ model: dict({ w: zeros(2) }), trainer: dict({ iteration: 6 }) }), "model", "ignite", 2],
+    [dict({ "pytorch-lightning_version": "2.2.0", state_dict: dict({ w: zeros(2) }) }), "state_dict", "lightning", 2],
     [dict({ model: dict({ name: "x" }), w: zeros(3) }), undefined, undefined, 3],
     [dict({ w: zeros(2) }), "", "plain", 2],
     [[zeros(2), zeros(3)], undefined, undefined, 5],
@@ -144,7 +146,7 @@ test("a file of 64 MB is told for less than 200 kB, none of it tensor data", asy
 if (haveFixtures("cgcnn"))
   test("the published formation-energy network", async () => {
     const found = await inspectCheckpoint(fixtureBytes("cgcnn/formation-energy-per-atom.pth.tar"));
-    assert.equal([found.format, found.layout, found.epoch, found.parameters], ["torch-legacy", "cgcnn", 968, 98177]);
+    assert.equal([found.format, found.layout, found.epoch, found.parameters], ["torch-legacy", "training", 968, 98177]);
     assert.equal(found.metrics, { best_mae_error: 0.03972001800748568 });
     assert.is(found.args?.get("atom_fea_len"), 64);
     assert.is(found.tensors[0].device, "cuda:0");

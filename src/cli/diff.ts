@@ -1,4 +1,4 @@
-import { findStateDict } from "../checkpoint.js";
+import { findStateDict } from "../checkpoint/layouts.js";
 import type { TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
 import { nameTensors } from "../summary.js";

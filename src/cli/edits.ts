@@ -1,5 +1,5 @@
 /** Changes to an opened checkpoint before it is written again. Tensors change by description; their bytes follow later. */
-import { findStateDict } from "../checkpoint.js";
+import { findStateDict } from "../checkpoint/layouts.js";
 import { UnitcellError } from "../errors.js";
 import { castTensor } from "../formats/cast.js";
 import { Storage, TorchTensor } from "../formats/torch-tensors.js";

@@ -1,5 +1,6 @@
 /** What of a checkpoint goes into a .safetensors file, and what cannot. */
-import { findStateDict, namedValues } from "../checkpoint.js";
+import { findStateDict } from "../checkpoint/layouts.js";
+import { namedValues } from "../checkpoint/parts.js";
 import { UnitcellError } from "../errors.js";
 import { numpyNumber } from "../formats/numpy-values.js";
 import { SHARED_KEY } from "../formats/safetensors-save.js";

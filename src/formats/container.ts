@@ -28,6 +28,8 @@ export interface StorageLoader {
 export interface ReadSettings {
   readonly limits: Limits;
   readonly checkCrc: boolean;
+  /** Names outside the closed list that become inert objects without being refused. */
+  readonly inert: ReadonlySet<string>;
 }
 
 /** Storages that lie bare in the file, each at a known place. */

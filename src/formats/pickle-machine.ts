@@ -58,6 +58,9 @@ export interface PickleContext {
   readonly keys?: KeyCount;
 }
 
+/** Python's way to a class inside a class, and to a method. */
+const GETATTR = "builtins.getattr";
+
 /** An item of a list that is copied. */
 const ITEM_BYTES = 8;
 
@@ -209,6 +212,7 @@ export class Machine {
     }
     if (!(type instanceof PythonGlobal)) throw corrupt(`${describe(type)} cannot be called`, this);
     const { name } = type;
+    this.checkAttribute(name, args);
     // A dotted name never matches: it reaches through attributes.
     const isDotted = name.indexOf(".", type.module.length + 1) > 0;
     const maker = isDotted || kwargs ? undefined : this.context.classes.get(name);
@@ -217,6 +221,17 @@ export class Machine {
         ? this.make(name, maker, args, how)
         : new PythonObject(name, how, args, kwargs, isDotted ? type : undefined),
     );
+  }
+
+  /**
+   * Where getattr itself is not refused, what it takes has to be listed: from any function one comes to Python's whole
+   * library by attributes.
+   */
+  private checkAttribute(name: string, args: readonly TorchValue[]): void {
+    const { isInert } = this.context;
+    if (name !== GETATTR || !isInert(GETATTR)) return;
+    const attribute = attributeName(args);
+    if (attribute === undefined || !isInert(attribute)) this.unknown.add(attribute ?? GETATTR);
   }
 
   private make(name: string, maker: PickleClass, args: readonly TorchValue[], how: PythonObject["how"]): TorchValue {
@@ -307,9 +322,16 @@ export class Machine {
 
 /** What an object that is called stands for, in words: a class inside a class by its own name. */
 function calleeName({ type, args }: PythonObject): string {
+  const attribute = type === GETATTR && args[0] instanceof PythonGlobal ? attributeName(args) : undefined;
+  return attribute ?? `${type}()`;
+}
+
+/** What getattr(owner, name) takes, by the name of the class or of the object's class; undefined for other arguments. */
+function attributeName(args: readonly TorchValue[]): string | undefined {
   const [owner, name] = args;
-  const isAttribute = type === "builtins.getattr" && args.length === 2 && typeof name === "string";
-  return isAttribute && owner instanceof PythonGlobal ? `${owner.name}.${name}` : `${type}()`;
+  if (args.length !== 2 || typeof name !== "string") return undefined;
+  if (owner instanceof PythonGlobal) return `${owner.name}.${name}`;
+  return owner instanceof PythonObject ? `${owner.type}.${name}` : undefined;
 }
 
 /** A Float as the root has no container to mark: it is its number. */

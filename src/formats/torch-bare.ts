@@ -26,7 +26,7 @@ export async function openBarePickle(
   const marked = head[0] === PROTO && head[1] <= MAX_PROTOCOL;
   if (file.size === 0 || (!marked && file.size > settings.limits.pickleBytes)) return undefined;
   const table = new StorageTable(settings.limits);
-  const context = torchContext(table, settings.limits, (id) => new PythonObject("persistent", "persid", [id]));
+  const context = torchContext(table, settings, (id) => new PythonObject("persistent", "persid", [id]));
   try {
     const root = await readGrowing(file, settings, (bytes) => {
       const reader = new ByteReader(bytes);

@@ -6,6 +6,7 @@
 import type { Limits } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { type DType, TORCH_DTYPES } from "../tensor.js";
+import type { ReadSettings } from "./container.js";
 import { numpyClasses } from "./numpy-values.js";
 import { describe, isTuple, KeyCount, type PickleClass, type PickleContext } from "./pickle-machine.js";
 import { pythonClasses } from "./python-classes.js";
@@ -59,7 +60,7 @@ const TORCHSCRIPT = /^__torch__(\.[A-Za-z0-9_]+)+$/;
 /** What the pickles of one file may name; tensors are noted in `table`. */
 export function torchContext(
   table: StorageTable,
-  limits: Limits,
+  { limits, inert }: Pick<ReadSettings, "limits" | "inert">,
   persistentId?: PickleContext["persistentId"],
 ): PickleContext {
   const keys = new KeyCount(limits);
@@ -73,7 +74,7 @@ export function torchContext(
   return {
     classes,
     constants: CONSTANTS,
-    isInert: (name) => INERT.has(name) || isStorageClass(name) || TORCHSCRIPT.test(name),
+    isInert: (name) => INERT.has(name) || isStorageClass(name) || TORCHSCRIPT.test(name) || inert.has(name),
     limits,
     keys,
     ...(persistentId && { persistentId }),

@@ -102,10 +102,10 @@ function notEnough(cause: UnitcellError, file: FileBytes, most: number): Unitcel
   return new UnitcellError("LIMIT", message, { limit: most, size: file.size }, { cause });
 }
 
-function describeStream(reader: ByteReader, { limits }: ReadSettings, names: NamesFound): Description {
-  const table = new StorageTable(limits);
+function describeStream(reader: ByteReader, settings: ReadSettings, names: NamesFound): Description {
+  const table = new StorageTable(settings.limits);
   const sources: TorchValue[] = [];
-  const plain: PickleContext = torchContext(table, limits);
+  const plain: PickleContext = torchContext(table, settings);
   if (readPickle(reader, plain, names) !== MAGIC) {
     names.refuseUnknown();
     throw new UnitcellError("CORRUPT", "the torch magic number is wrong");
@@ -119,7 +119,7 @@ function describeStream(reader: ByteReader, { limits }: ReadSettings, names: Nam
   // What the writing host was like. The payload is little-endian whatever it says.
   const sysInfo = readPickle(reader, plain, names);
   const persistentId = (id: TorchValue) => resolve(id, table, sources);
-  const root = readPickle(reader, torchContext(table, limits, persistentId), names);
+  const root = readPickle(reader, torchContext(table, settings, persistentId), names);
   const keys = readPickle(reader, plain, names);
   if (!Array.isArray(keys)) throw new UnitcellError("CORRUPT", "the list of storage keys is not a list");
   return { root, sysInfo, sources, table, keys, end: reader.offset };

@@ -91,12 +91,12 @@ class TarReader {
   /** Storages and tensors by key: the pickle refers to both by number. */
   private readonly objects = new Map<string, Storage | TorchTensor>();
 
-  constructor(bytes: Uint8Array, members: ReadonlyMap<string, Range>, { limits }: ReadSettings, names: NamesFound) {
+  constructor(bytes: Uint8Array, members: ReadonlyMap<string, Range>, settings: ReadSettings, names: NamesFound) {
     this.bytes = bytes;
     this.members = members;
     this.names = names;
-    this.table = new StorageTable(limits);
-    this.context = torchContext(this.table, limits, (id) => this.resolve(id));
+    this.table = new StorageTable(settings.limits);
+    this.context = torchContext(this.table, settings, (id) => this.resolve(id));
   }
 
   /** A count; per storage its (key, location, class), an int64 element count, the elements; then the list of views. */

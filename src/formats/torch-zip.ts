@@ -95,7 +95,7 @@ export async function openTorchZip(file: FileBytes, settings: ReadSettings, name
   const version = readVersion(words);
   const bigEndian = isBigEndian(words);
   const table = new StorageTable(settings.limits);
-  const context = torchContext(table, settings.limits, (id) => table.resolve(id));
+  const context = torchContext(table, settings, (id) => table.resolve(id));
   for (const bytes of otherPickles) scanPickles(bytes, context, names);
   const reader = new ByteReader(pickle);
   const root = readPickle(reader, context, names, `${records.root}data.pkl`);

@@ -17,8 +17,12 @@ import { endsAsZip } from "./zip.js";
 export type { TorchFormat } from "./container.js";
 
 export interface ReadOptions {
-  /** "inert": names outside the closed list become PythonObjects that do nothing, instead of an UNSAFE error. */
-  readonly unknownClasses?: "refuse" | "inert";
+  /**
+   * Names outside the closed list: "refuse" them (UNSAFE), or make "inert" PythonObjects of them, which do nothing. A list
+   * names those that become inert; the others are refused. "my.Net" is a class, "my.Net.make" what getattr takes from
+   * it: where the list has builtins.getattr, each attribute needs a name of its own.
+   */
+  readonly unknownClasses?: "refuse" | "inert" | readonly string[];
   /** false: CRC-32 values are not compared (torch itself never does). */
   readonly checkCrc?: boolean;
   readonly limits?: Partial<Limits>;
@@ -133,6 +137,7 @@ export async function openTorch(input: Input, options: ReadOptions = {}): Promis
   const settings: ReadSettings = {
     limits: limitsOf(options.limits),
     checkCrc: options.checkCrc ?? true,
+    inert: new Set(typeof options.unknownClasses === "object" ? options.unknownClasses : []),
   };
   const names = new NamesFound();
   const inert = options.unknownClasses === "inert";

@@ -1,0 +1,97 @@
+/** The parts of checkpoints, each read or refused: a part that is there is never left out in silence. */
+import { UnitcellError } from "../errors.js";
+import { numpyNumber } from "../formats/numpy-values.js";
+import { NumpyArray, NumpyScalar, PythonObject, type TorchValue } from "../formats/values.js";
+import { isTensor } from "../formats/walk.js";
+import { numElements, type StateDict, toScalar } from "../tensor.js";
+
+export type Dict = ReadonlyMap<TorchValue, TorchValue>;
+
+/** The tensors of a dict; anything else in it is left out. */
+export function tensorsOf(dict: Dict): StateDict {
+  const tensors: StateDict = new Map();
+  for (const [name, value] of dict) if (typeof name === "string" && isTensor(value)) tensors.set(name, value);
+  return tensors;
+}
+
+/** True for a dict of named tensors and nothing else. */
+export function isStateDict(root: TorchValue): root is Map<TorchValue, TorchValue> {
+  return (
+    root instanceof Map &&
+    root.size > 0 &&
+    [...root].every(([name, value]) => typeof name === "string" && isTensor(value))
+  );
+}
+
+/** @throws {UnitcellError} MISMATCH for a dict with anything but named tensors */
+export function readStateDict(dict: Dict): StateDict {
+  const stateDict: StateDict = new Map();
+  const other: string[] = [];
+  for (const [name, value] of dict)
+    if (typeof name === "string" && isTensor(value)) stateDict.set(name, value);
+    else other.push(typeof name === "string" ? name : kindOf(name));
+  if (other.length > 0)
+    throw new UnitcellError(
+      "MISMATCH",
+      `state_dict entries that are not named tensors: ${other.slice(0, 20).join(", ")}`,
+      { names: other },
+    );
+  return stateDict;
+}
+
+/** A normalizer that cannot be read must not be left out: predictions would be silently wrong. */
+export function readNormalizer(value: TorchValue, what = "normalizer"): { mean: number; std: number } {
+  if (!(value instanceof Map))
+    throw new UnitcellError("MISMATCH", `${what} should be a dict with mean and std, found ${kindOf(value)}`);
+  return {
+    mean: readNumber(value.get("mean") ?? null, `${what} mean`),
+    std: readNumber(value.get("std") ?? null, `${what} std`),
+  };
+}
+
+/** Names under which training scripts keep their arguments. */
+const ARGS_KEYS = ["args", "hyper_parameters", "hparams", "config", "model_args"];
+
+/** Where the arguments are, by ARGS_KEYS; undefined where none of these is a dict of names. */
+export function findArgs(top: Dict): { key: string; args: ReadonlyMap<string, TorchValue> } | undefined {
+  for (const key of ARGS_KEYS) {
+    const args = namedValues(top.get(key));
+    if (args) return { key, args };
+  }
+  return undefined;
+}
+
+/** @throws {UnitcellError} MISMATCH for anything but named arguments */
+export function readArgs(value: TorchValue): ReadonlyMap<string, TorchValue> {
+  const named = namedValues(value);
+  if (named) return named;
+  throw new UnitcellError("MISMATCH", `args should be a dict of named arguments, found ${kindOf(value)}`);
+}
+
+/** A dict with names as keys, or an argparse.Namespace; undefined for anything else. */
+export function namedValues(value: TorchValue | undefined): ReadonlyMap<string, TorchValue> | undefined {
+  const named = value instanceof PythonObject && value.type === "argparse.Namespace" ? value.state : value;
+  const isNamed = named instanceof Map && [...named.keys()].every((key) => typeof key === "string");
+  return isNamed ? (named as Map<string, TorchValue>) : undefined;
+}
+
+/** A Python or numpy number, or a tensor or array with one element, in full precision. */
+export function readNumber(value: TorchValue, what: string): number {
+  if (typeof value === "number") return value;
+  if (isTensor(value) && numElements(value.shape) === 1) return toScalar(value);
+  const scalar = value instanceof NumpyScalar || value instanceof NumpyArray ? numpyNumber(value) : undefined;
+  if (scalar !== undefined) return scalar;
+  throw new UnitcellError("MISMATCH", `${what} should be a number, found ${kindOf(value)}`);
+}
+
+/** A word for messages, never the value: it may be large. */
+export function kindOf(value: TorchValue): string {
+  if (value === null) return "None";
+  if (value instanceof Map) return "a dict";
+  if (value instanceof Uint8Array) return "bytes";
+  if (Array.isArray(value)) return "a list or tuple";
+  if (isTensor(value)) return `a tensor of shape [${value.shape}]`;
+  if (value instanceof NumpyArray) return `a numpy array of shape [${value.shape}]`;
+  if (value instanceof PythonObject) return `an object of ${value.type}`;
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
