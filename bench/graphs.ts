@@ -20,6 +20,7 @@ const LINEAR = 1.15;
 export async function graphs(context: Context): Promise<SectionResult> {
   const rows = await graphSteps(context);
   const { config } = await readModel(context.inputs.checkpoint);
+  if (config.type !== "cgcnn") throw new Error("the graphs section wants a CGCNN");
   const { cutoff, maxNeighbors } = config.graph;
   const notes: string[] = [];
   const slow: string[] = [];

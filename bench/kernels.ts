@@ -47,7 +47,8 @@ async function linear(
   const out = memory.allocate(4 * R * O);
   if (input === "Gaussians") {
     const lengths = memory.put(randomFloats(R).map((value) => Math.abs(value) + 2)); // 2 to 6 Å
-    memory.kernels.gaussianForward(x, lengths, 0, 0.2, 0.2, R, K);
+    const centers = memory.put(Float64Array.from({ length: K + 4 }, (_, k) => 0.2 * k));
+    memory.kernels.gaussianForward(x, lengths, centers, 25, R, K);
   }
   return measure(context, {
     section: "kernels",

@@ -152,7 +152,7 @@ export async function forward(context: Context): Promise<SectionResult> {
   const checked = many.flatMap((file, b) => (untied(b) ? [{ file, ours: values[b], b }] : []));
   const python = timing.result as number[] | undefined;
   const worst = python && Math.max(...checked.map(({ ours, b }) => Math.abs(ours - python[b])));
-  const work = flops(model.config, batch.sizes);
+  const work = flops(model.config as CgcnnConfig, batch.sizes);
   return {
     rows,
     notes: [

@@ -2,7 +2,20 @@ export type { Backend, Session } from "./backends/backend.js";
 export { wasmBackend } from "./backends/wasm.js";
 export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits } from "./bytes.js";
 export { type Checkpoint, loadCheckpoint } from "./checkpoint.js";
-export type { CgcnnConfig, GaussianBasis, GraphConfig, ModelConfig } from "./config.js";
+export type {
+  AlignnConfig,
+  CgcnnConfig,
+  GaussianBasis,
+  GraphConfig,
+  MegnetConfig,
+  ModelConfig,
+  NearestGraphConfig,
+  NeighborPolicy,
+  RadiusGraphConfig,
+  ShellGraphConfig,
+  SphereGraphConfig,
+} from "./config.js";
+export { type Ensemble, ensemble } from "./ensemble.js";
 export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
 export { castTensor } from "./formats/cast.js";
 export { isModule, moduleStateDict } from "./formats/module.js";
@@ -34,17 +47,19 @@ export { cgcnnElementTable, type ElementTable, parseElementTable } from "./graph
 export { buildGraph, type CrystalGraph } from "./graphs/graph.js";
 export type { Warning } from "./graphs/warnings.js";
 export { type ExpectedTensor, type LoadReport, matchStateDict } from "./load-report.js";
+export type { Recognized, Settings } from "./models/architecture.js";
 export { type Model, type ModelOptions, modelFromCheckpoint, type Normalizer } from "./models/model.js";
+export { recognizeModel } from "./models/recognize.js";
 export type { Axis, Node, Param, Program, Value } from "./ops/program.js";
-export {
-  type FailedPrediction,
-  type Prediction,
-  type PredictionWarning,
-  type PredictOptions,
-  predict,
-  predictStream,
-  type TieRange,
-} from "./predict.js";
+export { type PredictOptions, predict, predictStream } from "./predict.js";
+export type {
+  FailedPrediction,
+  MemberPrediction,
+  ModelInfo,
+  Prediction,
+  PredictionWarning,
+  TieRange,
+} from "./prediction.js";
 export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";

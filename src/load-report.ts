@@ -77,7 +77,8 @@ export function matchStateDict(
     }
     if (from[0] !== name) report.remapped.push({ from: from[0], to: name });
     const found = tensor.dtype;
-    if (shape && tensor.shape.join() !== shape.join()) report.wrongShape.push({ name, expected: shape, found: tensor.shape });
+    if (shape && tensor.shape.join() !== shape.join())
+      report.wrongShape.push({ name, expected: shape, found: tensor.shape });
     else if (dtype && dtype !== found && !(isRealNumber(found) && isRealNumber(dtype)))
       report.wrongType.push({ name, expected: dtype, found });
     else {

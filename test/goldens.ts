@@ -5,6 +5,7 @@ import type { Batch } from "../src/graphs/batch.js";
 import { collate } from "../src/graphs/batch.js";
 import type { CrystalGraph } from "../src/graphs/graph.js";
 import { type Model, type ModelOptions, modelFromCheckpoint } from "../src/models/model.js";
+import type { Structure } from "../src/structures/structure.js";
 import { fixtureBytes, fixtureJson } from "./fixtures.js";
 
 export const CHECKPOINTS = ["formation-energy-per-atom", "band-gap", "semi-metal-classification"] as const;
@@ -59,4 +60,20 @@ export function storedGraph(id: string): CrystalGraph {
 
 export function storedBatch(ids: readonly string[]): Batch {
   return collate(ids.map(storedGraph));
+}
+
+/** A structure as pymatgen read it. */
+export function storedStructure(id: string): Structure {
+  const { lattice, numbers, frac_coords } = fixtureJson<{
+    lattice: number[][];
+    numbers: number[];
+    frac_coords: number[][];
+  }>(`structures/${id}.json`);
+  return {
+    id,
+    lattice: Float64Array.from(lattice.flat()),
+    pbc: [true, true, true],
+    numbers: Uint8Array.from(numbers),
+    fracCoords: Float64Array.from(frac_coords.flat()),
+  };
 }

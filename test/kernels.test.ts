@@ -173,10 +173,7 @@ scoped("envelope and hinge: inside, at and beyond the cutoff", () => {
     const u = run(5, (out) => kernels.envelopeForward(out, memory.put(x), 3, exponent, 5));
     for (const [i, v] of u.entries()) assert.ok(Math.abs(v - envelope(x[i], { cutoff: 3, exponent })) < 1e-7, `${v}`);
   }
-  assert.equal(
-    [...run(5, (out) => kernels.hingeForward(out, memory.put(x), 0.5, 2, 5))],
-    [1, 0.75, 0, 0, 0],
-  );
+  assert.equal([...run(5, (out) => kernels.hingeForward(out, memory.put(x), 0.5, 2, 5))], [1, 0.75, 0, 0, 0]);
 });
 
 scoped("tanh, exp, silu and shifted softplus agree with float64", () => {

@@ -20,13 +20,15 @@ const ALLOWED: Record<string, string[]> = {
   structures: ["errors"],
   graphs: ["errors", "random", "config", "structures", "kernels"],
   ops: ["errors"],
-  models: ["errors", "config", "bytes", "tensor", "checkpoint", "load-report", "structures", "graphs", "ops"],
+  models: "errors config bytes tensor formats checkpoint load-report structures graphs ops".split(" "),
   backends: ["errors", "graphs", "kernels", "ops"],
-  predict: ["errors", "structures", "graphs", "models", "backends"],
+  prediction: ["errors", "graphs"],
+  ensemble: ["errors", "models", "prediction"],
+  predict: ["errors", "structures", "graphs", "models", "backends", "ensemble", "prediction"],
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary"
     .split(" ")
-    .concat("structures graphs models predict".split(" ")),
+    .concat("structures graphs models predict prediction ensemble".split(" ")),
 };
 
 /** "src/graphs/ties.ts" belongs to "graphs", "src/predict.ts" to "predict". */

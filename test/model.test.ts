@@ -38,7 +38,7 @@ test("without arguments: published defaults, named", () => {
   const { config, assumed } = modelFromCheckpoint(bare);
   assert.equal(config.graph, { select: "nearest", cutoff: 8, maxNeighbors: 12 });
   assert.equal(assumed, [
-    "graph settings not in the checkpoint, CGCNN's defaults used: radius 8, max_num_nbr 12, dmin 0, step 0.2",
+    "settings not in the checkpoint, CGCNN's defaults used: radius 8, max_num_nbr 12, dmin 0, step 0.2",
   ]);
 });
 
@@ -123,17 +123,17 @@ const REFUSED: [what: string, checkpoint: Checkpoint, options: ModelOptions, cod
   ],
   [
     "a prefix of no known wrapper, which is named",
-    renamed((name) => `model.${name}`),
+    renamed((name) => `network.${name}`),
     { strict: false },
     "UNSUPPORTED",
-    /not those of a CGCNN: model\.embedding.* starts with "model\."; without it 4 would fit: take it off the names first$/,
+    /no known architecture.*network\.embedding.* starts with "network\."; without it 4 would fit: take it off the names first$/,
   ],
   [
-    "no CGCNN",
+    "no CGCNN, but nearly",
     withTensor("embedding.weight", () => undefined),
     {},
     "UNSUPPORTED",
-    /not those of a CGCNN: embedding\.bias/,
+    /no known architecture \(CGCNN, ALIGNN, MEGNet\): embedding\.bias.*nearest is CGCNN, which would also have embedding\.weight$/,
   ],
   [
     "arguments that contradict",

@@ -45,13 +45,7 @@ export function envelope(x: number, { cutoff, exponent: p }: Readonly<Record<str
   return q > 1 ? 0 : 1 + c1 * q ** p + c2 * q ** (p + 1) + c3 * q ** (p + 2);
 }
 
-type Rule = (
-  node: Node,
-  x: Matrix[],
-  p: Float32Array[],
-  index: ArrayLike<number>,
-  starts: ArrayLike<number>,
-) => Cell;
+type Rule = (node: Node, x: Matrix[], p: Float32Array[], index: ArrayLike<number>, starts: ArrayLike<number>) => Cell;
 
 /** An operation on each number by itself. */
 const each =

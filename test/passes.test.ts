@@ -79,8 +79,8 @@ test("a program whose shapes do not fit is refused when it is written", () => {
     ["l.bias", { shape: [3], data: new Float32Array(3) }],
   ]);
   const p = new ProgramBuilder(params);
-  const five = p.gaussian("lengths", "E", { first: 0, step: 1, count: 5 });
-  const four = p.gaussian("lengths", "N", { first: 0, step: 1, count: 4 });
+  const five = p.gaussian(p.input("lengths", "E", 1), { first: 0, step: 1, count: 5 });
+  const four = p.gaussian(p.input("lengths", "N", 1), { first: 0, step: 1, count: 4 });
   assert.throws(
     () => p.linear(five, "l"),
     (e: unknown) => isUnitcellError(e, "MISMATCH"),

@@ -1,8 +1,8 @@
 /** From structure file to prediction, against the published networks' goldens. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { Prediction } from "../src/predict.js";
 import { predict } from "../src/predict.js";
+import type { Prediction } from "../src/prediction.js";
 import { parseStructures } from "../src/structures/parse.js";
 import type { Structure } from "../src/structures/structure.js";
 import { fixtureNames, fixtureText, haveFixtures } from "./fixtures.js";

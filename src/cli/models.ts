@@ -40,6 +40,7 @@ async function openModel(path: string, options: ModelOptions): Promise<NamedMode
   try {
     const checkpoint = await loadCheckpoint(readBytes(path));
     const model = modelFromCheckpoint(checkpoint, {
+      name,
       ...(typeof metadata.property === "string" && { property: metadata.property }),
       ...(typeof metadata.unit === "string" && { unit: metadata.unit }),
       ...options,
@@ -66,10 +67,10 @@ function readMetadata(path: string): Record<string, unknown> {
 }
 
 function describe(path: string, { epoch }: Checkpoint, model: Model, metadata: Record<string, unknown>): string[] {
-  const { config, property, unit } = model;
+  const { architecture, config, property, unit } = model;
   const of = path === EXAMPLE ? `${basename(path)}, the example that ships with unitcell` : path;
   const lines = [
-    `model: ${of}: CGCNN ${config.task}, ${config.convs} convolutions, ${countWeights(model)} weights` +
+    `model: ${of}: ${architecture} ${config.task}, ${countWeights(model)} weights` +
       (epoch === undefined ? "" : `, epoch ${epoch}`),
   ];
   if (property) lines.push(`predicts: ${property}${unit ? `, ${unit}` : ""}`);

@@ -1,5 +1,6 @@
 import { setImmediate } from "node:timers/promises";
-import { type FailedPrediction, type Prediction, predictStream } from "../predict.js";
+import { predictStream } from "../predict.js";
+import type { FailedPrediction, Prediction } from "../prediction.js";
 import type { StructureFormat } from "../structures/parse.js";
 import type { Structure, UnreadStructure } from "../structures/structure.js";
 import { eventTurns, listInputs, readInputs } from "./inputs.js";
@@ -105,11 +106,7 @@ async function* predictRecords(
     const columns: (Prediction | FailedPrediction)[][] = [];
     for (const { model } of models) columns.push(await collect(predictStream(model, chunk, { tieRange }), signal));
     if (signal.aborted) return;
-    for (let i = 0; i < chunk.length; i++)
-      for (const [m, { name }] of models.entries()) {
-        const { id, ...rest } = columns[m][i];
-        yield { ...(id !== undefined && { id }), model: name, ...rest } as Record;
-      }
+    for (let i = 0; i < chunk.length; i++) for (const column of columns) yield column[i];
   }
 }
 

@@ -1,7 +1,7 @@
-import type { FailedPrediction, Prediction } from "../predict.js";
+import type { FailedPrediction, Prediction } from "../prediction.js";
 
-/** A prediction, or why there is none, and the model asked. */
-export type Record = (Prediction | FailedPrediction) & { readonly model: string };
+/** A prediction, or why there is none. */
+export type Record = Prediction | FailedPrediction;
 
 /** Turns records into text, in pieces that can be written as they come. */
 export interface RecordWriter {
@@ -30,7 +30,7 @@ export function recordWriter(format: OutputFormat): RecordWriter {
 
 const CSV_COLUMNS: readonly [name: string, cell: (r: Record) => string | number | undefined][] = [
   ["id", (r) => r.id],
-  ["model", (r) => r.model],
+  ["model", (r) => ("error" in r ? undefined : r.model.name)],
   ["formula", (r) => ("error" in r ? undefined : r.formula)],
   ["sites", (r) => ("error" in r ? undefined : r.sites)],
   ["property", (r) => ("error" in r ? undefined : r.property)],
@@ -68,12 +68,11 @@ function tableWriter(): RecordWriter {
 }
 
 function formatTable(records: readonly Record[]): string {
-  const several = new Set(records.map((r) => r.model)).size > 1;
   const tied = records.some((r) => !("error" in r) && r.tie);
-  const header = ["structure", ...(several ? ["model"] : []), "formula", "atoms", "value", ""];
+  const header = ["structure", "formula", "atoms", "value", ""];
   if (tied) header.push("tie range");
   const rows = records.map((r) => {
-    const start = [r.id ?? "", ...(several ? [r.model] : [])];
+    const start = [r.id ?? ""];
     if ("error" in r) return [...start, "-", "-", "failed", r.error.code];
     const marks = r.warnings.length ? " *" : "";
     const range = r.tie ? `${fixed(r.tie.min)} .. ${fixed(r.tie.max)}` : "";

@@ -64,7 +64,10 @@ export function readAlignnConfig(
     graph: graphSettings(training, countLayers(stateDict, /^alignn_layers\.(\d+)\./) > 0),
   };
   if (norm === "batch" && classification && outputs < 2)
-    throw new UnitcellError("MISMATCH", `a classifier with log-probabilities needs 2 outputs or more, found ${outputs}`);
+    throw new UnitcellError(
+      "MISMATCH",
+      `a classifier with log-probabilities needs 2 outputs or more, found ${outputs}`,
+    );
   compareSizes(settings, {
     alignn_layers: config.alignnLayers,
     gcn_layers: config.gcnLayers,

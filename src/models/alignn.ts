@@ -53,6 +53,8 @@ function alignnTensors(config: AlignnConfig): Map<string, ModelTensor> {
     // The read-out of a network without extra features stays in the file; nothing reads it.
     for (const name of ["fc.weight", "fc.bias"]) list.tensors.set(name, { optional: true, initial: 0 });
   } else list.linear("fc", config.outputs, hidden);
+  // For the link "log" upstream sets the bias to a scalar, and saves it as one.
+  if (config.link === "log") list.add("fc.bias", []);
   return list.tensors;
 }
 
@@ -71,7 +73,7 @@ const GATE_EPS = 1e-6;
 
 /** Output (B, outputs): the property, log-probabilities of the classes, or (alignn_atomwise) the probability of class 1. */
 function alignnProgram(config: AlignnConfig, params: ReadonlyMap<string, Param>): Program {
-  const p = new AlignnBuilder(config, params);
+  const p = new AlignnBuilder(config, withWideBias(config, params));
   const lengths = p.input("lengths", "E", 1);
   const { envelope } = config;
   const cut = envelope && p.envelope(lengths, envelope);
@@ -91,6 +93,13 @@ function alignnProgram(config: AlignnConfig, params: ReadonlyMap<string, Param>)
   if (!config.penalty) return p.build(p.label(out, "output"));
   const penalty = p.segmentSum(p.hinge(distances, config.penalty), "crystalEdgeStart", "B");
   return p.build(p.label(p.add(out, penalty), "output"));
+}
+
+/** The scalar bias of the link "log" as one number an output. */
+function withWideBias({ link, outputs }: AlignnConfig, params: ReadonlyMap<string, Param>): ReadonlyMap<string, Param> {
+  const bias = params.get("fc.bias");
+  if (link !== "log" || !bias) return params;
+  return new Map(params).set("fc.bias", { shape: [outputs], data: new Float32Array(outputs).fill(bias.data[0]) });
 }
 
 /** The layers of ALIGNN's own modules. */
@@ -130,8 +139,7 @@ class AlignnBuilder extends ProgramBuilder {
     const gated = this.segmentSum(this.mul(gate, neighbors), starts, graph.nodes);
     const h = this.ratio(gated, this.segmentSum(gate, starts, graph.nodes), GATE_EPS);
     const x = this.label(this.add(this.linear(nodes, `${at}.src_update`), h), `${at}.bn_nodes.in`);
-    const normal = (value: Value, name: string) =>
-      this.label(this.#norm(value, `${at}.${name}`), `${at}.${name}.out`);
+    const normal = (value: Value, name: string) => this.label(this.#norm(value, `${at}.${name}`), `${at}.${name}.out`);
     return [
       this.label(this.add(nodes, this.silu(normal(x, "bn_nodes"))), `${at}.out_nodes`),
       this.label(this.add(edges, this.silu(normal(m, "bn_edges"))), `${at}.out_edges`),
@@ -140,7 +148,7 @@ class AlignnBuilder extends ProgramBuilder {
 
   /** Mean over the atoms, the crystal's own features beside it where the network takes them, and the last layers. */
   readout(atoms: Value): Value {
-    const pooled = this.label(this.segmentMean(atoms, "crystalStart", "B"), "readout");
+    const pooled = this.label(this.segmentMean(atoms, "crystalStart", "B"), "crystal");
     if (this.#config.extraFeatures === 0) return this.label(this.linear(pooled, "fc"), "fc");
     const cell = this.mlp(this.input("cell", "B", this.#config.extraFeatures), "extra_feature_embedding");
     return this.label(this.linear(this.mlp(this.mlp(this.concat(pooled, cell), "fc1"), "fc2"), "fc3"), "fc3");

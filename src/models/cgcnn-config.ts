@@ -6,7 +6,12 @@ import { countLayers, type Recognized, type Settings } from "./architecture.js";
 import { compareSizes, SettingsReader } from "./settings-reader.js";
 
 /** Tensors whose shapes tell the sizes. */
-export const CGCNN_MARKS = ["embedding.weight", "convs.0.fc_full.weight", "conv_to_fc.weight", "fc_out.weight"] as const;
+export const CGCNN_MARKS = [
+  "embedding.weight",
+  "convs.0.fc_full.weight",
+  "conv_to_fc.weight",
+  "fc_out.weight",
+] as const;
 
 type Arguments = NonNullable<Checkpoint["args"]>;
 

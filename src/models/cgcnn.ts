@@ -41,7 +41,8 @@ function cgcnnProgram(config: CgcnnConfig, params: ReadonlyMap<string, Param>): 
   let atoms = p.linear(p.label(p.embedding(ELEMENT_TABLE, "numbers", "N"), "atom_fea"), "embedding");
   p.label(atoms, "embedding");
   for (let i = 0; i < config.convs; i++) atoms = convolution(p, atoms, edges, i);
-  const pooled = p.label(p.segmentMean(atoms, "crystalStart", "B"), "pooled");
+  const pooled = p.label(p.segmentMean(p.label(atoms, "atoms"), "crystalStart", "B"), "pooled");
+  p.label(pooled, "crystal");
   const crystal = p.label(p.linear(p.label(p.softplus(pooled), "softplus_pooled"), "conv_to_fc"), "conv_to_fc");
   let hidden = p.label(p.softplus(crystal), "crystal_softplus");
   for (let i = 0; i < config.denseLayers - 1; i++) hidden = p.softplus(p.linear(hidden, `fcs.${i}`));

@@ -51,7 +51,14 @@ export function readMegnetConfig(
     stateTypes,
     graph: { select: "sphere", cutoff: settings.number("cutoff", 4) },
   };
-  const sizes = [...config.encoder, ...config.conv, ...head, config.set2setWidth, config.elementFeatures, stateFeatures];
+  const sizes = [
+    ...config.encoder,
+    ...config.conv,
+    ...head,
+    config.set2setWidth,
+    config.elementFeatures,
+    stateFeatures,
+  ];
   if (!sizes.every((size) => size > 0) || sizes.length < 6)
     throw new UnitcellError("MISMATCH", "shapes of the tensors are not a MEGNet's");
   return { config, found: settings.found, assumed: settings.assumed("MEGNet"), property: undefined };

@@ -86,7 +86,7 @@ function megnetProgram(config: MegnetConfig, params: ReadonlyMap<string, Param>)
   p.label(features.node, "atoms");
   const nodes = p.set2set(features.node, "node_s2s", "crystalStart", config);
   const edges = p.set2set(features.edge, "edge_s2s", "crystalEdgeStart", config);
-  const readout = p.label(p.concat(nodes, edges, features.state), "readout");
+  const readout = p.label(p.concat(nodes, edges, features.state), "crystal");
   const out = p.label(p.mlp(readout, "output_proj", false), "output_proj");
   return p.build(p.label(config.task === "classification" ? p.sigmoid(out) : out, "output"));
 }

@@ -169,10 +169,7 @@ export function outputRow(model: Model, batch: Batch, outputs: Float32Array, b: 
 }
 
 /** Weights as float32 by name, for those that the state dict lacks what they would start from. */
-function toParams(
-  wanted: ReadonlyMap<string, ModelTensor>,
-  tensors: ReadonlyMap<string, Tensor>,
-): Map<string, Param> {
+function toParams(wanted: ReadonlyMap<string, ModelTensor>, tensors: ReadonlyMap<string, Tensor>): Map<string, Param> {
   const params = new Map<string, Param>();
   for (const [name, { shape: expected, optional, initial }] of wanted) {
     if (optional) continue;

@@ -1,0 +1,49 @@
+/** matgl's published MEGNet, its stored graphs and predictions, in our types. */
+import { loadCheckpoint } from "../src/checkpoint.js";
+import { bondVector, sortEdges } from "../src/graphs/edges.js";
+import type { CrystalGraph } from "../src/graphs/graph.js";
+import { type Model, modelFromCheckpoint } from "../src/models/model.js";
+import { fixtureBytes, fixtureJson } from "./fixtures.js";
+import { storedStructure } from "./goldens.js";
+
+export interface MegnetGolden {
+  readonly id: string;
+  readonly file: string;
+  readonly nan: boolean;
+  readonly f64: number;
+  readonly raw_f64: number;
+  readonly n_edges: number;
+}
+
+interface StoredGraph {
+  natoms: number;
+  src: number[];
+  dst: number[];
+  image: number[];
+}
+
+export async function megnetModel(): Promise<Model> {
+  return modelFromCheckpoint(await loadCheckpoint(fixtureBytes("megnet/state.pt")), {
+    normalizer: { mean: -1.65459073, std: 1.07266128 },
+  });
+}
+
+export function megnetGoldens(): MegnetGolden[] {
+  return fixtureJson<{ structures: MegnetGolden[] }>("megnet/goldens.json").structures;
+}
+
+/** Edges as matgl emitted them, in any order. */
+export function megnetGraph(id: string, { src, dst, image, natoms }: StoredGraph = stored(id)): CrystalGraph {
+  const structure = storedStructure(id);
+  const vectors = new Float64Array(image.length);
+  for (const [e, from] of src.entries())
+    bondVector(vectors, 3 * e, structure, from, dst[e], [image[3 * e], image[3 * e + 1], image[3 * e + 2]]);
+  const edges = { source: Int32Array.from(src), receiver: Int32Array.from(dst), vectors };
+  const { start, source, lengths } = sortEdges(natoms, edges);
+  const { numbers } = structure;
+  return { numAtoms: natoms, numEdges: src.length, numbers, start, source, lengths, cutoff: 4, warnings: [] };
+}
+
+function stored(id: string): StoredGraph {
+  return fixtureJson<StoredGraph>(`megnet/graphs/${id}.json`);
+}
