@@ -1,6 +1,7 @@
 import type { GraphConfig } from "../config.js";
 import type { Structure } from "../structures/structure.js";
 import { buildNearestGraph } from "./nearest.js";
+import { buildRadiusGraph } from "./radius.js";
 import { buildShellGraph } from "./shell.js";
 import { buildSphereGraph } from "./sphere.js";
 import type { Warning } from "./warnings.js";
@@ -41,7 +42,7 @@ export function buildGraph(structure: Structure, config: GraphConfig): CrystalGr
       return buildShellGraph(structure, config);
     case "sphere":
       return buildSphereGraph(structure, config);
-    default:
-      throw new Error(config.select);
+    case "radius-graph":
+      return buildRadiusGraph(structure, config);
   }
 }
