@@ -1,6 +1,7 @@
 /** What ALIGNN's two graph rules share: how its structure library, jarvis, rounds a cell and which images it looks at. */
 import { UnitcellError } from "../errors.js";
 import { invert, type Structure } from "../structures/structure.js";
+import { fusedMultiplyAdd } from "./fma.js";
 import { nameAtoms, type Warning } from "./warnings.js";
 
 /**
@@ -83,9 +84,24 @@ export function inside({ low, high }: ImageRange, image: Float64Array, at: numbe
 }
 
 /**
+ * (N, 3) Å: fractional coordinates times the lattice as numpy.dot gives them where BLAS fuses multiply and add:
+ * fma(f2, R2, fma(f1, R1, f0 R0)). Seen in the reference data: with two roundings each, 53 of its 54 structures have
+ * upstream's edges for 8 neighbours without canonical form, with this all 54.
+ */
+export function fusedPositions(fracCoords: Float64Array, R: Float64Array): Float64Array {
+  const out = new Float64Array(fracCoords.length);
+  for (let i = 0; i < out.length; i += 3)
+    for (let x = 0; x < 3; x++) {
+      const first = fusedMultiplyAdd(fracCoords[i + 1], R[3 + x], fracCoords[i] * R[x]);
+      out[i + x] = fusedMultiplyAdd(fracCoords[i + 2], R[6 + x], first);
+    }
+  return out;
+}
+
+/**
  * From atom i to atom j in the image at image[at..at+2], by upstream's float64 arithmetic: images come from the lattice
- * as given, T = (a L0 + b L1) + c L2, `positions` from the rounded one; X = T + position_j, D = X - position_i.
- * JavaScript adds from left to right and fuses nothing.
+ * as given, T = (a L0 + b L1) + c L2, `positions` from the rounded one; X = T + position_j, D = X - position_i, added
+ * from left to right.
  */
 export function displace(
   out: Float64Array,

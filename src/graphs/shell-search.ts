@@ -3,6 +3,7 @@ import { type Structure, transformRows } from "../structures/structure.js";
 import {
   checkCutoff,
   displace,
+  fusedPositions,
   type ImageRange,
   imageRange,
   inside,
@@ -57,7 +58,7 @@ export function findShells(structure: Structure, config: ShellGraphConfig, rule:
     k: config.maxNeighbors,
     rule,
     lattice,
-    positions: transformRows(structure.fracCoords, lattice),
+    positions: (rule.asWritten ? fusedPositions : transformRows)(structure.fracCoords, lattice),
     reciprocal: roundedReciprocalLengths(lattice),
     margin: roundingMargin(structure, lattice),
   };
