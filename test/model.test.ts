@@ -123,10 +123,10 @@ const REFUSED: [what: string, checkpoint: Checkpoint, options: ModelOptions, cod
   ],
   [
     "a prefix of no known wrapper, which is named",
-    renamed((name) => `model.${name}`),
+    renamed((name) => `net.${name}`),
     { strict: false },
     "UNSUPPORTED",
-    /not those of a CGCNN: model\.embedding.* starts with "model\."; without it 4 would fit: take it off the names first$/,
+    /not those of a CGCNN: net\.embedding.* starts with "net\."; without it 4 would fit: take it off the names first$/,
   ],
   [
     "no CGCNN",
@@ -173,6 +173,7 @@ for (const [what, broken, options, code, message] of REFUSED)
 const WRAPPED: [wrapper: string, rename: (name: string) => string][] = [
   ["DataParallel", (name) => `module.${name}`],
   ["torch.compile", (name) => `_orig_mod.${name}`],
+  ["a Lightning module", (name) => `model.${name}`],
   [
     "DataParallel of a compiled model with compiled layers",
     (name) => `module._orig_mod.${name.replace(".bn1.", ".bn1._orig_mod.")}`,
