@@ -1,5 +1,6 @@
 import { KernelMemory } from "../kernels.js";
-import { determinant, invert, type Structure, transformRows } from "../structures/structure.js";
+import { invert } from "../structures/linear-algebra.js";
+import { determinant, type Structure, transformRows } from "../structures/structure.js";
 
 /**
  * Neighbours of every atom, nearest first, atom i's at start[i] to start[i + 1]:
