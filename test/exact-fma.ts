@@ -1,4 +1,4 @@
-/** a b + c in whole numbers, rounded once by the conversion of a BigInt: the independent answer for src/graphs/fma.ts. */
+/** a b + c in whole numbers, rounded once by the conversion of a BigInt: the independent answer for fma of double-double.ts. */
 
 /** x = mantissa 2^exponent, exactly. */
 function parts(x: number): [mantissa: bigint, exponent: number] {
@@ -13,6 +13,8 @@ export function exactFma(a: number, b: number, c: number): number {
   const [ma, ea] = parts(a);
   const [mb, eb] = parts(b);
   const [mc, ec] = parts(c);
+  // Zeros have the least exponent there is, and would make the others too long.
+  if (ma * mb === 0n || mc === 0n) return a * b + c;
   const least = Math.min(ea + eb, ec);
   const whole = ((ma * mb) << BigInt(ea + eb - least)) + (mc << BigInt(ec - least));
   // Twice: one factor alone may lie below the smallest number.

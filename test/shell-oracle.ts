@@ -4,7 +4,8 @@
  * purpose.
  */
 import type { ShellGraphConfig } from "../src/config.js";
-import { invert, type Structure } from "../src/structures/structure.js";
+import { invert } from "../src/structures/linear-algebra.js";
+import type { Structure } from "../src/structures/structure.js";
 import { exactFma } from "./exact-fma.js";
 
 const around = (x: number) => {

@@ -12,13 +12,14 @@ import { writeOut } from "./write.js";
 
 export const PREDICT_HELP = `Usage: unitcell predict [options] FILES|FOLDERS|-
 
-Predicts a property of every crystal structure, in order. Reads CIF, POSCAR, extended XYZ and pymatgen JSON; a folder
-stands for the CIF, POSCAR and XYZ files below it, - for standard input.
+Predicts a property of every crystal structure, in order. Reads CIF, POSCAR, extended XYZ, and JSON of pymatgen,
+OPTIMADE, JARVIS and ASE; a folder stands for the CIF, POSCAR and XYZ files below it, - for standard input.
 
 Options:
   -m, --model FILE            PyTorch checkpoint (.pt, .pth.tar) of a CGCNN; may be given several times.
                               Without it: a small example model that ships with unitcell
-  -f, --format FORMAT         cif, poscar, xyz or pymatgen, where the file's name does not tell
+  -f, --format FORMAT         cif, poscar, xyz, json (any kind), pymatgen, optimade, jarvis or ase, where the file's name
+                              does not tell
       --table, --csv, --json, --jsonl
                               output; without it a table on a terminal, CSV elsewhere
       --tie-range             where neighbours tie, also the range of values over the ways to choose among them
@@ -27,11 +28,21 @@ Options:
   -q, --quiet                 do not describe the model, list no warnings
   -h, --help                  this text
 
-A record's id is the file's name without its ending; further structures of a file get #2, #3, ...
+A record's id is the file's name without its ending; further structures of a file get #2, #3, ... Records of databases
+keep their own ids.
 A structure that fails gets an error record and the rest go on; then the exit code is 1.
 `;
 
-const FORMATS: readonly string[] = ["cif", "poscar", "xyz", "pymatgen"] satisfies StructureFormat[];
+const FORMATS: readonly string[] = [
+  "cif",
+  "poscar",
+  "xyz",
+  "json",
+  "pymatgen",
+  "optimade",
+  "jarvis",
+  "ase",
+] satisfies StructureFormat[];
 
 /** Structures, and atoms, taken from the input at a time for all models to predict. */
 const CHUNK_STRUCTURES = 256;

@@ -1,7 +1,7 @@
 /** What ALIGNN's two graph rules share: how its structure library, jarvis, rounds a cell and which images it looks at. */
 import { UnitcellError } from "../errors.js";
-import { invert, type Structure } from "../structures/structure.js";
-import { fusedMultiplyAdd } from "./fma.js";
+import { invert } from "../structures/linear-algebra.js";
+import type { Structure } from "../structures/structure.js";
 import { nameAtoms, type Warning } from "./warnings.js";
 
 /**
@@ -81,21 +81,6 @@ export function imageRange(fracCoords: Float64Array, reach: number, reciprocal: 
 export function inside({ low, high }: ImageRange, image: Float64Array, at: number): boolean {
   for (let k = 0; k < 3; k++) if (!(image[at + k] >= low[k] && image[at + k] < high[k])) return false;
   return true;
-}
-
-/**
- * (N, 3) Å: fractional coordinates times the lattice as numpy.dot gives them where BLAS fuses multiply and add:
- * fma(f2, R2, fma(f1, R1, f0 R0)). Seen in the reference data: with two roundings each, 53 of its 54 structures have
- * upstream's edges for 8 neighbours without canonical form, with this all 54.
- */
-export function fusedPositions(fracCoords: Float64Array, R: Float64Array): Float64Array {
-  const out = new Float64Array(fracCoords.length);
-  for (let i = 0; i < out.length; i += 3)
-    for (let x = 0; x < 3; x++) {
-      const first = fusedMultiplyAdd(fracCoords[i + 1], R[3 + x], fracCoords[i] * R[x]);
-      out[i + x] = fusedMultiplyAdd(fracCoords[i + 2], R[6 + x], first);
-    }
-  return out;
 }
 
 /**

@@ -1,9 +1,9 @@
 import type { ShellGraphConfig } from "../config.js";
+import { dotRows } from "../structures/linear-algebra.js";
 import { type Structure, transformRows } from "../structures/structure.js";
 import {
   checkCutoff,
   displace,
-  fusedPositions,
   type ImageRange,
   imageRange,
   inside,
@@ -58,7 +58,8 @@ export function findShells(structure: Structure, config: ShellGraphConfig, rule:
     k: config.maxNeighbors,
     rule,
     lattice,
-    positions: (rule.asWritten ? fusedPositions : transformRows)(structure.fracCoords, lattice),
+    // numpy.dot's fused arithmetic: with two roundings each, one of the reference data's structures gets other edges.
+    positions: (rule.asWritten ? dotRows : transformRows)(structure.fracCoords, lattice),
     reciprocal: roundedReciprocalLengths(lattice),
     margin: roundingMargin(structure, lattice),
   };
