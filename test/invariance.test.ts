@@ -23,7 +23,7 @@ if (haveFixtures("megnet")) models.push(["MEGNet", await megnetModel()]);
 const byRounding: [name: string, model: Model][] = [];
 if (haveFixtures("alignn")) {
   byRounding.push(["variants/multi_output", await alignnModel("variants/multi_output")]);
-  for (const name of ["atomwise_graph", "variants/multi_output"]) {
+  for (const name of ["atomwise_graph", "variants/multi_output"])
     models.push([`${name}, symmetric`, await alignnModel(name, { neighborPolicy: "symmetric" })]);
 }
 
