@@ -1,6 +1,7 @@
 import type { GraphConfig } from "../config.js";
 import type { Structure } from "../structures/structure.js";
 import { buildNearestGraph } from "./nearest.js";
+import { buildShellGraph } from "./shell.js";
 import { buildSphereGraph } from "./sphere.js";
 import type { Warning } from "./warnings.js";
 
@@ -36,6 +37,8 @@ export function buildGraph(structure: Structure, config: GraphConfig): CrystalGr
   switch (config.select) {
     case "nearest":
       return buildNearestGraph(structure, config);
+    case "shell":
+      return buildShellGraph(structure, config);
     case "sphere":
       return buildSphereGraph(structure, config);
     default:
