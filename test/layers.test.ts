@@ -24,7 +24,8 @@ const ALLOWED: Record<string, string[]> = {
   backends: ["errors", "graphs", "kernels", "ops"],
   prediction: ["errors", "graphs"],
   ensemble: ["errors", "models", "prediction"],
-  predict: ["errors", "structures", "graphs", "models", "backends", "ensemble", "prediction"],
+  batches: ["errors", "structures", "graphs", "models", "backends", "prediction"],
+  predict: ["batches", "structures", "graphs", "models", "ensemble", "prediction"],
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary"
     .split(" ")
