@@ -25,6 +25,7 @@ const ALLOWED: Record<string, string[]> = {
   prediction: ["errors", "graphs"],
   ensemble: ["errors", "models", "prediction"],
   batches: ["errors", "structures", "graphs", "models", "backends", "prediction"],
+  embed: ["errors", "batches", "structures", "graphs", "models", "prediction"],
   predict: ["batches", "structures", "graphs", "models", "ensemble", "prediction"],
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary"
