@@ -97,11 +97,31 @@ test("bonds come from the lattice rounded to 5 decimals, under symmetric from th
   assert.ok(Math.abs(lengths(symmetric)[0] - a) < 1e-12);
 });
 
-test("the cell's parameters, as jarvis rounds them", () => {
-  const hexagonal: Structure = { ...copper, lattice: Float64Array.of(3.2094, 0, 0, -1.6047, 2.77942, 0, 0, 0, 5.2108) };
-  assert.equal([...buildGraph(hexagonal, upstream).cell!], [3.2094, 3.209398, 5.2108, 90, 90, 120]);
-  assert.equal([...buildGraph(copper, symmetric).cell!], [2.556191, 2.556191, 2.556191, 60, 60, 60]);
-});
+// From numpy's around, sqrt, dot and arccos, in jarvis' order.
+const cells: [name: string, lattice: number[], expected: number[]][] = [
+  ["hexagonal", [3.2094, 0, 0, -1.6047, 2.77942, 0, 0, 0, 5.2108], [3.2094, 3.209398, 5.2108, 90, 90, 120]],
+  [
+    "triclinic",
+    [
+      6.9926482251816475, 0, -1.3731705061149388, -2.2093984112387735, 7.534750213665367, 0.0013704325217087161, 0, 0,
+      5.5724,
+    ],
+    [7.126202, 7.852, 5.5724, 89.99, 101.11, 106.03],
+  ],
+  [
+    "primitive copper, in the sixth decimal off",
+    [
+      2.2136651149291, 0, 1.2780601500000002, 0.7378883716430334, 2.087063485389953, 1.2780601500000002, 0, 0,
+      2.5561203,
+    ],
+    [2.556124, 2.556118, 2.55612, 60, 60.0001, 59.9999],
+  ],
+];
+for (const [name, lattice, expected] of cells)
+  test(`the cell's parameters, as jarvis rounds them: ${name}`, () => {
+    const { cell } = buildGraph({ ...copper, lattice: Float64Array.from(lattice) }, upstream);
+    assert.equal([...cell!], expected);
+  });
 
 test("the cutoff grows to the longest edge, then doubles: an isolated atom in 20 Å ends at 40", () => {
   const graph = buildGraph(cubic(20, [[2, 0.1, 0.2, 0.3]]), upstream);

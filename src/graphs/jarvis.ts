@@ -68,17 +68,63 @@ export interface ImageRange {
  * @param reciprocal lengths of the reciprocal vectors, without 2 pi, 1/Å
  */
 export function imageRange(fracCoords: Float64Array, reach: number, reciprocal: readonly number[]): ImageRange {
-  const axes = reciprocal.map((length, k) => {
-    let least = Number.POSITIVE_INFINITY;
-    let most = Number.NEGATIVE_INFINITY;
-    for (let i = k; i < fracCoords.length; i += 3) {
-      least = Math.min(least, fracCoords[i]);
-      most = Math.max(most, fracCoords[i]);
-    }
-    const cells = Math.ceil(reach * length);
-    return { low: Math.floor(least) - cells, high: Math.ceil(most) + cells };
-  });
-  return { low: axes.map(({ low }) => low), high: axes.map(({ high }) => high) };
+  const cells = reciprocal.map((length) => Math.ceil(reach * length));
+  const { low, high } = spread(fracCoords);
+  return {
+    low: cells.map((n, k) => Math.floor(low[k]) - n),
+    high: cells.map((n, k) => Math.ceil(high[k]) + n),
+  };
+}
+
+/** Whether the image at image[at..at+2] is looked at. */
+export function inside({ low, high }: ImageRange, image: Float64Array, at: number): boolean {
+  for (let k = 0; k < 3; k++) if (!(image[at + k] >= low[k] && image[at + k] < high[k])) return false;
+  return true;
+}
+
+/**
+ * From atom i to atom j in the image at image[at..at+2], by upstream's float64 arithmetic: images come from the lattice
+ * as given, T = (a L0 + b L1) + c L2, `positions` from the rounded one; X = T + position_j, D = X - position_i.
+ * JavaScript adds from left to right and fuses nothing.
+ */
+export function displace(
+  out: Float64Array,
+  L: Float64Array,
+  positions: Float64Array,
+  i: number,
+  j: number,
+  image: Float64Array,
+  at: number,
+): void {
+  const [a, b, c] = [image[at], image[at + 1], image[at + 2]];
+  for (let x = 0; x < 3; x++)
+    out[x] = a * L[x] + b * L[3 + x] + c * L[6 + x] + positions[3 * j + x] - positions[3 * i + x];
+}
+
+/** float64 noise of distances computed in two ways, generously. */
+const NOISE = 1e-7; // Å
+
+/**
+ * Most that upstream's distances differ from the crystal's own, Å: two atoms' coordinates differ by at most the spread
+ * of all of them, so their positions by so much of the rounding.
+ */
+export function roundingMargin({ lattice, fracCoords }: Structure, rounded: Float64Array): number {
+  const { low, high } = spread(fracCoords);
+  return [0, 1, 2].reduce((sum, axis) => {
+    const row = [0, 1, 2].map((x) => rounded[3 * axis + x] - lattice[3 * axis + x]);
+    return sum + (high[axis] - low[axis]) * Math.hypot(...row);
+  }, NOISE);
+}
+
+/** Least and largest coordinate along each axis. */
+function spread(fracCoords: Float64Array) {
+  const low = new Float64Array(3).fill(Number.POSITIVE_INFINITY);
+  const high = new Float64Array(3).fill(Number.NEGATIVE_INFINITY);
+  for (let i = 0; i < fracCoords.length; i++) {
+    low[i % 3] = Math.min(low[i % 3], fracCoords[i]);
+    high[i % 3] = Math.max(high[i % 3], fracCoords[i]);
+  }
+  return { low, high };
 }
 
 /** Lengths of the reciprocal vectors without 2 pi, 1/Å. */

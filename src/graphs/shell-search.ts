@@ -2,11 +2,14 @@ import type { ShellGraphConfig } from "../config.js";
 import { type Structure, transformRows } from "../structures/structure.js";
 import {
   checkCutoff,
+  displace,
   type ImageRange,
   imageRange,
+  inside,
   longestEdge,
   roundedLattice,
   roundedReciprocalLengths,
+  roundingMargin,
 } from "./jarvis.js";
 import { checkDistances, findNeighborImages, type NeighborImages } from "./neighbors.js";
 import { SHELL_TOLERANCE, type ShellRule } from "./shell-rules.js";
@@ -27,9 +30,6 @@ export interface Shells {
 
 /** Pairs closer than this (Å) are no neighbours to upstream; its image range reaches as much farther. */
 const BOND_TOLERANCE = 0.15;
-
-/** float64 noise of distances computed in two ways, generously. */
-const NOISE = 1e-7; // Å
 
 interface Frame {
   readonly structure: Structure;
@@ -59,7 +59,7 @@ export function findShells(structure: Structure, config: ShellGraphConfig, rule:
     lattice,
     positions: transformRows(structure.fracCoords, lattice),
     reciprocal: roundedReciprocalLengths(lattice),
-    margin: NOISE + roundingMargin(structure, lattice),
+    margin: roundingMargin(structure, lattice),
   };
   let cutoff = config.cutoff;
   let short: readonly number[] | undefined;
@@ -72,25 +72,6 @@ export function findShells(structure: Structure, config: ShellGraphConfig, rule:
     cutoff = cutoff < edge ? edge : 2 * cutoff;
     checkCutoff(cutoff, `fewer than ${config.maxNeighbors} neighbours`);
   }
-}
-
-/** Two atoms' coordinates differ by at most the spread of all of them, so their positions by so much of the rounding. */
-function roundingMargin({ lattice, fracCoords }: Structure, rounded: Float64Array): number {
-  const { low, high } = spread(fracCoords);
-  return [0, 1, 2].reduce((sum, axis) => {
-    const row = [0, 1, 2].map((x) => rounded[3 * axis + x] - lattice[3 * axis + x]);
-    return sum + (high[axis] - low[axis]) * Math.hypot(...row);
-  }, 0);
-}
-
-function spread(fracCoords: Float64Array) {
-  const low = [0, 1, 2].map(() => Number.POSITIVE_INFINITY);
-  const high = [0, 1, 2].map(() => Number.NEGATIVE_INFINITY);
-  for (let i = 0; i < fracCoords.length; i++) {
-    low[i % 3] = Math.min(low[i % 3], fracCoords[i]);
-    high[i % 3] = Math.max(high[i % 3], fracCoords[i]);
-  }
-  return { low, high };
 }
 
 /**
@@ -119,30 +100,18 @@ function search(frame: Frame, cutoff: number): Pick<Shells, "lists" | "distance"
   }
 }
 
-/**
- * Distances in upstream's float64 arithmetic, operation by operation, for these decide which equally distant neighbours
- * make the cut: T = (a L0 + b L1) + c L2 from the lattice as given, X = T + position_j, D = X - position_i,
- * d = sqrt((Dx² + Dy²) + Dz²). JavaScript adds from left to right and fuses nothing.
- */
+/** As upstream computes them, operation by operation: these decide which equally distant neighbours make the cut. */
 function upstreamDistances({ structure, positions }: Frame, lists: NeighborImages, range?: ImageRange): Float64Array {
-  const L = structure.lattice;
   const { start, index, image } = lists;
   const distance = new Float64Array(index.length);
+  const D = new Float64Array(3);
   for (let i = 0; i + 1 < start.length; i++)
     for (let e = start[i]; e < start[i + 1]; e++) {
-      const [a, b, c] = [image[3 * e], image[3 * e + 1], image[3 * e + 2]];
-      const j = index[e];
-      const x = a * L[0] + b * L[3] + c * L[6] + positions[3 * j] - positions[3 * i];
-      const y = a * L[1] + b * L[4] + c * L[7] + positions[3 * j + 1] - positions[3 * i + 1];
-      const z = a * L[2] + b * L[5] + c * L[8] + positions[3 * j + 2] - positions[3 * i + 2];
-      const d = Math.sqrt(x * x + y * y + z * z);
-      distance[e] = d > BOND_TOLERANCE && (!range || inside(range, a, b, c)) ? d : Number.POSITIVE_INFINITY;
+      displace(D, structure.lattice, positions, i, index[e], image, 3 * e);
+      const d = Math.sqrt(D[0] * D[0] + D[1] * D[1] + D[2] * D[2]);
+      distance[e] = d > BOND_TOLERANCE && (!range || inside(range, image, 3 * e)) ? d : Number.POSITIVE_INFINITY;
     }
   return distance;
-}
-
-function inside({ low, high }: ImageRange, a: number, b: number, c: number): boolean {
-  return a >= low[0] && a < high[0] && b >= low[1] && b < high[1] && c >= low[2] && c < high[2];
 }
 
 /** The k-th smallest distance of each atom, infinite where there are fewer. */
