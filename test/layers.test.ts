@@ -30,7 +30,7 @@ const ALLOWED: Record<string, string[]> = {
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary"
     .split(" ")
-    .concat("structures graphs models predict prediction ensemble".split(" ")),
+    .concat("structures graphs models predict embed prediction ensemble".split(" ")),
 };
 
 /** "src/graphs/ties.ts" belongs to "graphs", "src/predict.ts" to "predict". */

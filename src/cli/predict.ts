@@ -31,7 +31,7 @@ A record's id is the file's name without its ending; further structures of a fil
 A structure that fails gets an error record and the rest go on; then the exit code is 1.
 `;
 
-const FORMATS: readonly string[] = ["cif", "poscar", "xyz", "pymatgen"] satisfies StructureFormat[];
+export const FORMATS: readonly string[] = ["cif", "poscar", "xyz", "pymatgen"] satisfies StructureFormat[];
 
 /** Structures, and atoms, taken from the input at a time for all models to predict. */
 const CHUNK_STRUCTURES = 256;
