@@ -1,7 +1,7 @@
 export type { Backend, Session } from "./backends/backend.js";
 export { wasmBackend } from "./backends/wasm.js";
 export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits } from "./bytes.js";
-export { type Checkpoint, loadCheckpoint } from "./checkpoint.js";
+export { type Checkpoint, type CheckpointFiles, loadCheckpoint } from "./checkpoint.js";
 export type {
   AlignnConfig,
   CgcnnConfig,

@@ -14,6 +14,7 @@ const ALLOWED: Record<string, string[]> = {
   formats: ["errors", "bytes", "tensor", "element-blocks"],
   "element-blocks": ["errors", "tensor"],
   "tensor-stats": ["errors", "tensor", "element-blocks"],
+  sha256: ["errors"],
   "load-report": ["errors", "tensor"],
   stores: ["errors", "bytes"],
   checkpoint: ["errors", "bytes", "tensor", "formats"],
@@ -26,7 +27,7 @@ const ALLOWED: Record<string, string[]> = {
   ensemble: ["errors", "models", "prediction"],
   predict: ["errors", "structures", "graphs", "models", "backends", "ensemble", "prediction"],
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
-  cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary"
+  cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary sha256"
     .split(" ")
     .concat("structures graphs models predict prediction ensemble".split(" ")),
 };
