@@ -46,6 +46,7 @@ export { type Batch, collate } from "./graphs/batch.js";
 export { cgcnnElementTable, type ElementTable, parseElementTable } from "./graphs/features.js";
 export { buildGraph, type CrystalGraph } from "./graphs/graph.js";
 export type { Warning } from "./graphs/warnings.js";
+export { loadModel } from "./load-model.js";
 export { type ExpectedTensor, type LoadReport, matchStateDict } from "./load-report.js";
 export type { Recognized, Settings } from "./models/architecture.js";
 export { type Model, type ModelOptions, modelFromCheckpoint, type Normalizer } from "./models/model.js";

@@ -23,6 +23,7 @@ const ALLOWED: Record<string, string[]> = {
   ops: ["errors"],
   models: "errors config bytes tensor formats checkpoint load-report structures graphs ops".split(" "),
   backends: ["errors", "graphs", "kernels", "ops"],
+  "load-model": ["errors", "bytes", "formats", "checkpoint", "models", "sha256"],
   prediction: ["errors", "graphs"],
   ensemble: ["errors", "models", "prediction"],
   predict: ["errors", "structures", "graphs", "models", "backends", "ensemble", "prediction"],

@@ -11,10 +11,10 @@ const manifest = JSON.parse(readFileSync("package.json", "utf8"));
 const NAMES = `
   ByteArray Complex DEFAULT_LIMITS Float NumpyArray NumpyDtype NumpyScalar OrderedDict PythonGlobal PythonObject
   SparseTensor StatsAccumulator Storage TorchConstant TorchFile TorchSize TorchTensor UnitcellError buildGraph
-  castTensor cgcnnElementTable collate httpSource inspectCheckpoint isFloatAt isModule isUnitcellError
-  loadCheckpoint loadShards loadTorch matchStateDict modelFromCheckpoint moduleStateDict openTorch parseEach
-  parseElementTable parseShardIndex parseStructures placeName predict predictStream saveSafetensors saveTorch
-  tensorStats toFloat32 walkTensors wasmBackend writeSafetensors writeTorch
+  castTensor cgcnnElementTable collate ensemble httpSource inspectCheckpoint isFloatAt isModule isUnitcellError
+  loadCheckpoint loadModel loadShards loadTorch matchStateDict modelFromCheckpoint moduleStateDict openTorch
+  parseEach parseElementTable parseShardIndex parseStructures placeName predict predictStream recognizeModel
+  saveSafetensors saveTorch tensorStats toFloat32 walkTensors wasmBackend writeSafetensors writeTorch
 `;
 const names = (text: string) => text.trim().split(/\s+/);
 
