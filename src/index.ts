@@ -61,6 +61,7 @@ export type {
   PredictionWarning,
   TieRange,
 } from "./prediction.js";
+export { type CacheOptions, PredictionCache } from "./prediction-cache.js";
 export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";

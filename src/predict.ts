@@ -8,6 +8,7 @@ import { countTriplets } from "./graphs/line-graph.js";
 import { tieVariants } from "./graphs/nearest.js";
 import { nameAtoms } from "./graphs/warnings.js";
 import { checkElements, decodeOutput, type Model, outputRow } from "./models/model.js";
+import { type Chunk, predictUnknown } from "./predict-unknown.js";
 import {
   type FailedPrediction,
   type ModelInfo,
@@ -16,6 +17,8 @@ import {
   RECORD_SCHEMA,
   type TieRange,
 } from "./prediction.js";
+import type { PredictionCache } from "./prediction-cache.js";
+import { recipeOf } from "./prediction-key.js";
 import { chemicalFormula, SYMBOLS } from "./structures/elements.js";
 import type { Structure, UnreadStructure } from "./structures/structure.js";
 
@@ -31,6 +34,8 @@ export interface PredictOptions {
    * model has one, and cannot be where none has.
    */
   state?: number;
+  /** Records found there are not computed again, and say `cached`; what is computed is added. Failures are not stored. */
+  cache?: PredictionCache;
   signal?: AbortSignal;
 }
 
@@ -47,6 +52,9 @@ const NO_NORMALIZER: PredictionWarning = {
   code: "no-normalizer",
   message: "the checkpoint has no normalizer: the value is the network's own output, in units of its training targets",
 };
+
+/** NaN and infinities are no predictions, and JSON lacks them. */
+const NOT_FINITE = "its weights hold NaN or infinities, or the crystal is too unlike any it was trained on";
 
 /**
  * Predict a property of every structure, in order. A structure's prediction has the same bits whatever others are given
@@ -81,19 +89,29 @@ export async function* predictStream(
 ): AsyncGenerator<Prediction | FailedPrediction> {
   const maxAtoms = options.maxAtoms ?? DEFAULT_MAX_ATOMS;
   if (!(maxAtoms > 0)) throw new UnitcellError("ARGUMENT", `maxAtoms must be positive, found ${maxAtoms}`);
-  const models = "members" in model ? model.members : [model];
-  checkState(models, options.state);
-  for await (const chunk of chunksOf(structures, maxAtoms, options.signal)) {
-    const columns: (Prediction | FailedPrediction)[][] = [];
-    for (const one of models) columns.push(await collect(predictChunk(one, chunk, { ...options, maxAtoms })));
-    for (let i = 0; i < chunk.length; i++)
-      yield "members" in model
-        ? combinePredictions(
-            model,
-            columns.map((column) => column[i]),
-          )
-        : columns[0][i];
-  }
+  checkState("members" in model ? model.members : [model], options.state);
+  const { cache, state, tieRange = false, backend = defaultBackend() } = options;
+  const recipe = cache && (await recipeOf(model, { backend: backend.name, tieRange, state }));
+  const run = (chunk: Chunk) => predictAll(model, chunk, { ...options, maxAtoms });
+  for await (const chunk of chunksOf(structures, maxAtoms, options.signal))
+    yield* await (recipe === undefined ? run(chunk) : predictUnknown(cache!, recipe, chunk, run));
+}
+
+/** The records of a chunk: of each member, put together. */
+async function predictAll(
+  model: Model | Ensemble,
+  chunk: Chunk,
+  options: ChunkOptions,
+): Promise<(Prediction | FailedPrediction)[]> {
+  if (!("members" in model)) return collect(predictChunk(model, chunk, options));
+  const columns: (Prediction | FailedPrediction)[][] = [];
+  for (const one of model.members) columns.push(await collect(predictChunk(one, chunk, options)));
+  return chunk.map((_, i) =>
+    combinePredictions(
+      model,
+      columns.map((column) => column[i]),
+    ),
+  );
 }
 
 /** @throws {UnitcellError} ARGUMENT: a state is asked for where there is none, or not where there are several */
@@ -146,7 +164,7 @@ async function* chunksOf(
 /** One model's records of a chunk, in batches that its pairs of bonds allow. */
 async function* predictChunk(
   model: Model,
-  chunk: readonly (Structure | UnreadStructure)[],
+  chunk: Chunk,
   options: ChunkOptions,
 ): AsyncGenerator<Prediction | FailedPrediction> {
   const backend = options.backend ?? defaultBackend();
@@ -224,6 +242,13 @@ async function* runSlots(runner: Runner, slots: readonly Slot[]): AsyncGenerator
     const tie = await attempt(() => (options.tieRange ? tieRange(runner, structure) : undefined));
     if (outputs instanceof UnitcellError || tie instanceof UnitcellError) {
       yield failure(structure, outputs instanceof UnitcellError ? outputs : (tie as UnitcellError));
+      continue;
+    }
+    if (!outputs[place].every(Number.isFinite)) {
+      yield failure(
+        structure,
+        new UnitcellError("CORRUPT", `the network gives ${outputs[place].join(", ")}: ${NOT_FINITE}`),
+      );
       continue;
     }
     yield {

@@ -24,9 +24,16 @@ const ALLOWED: Record<string, string[]> = {
   models: "errors config bytes tensor formats checkpoint load-report structures graphs ops".split(" "),
   backends: ["errors", "graphs", "kernels", "ops"],
   "load-model": ["errors", "bytes", "formats", "checkpoint", "models", "sha256"],
+  version: [],
   prediction: ["errors", "graphs"],
+  "record-values": ["errors", "formats", "prediction", "prediction.schema.json"],
+  "prediction-key": ["errors", "sha256", "structures", "graphs", "models", "ensemble", "prediction", "version"],
+  "prediction-cache": ["errors", "bytes", "formats", "prediction", "record-values", "version"],
   ensemble: ["errors", "models", "prediction"],
-  predict: ["errors", "structures", "graphs", "models", "backends", "ensemble", "prediction"],
+  "predict-unknown": ["errors", "structures", "prediction", "prediction-cache", "prediction-key"],
+  predict: "errors structures graphs models backends ensemble prediction prediction-key prediction-cache"
+    .split(" ")
+    .concat("predict-unknown"),
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary sha256"
     .split(" ")
