@@ -1,4 +1,5 @@
 /** Graphs as sorted text, for comparing multisets of edges. */
+import * as assert from "uvu/assert";
 import type { CrystalGraph } from "../src/graphs/graph.js";
 
 /** Rows of numbers as sorted lines, for comparing multisets; `digits` after the point. */
@@ -6,6 +7,25 @@ export function sortedRows(rows: Iterable<readonly number[]>, digits = 0): strin
   return Array.from(rows, (row) =>
     row.map((x) => (x + 0).toFixed(digits).replace(/^-(0\.?0*)$/, "$1")).join(" "),
   ).sort();
+}
+
+/** The same rows in any order: equal integers in the first `ids` columns, the others within `tolerance`. */
+export function sameRows(
+  found: readonly number[][],
+  expected: readonly number[][],
+  ids: number,
+  tolerance: number,
+): void {
+  const buckets = new Map<string, number[][]>();
+  const key = (row: readonly number[]) => row.slice(0, ids).join(" ");
+  for (const row of expected) buckets.set(key(row), [...(buckets.get(key(row)) ?? []), row]);
+  for (const row of found) {
+    const bucket = buckets.get(key(row)) ?? [];
+    const at = bucket.findIndex((other) => row.every((x, k) => Math.abs(x - other[k]) <= tolerance));
+    assert.ok(at >= 0, `${row} is not expected, or too often found`);
+    bucket.splice(at, 1);
+  }
+  assert.is(found.length, expected.length);
 }
 
 /** [source, receiver] of every edge, with its vector where the graph has them. */

@@ -1,6 +1,8 @@
 import type { GraphConfig } from "../config.js";
 import type { Structure } from "../structures/structure.js";
 import { buildNearestGraph } from "./nearest.js";
+import { buildRadiusGraph } from "./radius.js";
+import { buildShellGraph } from "./shell.js";
 import { buildSphereGraph } from "./sphere.js";
 import type { Warning } from "./warnings.js";
 
@@ -22,7 +24,7 @@ export interface CrystalGraph {
   readonly cell?: Float64Array;
   /** Å, the cutoff really used. */
   readonly cutoff: number;
-  /** Where the graph is not upstream's own. */
+  /** Where the graph is not upstream's own; its line graph then is not either (line-graph.ts). */
   readonly neighborPolicy?: "symmetric";
   readonly warnings: readonly Warning[];
 }
@@ -30,15 +32,18 @@ export interface CrystalGraph {
 /**
  * The graph of a structure by the rule of a model's reference code.
  * @throws {UnitcellError} ARGUMENT when the settings are not positive, and what checkStructure finds; CORRUPT when
- *   atoms or their images overlap; UNSUPPORTED when a rule has no graph for the crystal
+ *   atoms or their images overlap; UNSUPPORTED when a rule has no graph for the crystal; LIMIT when it would have more
+ *   than MAX_NEIGHBORS edges, or its cutoff would have to grow too far
  */
 export function buildGraph(structure: Structure, config: GraphConfig): CrystalGraph {
   switch (config.select) {
     case "nearest":
       return buildNearestGraph(structure, config);
+    case "shell":
+      return buildShellGraph(structure, config);
     case "sphere":
       return buildSphereGraph(structure, config);
-    default:
-      throw new Error(config.select);
+    case "radius-graph":
+      return buildRadiusGraph(structure, config);
   }
 }

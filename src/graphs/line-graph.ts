@@ -15,18 +15,20 @@ export interface LineGraph {
 /** Triplets of one crystal at most: 768 MiB of them. ALIGNN's default has some fifteen an edge. */
 export const MAX_TRIPLETS = 2 ** 26;
 
-/** Triplets of a graph, without building them: each edge's source's own edges, less the edges that follow themselves. */
-export function countTriplets({ numAtoms, start, source }: CrystalGraph): number {
+/** Triplets of a graph, without building them: each edge's source's own edges, less those that would follow themselves. */
+export function countTriplets({ numAtoms, start, source, neighborPolicy }: CrystalGraph): number {
   let T = 0;
   for (let i = 0; i < numAtoms; i++)
     for (let e = start[i]; e < start[i + 1]; e++)
-      T += start[source[e] + 1] - start[source[e]] - (source[e] === i ? 1 : 0);
+      T += start[source[e] + 1] - start[source[e]] - (source[e] === i && !neighborPolicy ? 1 : 0);
   return T;
 }
 
 /**
  * ALIGNN's line graph. Edge e1 sends to edge e2 where e1 ends at the atom e2 starts from; the way back (e2 the reverse
- * of e1) is one of them, only the very same edge is left out, which an edge from an atom to its own image would be.
+ * of e1) is one of them, only the very same edge is left out, which an edge from an atom to its own image would be. In a
+ * supercell that edge is followed, straight on, by another one from image to image; so under neighborPolicy "symmetric"
+ * it follows itself.
  * cosine = -r(e1) . r(e2) / (|r(e1)| |r(e2)|), clamped to [-1, 1]: 1 for the way back, -1 for straight on.
  * Source: ALIGNN's graphs.py (compute_bond_cosines) on DGL's line_graph with backtracking.
  * @throws {UnitcellError} ARGUMENT when the graph has no vectors; LIMIT when it has more than MAX_TRIPLETS triplets
@@ -49,7 +51,7 @@ export function lineGraph(graph: CrystalGraph): LineGraph {
       const atom = edgeSource[e2];
       const [x, y, z] = [vectors[3 * e2], vectors[3 * e2 + 1], vectors[3 * e2 + 2]];
       for (let e1 = edgeStart[atom]; e1 < edgeStart[atom + 1]; e1++) {
-        if (e1 === e2) continue;
+        if (e1 === e2 && !graph.neighborPolicy) continue;
         const dot = -(vectors[3 * e1] * x + vectors[3 * e1 + 1] * y + vectors[3 * e1 + 2] * z);
         source[t] = e1;
         cosines[t++] = Math.min(1, Math.max(-1, dot / (lengths[e1] * lengths[e2])));

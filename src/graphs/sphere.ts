@@ -4,7 +4,7 @@ import { checkStructure, type Structure } from "../structures/structure.js";
 import { bondVector, sortEdges } from "./edges.js";
 import type { CrystalGraph } from "./graph.js";
 import { checkDistances, findNeighborImages } from "./neighbors.js";
-import { nameAtoms, structureNotes, type Warning } from "./warnings.js";
+import { isolatedAtoms, structureNotes } from "./warnings.js";
 
 /** Slack of the squared distance, Å². Source: matgl's neighbour search (pymatgen's, numerical_tol). */
 const SQUARE_TOLERANCE = 1e-8;
@@ -80,11 +80,4 @@ export function sphereEdges(structure: Structure, cutoff: number): ImagedEdges {
     image: image.subarray(0, 3 * E),
     vectors: vectors.subarray(0, 3 * E),
   };
-}
-
-function isolatedAtoms(structure: Structure, start: Int32Array, cutoff: number): Warning[] {
-  const atoms = Array.from(structure.numbers.keys()).filter((i) => start[i] === start[i + 1]);
-  if (atoms.length === 0) return [];
-  const message = `${nameAtoms(structure, atoms)}: no other atom within ${cutoff} Å, so nothing reaches it but the crystal's mean`;
-  return [{ code: "isolated-atom", message, atoms }];
 }

@@ -14,6 +14,14 @@ export function structureNotes({ notes = [] }: Structure): Warning[] {
   return notes.map((message) => ({ code: "structure-note", message }));
 }
 
+/** Atoms without an edge, by the edges' row starts. */
+export function isolatedAtoms(structure: Structure, start: Int32Array, cutoff: number): Warning[] {
+  const atoms = Array.from(structure.numbers.keys()).filter((i) => start[i] === start[i + 1]);
+  if (atoms.length === 0) return [];
+  const message = `${nameAtoms(structure, atoms)}: no other atom within ${cutoff} Å, so nothing is known of its surroundings`;
+  return [{ code: "isolated-atom", message, atoms }];
+}
+
 /** "O3, O4 and 10 more atoms": symbol and position from 1, as most viewers count. */
 export function nameAtoms(structure: Structure, atoms: readonly number[]): string {
   const shown = atoms.slice(0, 4).map((i) => `${SYMBOLS[structure.numbers[i]]}${i + 1}`);
