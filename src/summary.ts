@@ -84,8 +84,7 @@ export async function inspectCheckpoint(
   options: Omit<ReadOptions, "unknownClasses"> = {},
 ): Promise<CheckpointSummary> {
   const bundle = await openBundle(input, { ...options, unknownClasses: "inert" });
-  const { torch } = bundle;
-  return { ...summarize(torch, await readBeside(bundle)), bytesRead: torch.bytesRead };
+  return summarize(bundle.torch, await readBeside(bundle));
 }
 
 /** The settings beside a state dict, or why they cannot be had. */

@@ -258,6 +258,12 @@ const REFUSED: [what: string, input: () => Input | CheckpointFiles, code: ErrorC
     /^model\.pt: the target transformer an object of matgl\.data\.transformer\.LogTransformer is not understood/,
   ],
   [
+    "model.pt is the state dict",
+    () => files({ "state.pt": weights, "model.pt": weights }),
+    "MISMATCH",
+    /found a state dict; name the file/,
+  ],
+  [
     "a transformer as text",
     () => files({ ...matgl(), "model.pt": modelPt(str("x")) }),
     "UNSUPPORTED",
@@ -313,7 +319,13 @@ test("refused: a bomb of two stages, each within its own ratio", async () => {
 
 test("macOS's shadows and other files of a zip are left alone", async () => {
   const found = await loadCheckpoint(
-    inZip(["x/a.pt", weights], ["__MACOSX/x/._a.pt", text("")], ["x/._b.pt", text("")], ["x/history.json", text("[")]),
+    inZip(
+      ["x/", text("")],
+      ["x/a.pt", weights],
+      ["__MACOSX/x/._a.pt", text("")],
+      ["x/._b.pt", text("")],
+      ["x/history.json", text("[")],
+    ),
   );
   assert.is(found.file, "a.pt");
 });

@@ -7,7 +7,7 @@ import { openTorch, type ReadOptions } from "../formats/torch.js";
 import { PythonObject, type TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
 import { CONFIG, MATGL_ARGS, MATGL_TEXT } from "./file-names.js";
-import { type Dict, kindOf, namedValues, readNormalizer } from "./parts.js";
+import { isStateDict, kindOf, namedValues, readNormalizer } from "./parts.js";
 
 export interface Settings {
   readonly args?: ReadonlyMap<string, TorchValue>;
@@ -31,12 +31,13 @@ export async function readSettings(files: ReadonlyMap<string, Input>, options: R
   const limits = limitsOf(options.limits);
   const pickled = await inFile(MATGL_ARGS, files, (input) => readMatgl(input, options));
   const written = await inFile(MATGL_TEXT, files, (input) => readText(input, MATGL_TEXT, limits));
-  if (written && !pickled && (written.get("kwargs") as Dict | undefined)?.get?.("target_transformer"))
+  const kwargs = namedValues(written?.get("kwargs"));
+  if (kwargs?.get("target_transformer") && !pickled)
     throw new UnitcellError(
       "NOT_FOUND",
       `${MATGL_TEXT} names a transformer of targets, whose numbers are in ${MATGL_ARGS}, which is not there`,
     );
-  const args = written && initArgs(namedValues(written.get("kwargs")) ?? written);
+  const args = written && initArgs(kwargs ?? written);
   if (pickled && args) checkSame(pickled.args, args);
   if (pickled) return pickled;
   if (args) return { args };
@@ -74,6 +75,8 @@ async function readMatgl(input: Input, options: ReadOptions): Promise<Settings &
   if (options.unknownClasses !== "inert") foreign.refuseUnknown();
   const root = namedValues(file.root);
   if (!root) throw new UnitcellError("MISMATCH", `expected a dict of arguments, found ${kindOf(file.root)}`);
+  if (isStateDict(file.root))
+    throw new UnitcellError("MISMATCH", "expected matgl's arguments, found a state dict; name the file to open");
   const args = initArgs(root);
   const transformer = root.get("target_transformer") ?? null;
   if (transformer === null) return { args };

@@ -101,6 +101,7 @@ function header(name: string, summary: CheckpointSummary): string[] {
     ...labelled("format", `${format}${shownFacts}${layout ? `; layout ${layout}` : ""}`),
     ...labelled("parameters", parameterText(summary, parameters, tensors)),
   ];
+  // What model it is and with which settings belongs here.
   if (epoch !== undefined) lines.push(...labelled("epoch", String(epoch)));
   const measured = Object.entries(metrics).map(([key, value]) => `${shownName(key)} ${brief(value)}`);
   if (measured.length > 0) lines.push(...labelled("metrics", measured.slice(0, DEFAULT_LIMIT).join(", ")));
