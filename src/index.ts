@@ -15,6 +15,7 @@ export type {
   ShellGraphConfig,
   SphereGraphConfig,
 } from "./config.js";
+export { type Embedding, type EmbedOptions, embed, embedStream } from "./embed.js";
 export { type Ensemble, ensemble } from "./ensemble.js";
 export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
 export { castTensor } from "./formats/cast.js";

@@ -30,14 +30,17 @@ const ALLOWED: Record<string, string[]> = {
   "prediction-key": ["errors", "sha256", "structures", "graphs", "models", "ensemble", "prediction", "version"],
   "prediction-cache": ["errors", "bytes", "formats", "prediction", "record-values", "version"],
   ensemble: ["errors", "models", "prediction"],
-  "predict-unknown": ["errors", "structures", "prediction", "prediction-cache", "prediction-key"],
-  predict: "errors structures graphs models backends ensemble prediction prediction-key prediction-cache"
-    .split(" ")
-    .concat("predict-unknown"),
+  batches: ["errors", "structures", "graphs", "models", "backends", "prediction"],
+  embed: ["errors", "batches", "structures", "graphs", "models", "prediction"],
+  "predict-unknown": ["errors", "batches", "structures", "prediction", "prediction-cache", "prediction-key"],
+  predict:
+    "errors batches structures graphs models ensemble prediction prediction-cache prediction-key predict-unknown".split(
+      " ",
+    ),
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary sha256"
     .split(" ")
-    .concat("structures graphs models predict prediction ensemble".split(" ")),
+    .concat("structures graphs models batches predict prediction prediction-cache ensemble".split(" ")),
 };
 
 /** "src/graphs/ties.ts" belongs to "graphs", "src/predict.ts" to "predict". */

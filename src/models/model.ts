@@ -149,6 +149,32 @@ export function decodeOutput(
   return { value: values[0], ...(values.length > 1 && { values }) };
 }
 
+/**
+ * What each atom contributes to a regression's outputs, in the property's unit: (N, outputs) row-major, adding up to them;
+ * by the rules of shares.ts from the atoms' last features (N, F). In float64 arithmetic; unlike a prediction's, last bits
+ * may differ between engines, whose Math.exp and Math.log1p do.
+ * @returns undefined where that is not defined: for classifiers, and where more than the mean of the atoms is read
+ */
+export function atomShares(model: Model, atoms: Float32Array, count: number): Float64Array | undefined {
+  const { config, program, normalizer } = model;
+  const rule = config.task === "regression" && architectureOf(config).shares?.(config, program.params);
+  if (!rule) return undefined;
+  const columns = atoms.length / count;
+  const pooled = new Float64Array(columns);
+  for (const [k, x] of atoms.entries()) pooled[k % columns] += x / count;
+  const { gradient, start } = rule(pooled);
+  const outputs = start.length;
+  const { mean, std } = normalizer ?? { mean: 0, std: 1 };
+  const shares = new Float64Array(count * outputs);
+  for (let i = 0; i < count; i++)
+    for (let o = 0; o < outputs; o++) {
+      let output = start[o];
+      for (let c = 0; c < columns; c++) output += gradient[o * columns + c] * atoms[i * columns + c];
+      shares[i * outputs + o] = (output * std + mean) / count;
+    }
+  return shares;
+}
+
 /** @throws {UnitcellError} UNSUPPORTED when a structure has elements that the model's table lacks */
 export function checkElements(model: Model, structure: Structure): void {
   const unknown = new Set<string>();
