@@ -56,7 +56,7 @@ export function checkOptions(models: readonly Model[], { maxAtoms, state }: Batc
     throw new UnitcellError(
       "ARGUMENT",
       `the model predicts for one of ${least} states (of published MEGNet band gaps: 0 PBE, 1 GLLB-SC, 2 HSE, 3 SCAN): ` +
-        `give state 0 to ${least - 1}, found ${state ?? "none"}`,
+        `give state 0 to ${least - 1} (--state), found ${state ?? "none"}`,
     );
   return atoms;
 }
@@ -99,7 +99,7 @@ export interface Runner {
 }
 
 export async function openRunner(model: Model, options: BatchOptions): Promise<Runner> {
-  const backend = options.backend ?? defaultBackend();
+  const backend = backendOf(options);
   return { model, session: await sessionFor(model, backend), backend: backend.name, state: options.state };
 }
 
@@ -245,7 +245,9 @@ export function elementWarnings({ trainedOn }: Model, structure: Structure): Pre
 
 let shared: Backend | undefined;
 
-function defaultBackend(): Backend {
+/** The backend asked for, or one for all calls. */
+export function backendOf({ backend }: BatchOptions): Backend {
+  if (backend) return backend;
   shared ??= wasmBackend();
   return shared;
 }

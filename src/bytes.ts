@@ -49,6 +49,8 @@ export interface Limits {
   readonly headerBytes: number;
   /** Tensors, and metadata entries, of one safetensors file: 2 million in a hostile header take 14 s to describe. */
   readonly headerEntries: number;
+  /** A JSON text of settings beside a checkpoint; those of ALIGNN and matgl have 2 kB. */
+  readonly settingsBytes: number;
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -68,6 +70,7 @@ export const DEFAULT_LIMITS: Limits = {
   copyRatio: 4,
   headerBytes: 100_000_000,
   headerEntries: 100_000,
+  settingsBytes: 2 ** 20,
 };
 
 /**
@@ -94,7 +97,7 @@ export function limitsOf(changes: Partial<Limits> = {}): Limits {
 /** Compressed bytes given to inflate at a time: deflate grows at most 1032-fold, so this bounds an overrun to 17 MB. */
 export const INFLATE_STEP_BYTES = 16 * 1024;
 
-/** Levels of objects and arrays in JSON that a file brings, safetensors headers and shard indices: they need three. */
+/** Levels of objects and arrays in JSON that a file brings; safetensors headers and shard indices need three. */
 export const JSON_DEPTH = 128;
 
 /** A Blob, File or OPFS file already is one; Uint8Array and ArrayBuffer are taken as they are. */

@@ -1,7 +1,7 @@
 export type { Backend, Session } from "./backends/backend.js";
 export { wasmBackend } from "./backends/wasm.js";
 export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits } from "./bytes.js";
-export { type Checkpoint, loadCheckpoint } from "./checkpoint.js";
+export { type Checkpoint, type CheckpointFiles, loadCheckpoint } from "./checkpoint.js";
 export type {
   AlignnConfig,
   CgcnnConfig,
@@ -47,6 +47,7 @@ export { type Batch, collate } from "./graphs/batch.js";
 export { cgcnnElementTable, type ElementTable, parseElementTable } from "./graphs/features.js";
 export { buildGraph, type CrystalGraph } from "./graphs/graph.js";
 export type { Warning } from "./graphs/warnings.js";
+export { loadModel } from "./load-model.js";
 export { type ExpectedTensor, type LoadReport, matchStateDict } from "./load-report.js";
 export type { Recognized, Settings } from "./models/architecture.js";
 export { type Model, type ModelOptions, modelFromCheckpoint, type Normalizer } from "./models/model.js";
@@ -61,6 +62,7 @@ export type {
   PredictionWarning,
   TieRange,
 } from "./prediction.js";
+export { type CacheOptions, PredictionCache } from "./prediction-cache.js";
 export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";

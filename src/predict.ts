@@ -1,5 +1,6 @@
 import {
   type BatchOptions,
+  backendOf,
   batchFor,
   checkOptions,
   chunksOf,
@@ -15,16 +16,22 @@ import {
   valueWarnings,
 } from "./batches.js";
 import { combinePredictions, type Ensemble } from "./ensemble.js";
+import { UnitcellError } from "./errors.js";
 import type { CrystalGraph } from "./graphs/graph.js";
 import { tieVariants } from "./graphs/nearest.js";
 import { decodeOutput, type Model, outputRow } from "./models/model.js";
+import { type Chunk, predictUnknown } from "./predict-unknown.js";
 import { type FailedPrediction, type Prediction, RECORD_SCHEMA, type TieRange } from "./prediction.js";
+import type { PredictionCache } from "./prediction-cache.js";
+import { recipeOf } from "./prediction-key.js";
 import { chemicalFormula } from "./structures/elements.js";
-import type { Structure, UnreadStructure } from "./structures/structure.js";
+import type { Structure } from "./structures/structure.js";
 
 export interface PredictOptions extends BatchOptions {
   /** Also give the range of values over the choices among tied neighbours, for CGCNN's graphs. */
   tieRange?: boolean;
+  /** Records found there are not computed again, and say `cached`; what is computed is added. Failures are not stored. */
+  cache?: PredictionCache;
 }
 
 /**
@@ -49,19 +56,29 @@ export async function* predictStream(
   structures: StructureStream,
   options: PredictOptions = {},
 ): AsyncGenerator<Prediction | FailedPrediction> {
-  const models = "members" in model ? model.members : [model];
-  const maxAtoms = checkOptions(models, options);
-  for await (const chunk of chunksOf(structures, maxAtoms, options.signal)) {
-    const columns: (Prediction | FailedPrediction)[][] = [];
-    for (const one of models) columns.push(await collect(predictChunk(one, chunk, { ...options, maxAtoms })));
-    for (let i = 0; i < chunk.length; i++)
-      yield "members" in model
-        ? combinePredictions(
-            model,
-            columns.map((column) => column[i]),
-          )
-        : columns[0][i];
-  }
+  const maxAtoms = checkOptions("members" in model ? model.members : [model], options);
+  const { cache, state, tieRange = false } = options;
+  const recipe = cache && (await recipeOf(model, { backend: backendOf(options).name, tieRange, state }));
+  const run = (chunk: Chunk) => predictAll(model, chunk, { ...options, maxAtoms });
+  for await (const chunk of chunksOf(structures, maxAtoms, options.signal))
+    yield* await (recipe === undefined ? run(chunk) : predictUnknown(cache!, recipe, chunk, run));
+}
+
+/** The records of a chunk; of an ensemble, each put together from its members'. */
+async function predictAll(
+  model: Model | Ensemble,
+  chunk: Chunk,
+  options: ChunkOptions,
+): Promise<(Prediction | FailedPrediction)[]> {
+  if (!("members" in model)) return collect(predictChunk(model, chunk, options));
+  const columns: (Prediction | FailedPrediction)[][] = [];
+  for (const one of model.members) columns.push(await collect(predictChunk(one, chunk, options)));
+  return chunk.map((_, i) =>
+    combinePredictions(
+      model,
+      columns.map((column) => column[i]),
+    ),
+  );
 }
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
@@ -75,7 +92,7 @@ type ChunkOptions = PredictOptions & { readonly maxAtoms: number };
 /** One model's records of a chunk. */
 async function* predictChunk(
   model: Model,
-  chunk: readonly (Structure | UnreadStructure)[],
+  chunk: Chunk,
   options: ChunkOptions,
 ): AsyncGenerator<Prediction | FailedPrediction> {
   const runner = await openRunner(model, options);
@@ -94,6 +111,12 @@ function predictionOf(
   output: Float32Array,
   { tie, elapsedMs }: { tie: TieRange | undefined; elapsedMs: number },
 ): Prediction {
+  // JSON lacks these, and no value is better than one of them.
+  if (!output.every(Number.isFinite))
+    throw new UnitcellError(
+      "CORRUPT",
+      `the network gives ${output.join(", ")}: its weights hold NaN or infinities, or the crystal is beyond its range`,
+    );
   return {
     schema: RECORD_SCHEMA,
     ...(structure.id !== undefined && { id: structure.id }),

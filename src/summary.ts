@@ -1,10 +1,12 @@
 /** What a checkpoint holds, told without reading its tensors, and also of files that loading would refuse. */
 import type { Input } from "./bytes.js";
+import { type Bundle, type CheckpointFiles, type Companion, openBundle } from "./checkpoint/bundle.js";
 import { findStateDict } from "./checkpoint/layouts.js";
 import { findArgs } from "./checkpoint/parts.js";
+import { isUnitcellError } from "./errors.js";
 import { numpyNumber } from "./formats/numpy-values.js";
 import { findShared } from "./formats/shared-memory.js";
-import { openTorch, type ReadOptions, type TorchFile, type TorchFormat } from "./formats/torch.js";
+import type { ReadOptions, TorchFile, TorchFormat } from "./formats/torch.js";
 import { elementCount, isContiguous, storedBytes, TorchTensor } from "./formats/torch-tensors.js";
 import { NumpyArray, NumpyScalar, type TorchValue } from "./formats/values.js";
 import { placeName, walkTensors } from "./formats/walk.js";
@@ -57,24 +59,51 @@ export interface CheckpointSummary {
   readonly info: ReadonlyMap<string, TorchValue>;
   /** What was fetched to tell all this; 0 when the input was in memory. */
   readonly bytesRead: number;
+  /** Of a bundle: the state dict's file, which all of the above is about but for args that it does not hold itself. */
+  readonly file: string | undefined;
+  /** The other files that loadCheckpoint looks at. */
+  readonly beside: readonly Companion[];
+  /** Why loadCheckpoint refuses these: the error's code and message. */
+  readonly problem: string | undefined;
 }
+
+/** What the files beside a state dict add to a summary. */
+type Beside = Pick<CheckpointSummary, "args" | "file" | "beside" | "problem">;
+const NOTHING_BESIDE: Beside = { args: undefined, file: undefined, beside: [], problem: undefined };
 
 const METRIC = /best|loss|error|acc|mae|mse|auc|r2|score|metric/i;
 
 /**
- * Summarise a checkpoint. No tensor data is read, and classes outside the closed list are no reason to refuse.
- * @throws {UnitcellError} as openTorch, save UNSAFE for names in a file that can be read to its end
+ * Summarise a checkpoint, which may be several files as for loadCheckpoint. No tensor data is read, and classes outside the
+ * closed list are no reason to refuse.
+ * @throws {UnitcellError} as openTorch, save UNSAFE for names in a file that can be read to its end; of several files as
+ *   loadCheckpoint, save for what is wrong with those beside the state dict
  */
 export async function inspectCheckpoint(
-  input: Input,
+  input: Input | CheckpointFiles,
   options: Omit<ReadOptions, "unknownClasses"> = {},
 ): Promise<CheckpointSummary> {
-  return summarize(await openTorch(input, { ...options, unknownClasses: "inert" }));
+  const bundle = await openBundle(input, { ...options, unknownClasses: "inert" });
+  return summarize(bundle.torch, await readBeside(bundle));
+}
+
+/** The settings beside a state dict, or why they cannot be had. */
+export async function readBeside({ torch, name, companions, settings }: Bundle): Promise<Beside> {
+  const own = torch.root instanceof Map ? findArgs(torch.root)?.args : undefined;
+  const found = { ...NOTHING_BESIDE, file: name, beside: companions };
+  try {
+    const { args } = await settings(own, "refuse");
+    return { ...found, args };
+  } catch (error) {
+    if (!isUnitcellError(error)) throw error;
+    return { ...found, problem: `${error.code}: ${error.message}` };
+  }
 }
 
 /** The summary of an opened file. */
 export function summarize(
   file: Pick<TorchFile, "format" | "size" | "root" | "globals" | "unknownGlobals" | "info" | "bytesRead">,
+  { args, ...beside }: Beside = NOTHING_BESIDE,
 ): CheckpointSummary {
   const { root } = file;
   const found = findStateDict(root);
@@ -91,11 +120,12 @@ export function summarize(
     tensors,
     epoch: numberOf(top.get("epoch")),
     metrics: metricsOf(top, found?.key),
-    args: findArgs(top)?.args,
+    args: findArgs(top)?.args ?? args,
     globals: file.globals,
     unsafeGlobals: file.unknownGlobals,
     info: file.info,
     bytesRead: file.bytesRead,
+    ...beside,
   };
 }
 

@@ -31,7 +31,7 @@ import { saveTorch } from "../src/formats/torch-save.js";
 import { Storage, TorchTensor } from "../src/formats/torch-tensors.js";
 import { Float, NumpyDtype, NumpyScalar, OrderedDict, PythonGlobal, type TorchValue } from "../src/formats/values.js";
 import type { Tensor } from "../src/tensor.js";
-import { call, global, ops, str, torchZip } from "./build-files.js";
+import { call, global, ops, str, torchZip, utf8, zip } from "./build-files.js";
 import { fixtureJson, fixturesRoot, haveFixtures } from "./fixtures.js";
 
 interface Outcome {
@@ -574,6 +574,55 @@ test("folders and indices of shards", () => {
   assert.is(unitcell("diff", at("joined.safetensors"), whole).status, 0);
   rmSync(join(folder, "two.bin"));
   assert.match(unitcell("inspect", folder).stderr, /^unitcell: NOT_FOUND: .*two\.bin\n$/);
+});
+
+test("ALIGNN's and matgl's folders, and a zip: the state dict's file, what belongs to it, in every command", () => {
+  const bundles = "test/fixtures/bundles";
+  const folder = unitcell("inspect", `${bundles}/alignn`).stdout;
+  assert.match(
+    folder,
+    /^file {8}\S+alignn, [\d,]+ bytes in best_model\.pt\nwith {8}config\.json, 355 bytes\nformat .* layout plain\n/,
+  );
+  const zipped = unitcell("inspect", `${bundles}/alignn.zip`).stdout;
+  assert.match(zipped, /bytes in checkpoint_4\.pt\nwith {8}config\.json, 355 bytes\nformat .* layout ignite\n/);
+  assert.match(zipped, /WARNING {5}names code: __builtin__\.getattr, torch\.optim\.lr_scheduler\.OneCycleLR/);
+  const matgl = JSON.parse(unitcell("inspect", "--json", `${bundles}/matgl`).stdout);
+  assert.equal([matgl.stateDictFile, matgl.problem], ["state.pt", undefined]);
+  assert.equal(
+    matgl.beside.map(({ name }: { name: string }) => name),
+    ["model.pt", "model.json"],
+  );
+  assert.match(unitcell("verify", "--hash", `${bundles}/matgl`).stdout, / {2}sha256 [0-9a-f]{64} {2}state\.pt\n/);
+  assert.is(unitcell("verify", `${bundles}/alignn.zip`).status, 0);
+  assert.is(unitcell("convert", "--force", `${bundles}/alignn`, at("alignn.pt")).status, 0);
+  assert.is(unitcell("diff", at("alignn.pt"), `${bundles}/alignn/best_model.pt`).status, 0);
+});
+
+test("a folder of several checkpoints lists them; what is wrong beside a state dict is told, not refused", () => {
+  const folder = at("several");
+  mkdirSync(folder);
+  for (const name of ["a_best.pt", "b_best.pt"]) writeFileSync(join(folder, name), saveTorch(checkpoint()));
+  const { status, stderr } = unitcell("inspect", folder);
+  assert.equal([status, stderr.includes("ARGUMENT"), stderr.includes('"a_best.pt", "b_best.pt"')], [1, true, true]);
+  rmSync(join(folder, "b_best.pt"));
+  writeFileSync(join(folder, "a_best.pt"), saveTorch(dict({ w: floats(1) })));
+  writeFileSync(join(folder, "config.json"), "<html>");
+  const shown = unitcell("inspect", folder);
+  assert.is(shown.status, 0);
+  assert.match(shown.stdout, /\nPROBLEM {5}CORRUPT: config\.json: expected "\{", found "<" at character 0\n/);
+});
+
+test("verify finds damage in a zip around a checkpoint, where no record of the checkpoint has it", () => {
+  const inner = readFileSync(save("inner.pt", checkpoint()));
+  const bytes = zip([
+    { name: "x/inner.pt", data: inner },
+    { name: "x/notes.txt", data: utf8("notes") },
+  ]);
+  bytes[Buffer.from(bytes).indexOf("x/notes.txt") + "x/notes.txt".length] ^= 1;
+  writeFileSync(at("around.zip"), bytes);
+  const { status, stderr } = unitcell("verify", at("around.zip"));
+  assert.is(status, 1);
+  assert.match(stderr, /CORRUPT: .*zip entry "x\/notes\.txt" has CRC-32/);
 });
 
 /** Files of the corpus that the writer or safetensors cannot hold, by what says so. */

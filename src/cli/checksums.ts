@@ -1,5 +1,5 @@
 /** Records of zip files against their CRC-32, in bounded memory. */
-import { DEFAULT_LIMITS, FileBytes } from "../bytes.js";
+import { DEFAULT_LIMITS, FileBytes, type Input } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { crc32 } from "../formats/crc32.js";
 import { openZip, type ZipArchive, type ZipEntry } from "../formats/zip.js";
@@ -7,15 +7,18 @@ import type { FilePart } from "./open.js";
 import { PIECE_BYTES } from "./tensor-pieces.js";
 
 /**
- * Compares every record of zips with its checksum, those that no tensor needs included; `absent` counts records without.
+ * Compares every record of zips, and of the zip they lie in, with its checksum, those that no tensor needs included; `absent` counts records without.
  * What is read by range later was compared here.
  * @throws {UnitcellError} CORRUPT for one that differs
  */
-export async function verifyRecords(parts: readonly FilePart[]): Promise<{ checked: number; absent: number }> {
+export async function verifyRecords(
+  parts: readonly FilePart[],
+  zip: Input | undefined,
+): Promise<{ checked: number; absent: number }> {
   let checked = 0;
   let absent = 0;
-  for (const { file, source } of parts) {
-    if (file.format !== "torch" && file.format !== "torchscript") continue;
+  const sources = parts.filter(({ file: { format } }) => format === "torch" || format === "torchscript");
+  for (const source of [...(zip ? [zip] : []), ...sources.map((part) => part.source)]) {
     const archive = await openZip(new FileBytes(source), { limits: DEFAULT_LIMITS, checkCrc: true });
     for (const entry of archive.entries.values()) {
       await verifyRecord(archive, entry);

@@ -118,7 +118,7 @@ type Writer = (opened: OpenedCheckpoint, cast: CastStorages, settings: Settings,
 async function convert(opened: OpenedCheckpoint, to: string, settings: Settings, write: Writer): Promise<number> {
   const { file, name } = opened;
   // Streams are read by range, which compares no checksums: damage must not become a sound file.
-  await verifyRecords(opened.parts).catch((error) => {
+  await verifyRecords(opened.parts, opened.zip).catch((error) => {
     throw named(name, error);
   });
   const notes: string[] = [];

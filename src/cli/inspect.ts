@@ -1,5 +1,5 @@
 import { isUnitcellError } from "../errors.js";
-import { type CheckpointSummary, nameTensors, summarize, type TensorSummary } from "../summary.js";
+import { type CheckpointSummary, nameTensors, readBeside, summarize, type TensorSummary } from "../summary.js";
 import { TORCH_DTYPES } from "../tensor.js";
 import type { TensorStats } from "../tensor-stats.js";
 import { type OpenedCheckpoint, openCheckpoint } from "./open.js";
@@ -9,11 +9,12 @@ import { sizes, treeLines, treeOf } from "./tree.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
 
-export const INSPECT_HELP = `Usage: unitcell inspect [options] FILE|URL|FOLDER
+export const INSPECT_HELP = `Usage: unitcell inspect [options] FILE|ZIP|URL|FOLDER
 
 Shows what a checkpoint holds: values, tensors, number of parameters, names of code. Reads .pt, .pth, .ckpt, .bin of any
-PyTorch version, TorchScript, .safetensors, and several files with an index (the index, or the folder it is in). Tensor
-data is not read; of an http(s) address only the parts needed are fetched. Files that loading refuses because they name
+PyTorch version, TorchScript, .safetensors, several files with an index (the index, or the folder it is in), and what
+ALIGNN and matgl write, as a folder or a zip: the state dict's file, and which files belong to it. Tensor data is not
+read; of an http(s) address only the parts needed are fetched. Files that loading refuses because they name
 code are shown too: unitcell runs nothing.
 
 Options:
@@ -52,7 +53,7 @@ export async function inspectCommand(args: string[]): Promise<number> {
   const limit = parseLimit(values.limit);
   const opened = await openCheckpoint(positionals[0], { unknownClasses: "inert" });
   try {
-    const summary = summarize(opened.file);
+    const summary = summarize(opened.file, opened.bundle && (await readBeside(opened.bundle)));
     const stats = values.stats ? await allStats(opened) : undefined;
     const tree = treeOf(opened.file.root, {
       depth: values.tree ? TREE_DEPTH : GLANCE_DEPTH,
@@ -62,8 +63,8 @@ export async function inspectCommand(args: string[]): Promise<number> {
     const { bytesRead } = opened.file;
     if (values.json) {
       const tensors = summary.tensors.map((tensor, i) => ({ ...tensor, ...(stats && { stats: stats[i] }) }));
-      const { info, args: saved, ...rest } = summary;
-      const document = { file: opened.name, ...rest, bytesRead, info: plainInfo(info), tensors };
+      const { info, args: saved, file: inside, ...rest } = summary;
+      const document = { file: opened.name, stateDictFile: inside, ...rest, bytesRead, info: plainInfo(info), tensors };
       await writeOut(toJson({ ...document, values: tree }));
       return 0;
     }
@@ -90,13 +91,17 @@ export function parseLimit(text: string | undefined): number {
 
 function header(name: string, summary: CheckpointSummary): string[] {
   const { format, layout, bytes, parameters, tensors, epoch, metrics, unsafeGlobals, info, bytesRead } = summary;
+  const { file, beside, problem } = summary;
   const facts = [...info].filter(([key]) => !["metadata", "sources", "sys_info", "root"].includes(key));
   const shownFacts = facts.map(([key, value]) => `, ${escaped(key)} ${escaped(String(value))}`).join("");
   const lines = [
-    ...labelled("file", `${name}, ${plural(bytes, "byte")}`),
+    ...labelled("file", `${name}, ${plural(bytes, "byte")}${file === undefined ? "" : ` in ${shownName(file)}`}`),
+    ...beside.flatMap((other) => labelled("with", `${shownName(other.name)}, ${plural(other.bytes, "byte")}`)),
+    ...(problem === undefined ? [] : labelled("PROBLEM", escaped(problem, problem.length))),
     ...labelled("format", `${format}${shownFacts}${layout ? `; layout ${layout}` : ""}`),
     ...labelled("parameters", parameterText(summary, parameters, tensors)),
   ];
+  // What model it is and with which settings belongs here.
   if (epoch !== undefined) lines.push(...labelled("epoch", String(epoch)));
   const measured = Object.entries(metrics).map(([key, value]) => `${shownName(key)} ${brief(value)}`);
   if (measured.length > 0) lines.push(...labelled("metrics", measured.slice(0, DEFAULT_LIMIT).join(", ")));

@@ -1,7 +1,9 @@
 /** Checkpoints as the command line names them: files, addresses, folders and indices of several files, each as one. */
-import { readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { type ByteSource, DEFAULT_LIMITS } from "../bytes.js";
+import { type ByteSource, DEFAULT_LIMITS, type Input } from "../bytes.js";
+import { type Bundle, openBundle } from "../checkpoint/bundle.js";
+import { isWeights } from "../checkpoint/file-names.js";
 import { UnitcellError } from "../errors.js";
 import { loadShards, parseShardIndex } from "../formats/shards.js";
 import { openTorch, type ReadOptions, type TorchFile } from "../formats/torch.js";
@@ -11,6 +13,7 @@ import type { TorchValue } from "../formats/values.js";
 import { fileSource } from "../stores/fs.js";
 import { httpSource } from "../stores/http.js";
 import type { Tensor } from "../tensor.js";
+import { findCheckpointFiles } from "./checkpoint-files.js";
 
 /** What the commands need of an opened file; several shards give it together. */
 export type OpenedFile = Pick<
@@ -21,7 +24,7 @@ export type OpenedFile = Pick<
 /** One file on disk or on a server. */
 export interface FilePart {
   readonly name: string;
-  readonly source: ByteSource;
+  readonly source: Input;
   readonly file: TorchFile;
 }
 
@@ -31,10 +34,14 @@ export interface OpenedCheckpoint {
   readonly file: OpenedFile;
   /** The files it lies in, in order, with their names for messages. */
   readonly parts: readonly FilePart[];
+  /** What belongs to it beside it; undefined for shards. */
+  readonly bundle: Bundle | undefined;
+  /** The zip of other files that it lies in. */
+  readonly zip: Input | undefined;
   close(): void;
 }
 
-/** What a folder is looked through for, in this order. */
+/** What a folder is looked through for first, in this order; then for the files of one checkpoint. */
 const IN_FOLDERS = [
   "model.safetensors.index.json",
   "pytorch_model.bin.index.json",
@@ -44,15 +51,19 @@ const IN_FOLDERS = [
 
 /**
  * Open a checkpoint without reading its tensors.
- * @param name a file, an http(s) address, an index of shards (ending in .json), a folder with one of these
+ * @param name a file, a plain zip with one in it, an http(s) address, an index of shards (ending in .json), a folder with
+ *   one of these
  * @throws {UnitcellError} as openTorch, with the name in front of the message
  */
 export async function openCheckpoint(name: string, options: ReadOptions): Promise<OpenedCheckpoint> {
   const opener = new Opener(options);
   try {
-    const place = isAddress(name) ? name : inFolder(name);
-    const file = place.endsWith(".index.json") ? await opener.shards(place) : await opener.file(place);
-    return { name, file, parts: opener.parts, close: () => opener.close() };
+    const places = isAddress(name) ? [name] : inFolder(name);
+    const isShards = places[0].endsWith(".index.json");
+    const bundle = isShards ? undefined : await opener.bundle(places);
+    const file = bundle ? bundle.torch : await opener.shards(places[0]);
+    const { parts, zip } = opener;
+    return { name, file, parts, bundle, zip, close: () => opener.close() };
   } catch (error) {
     opener.close();
     throw named(name, error);
@@ -69,17 +80,24 @@ function isAddress(name: string): boolean {
   return /^https?:\/\//i.test(name);
 }
 
-function inFolder(path: string): string {
+/** The files to open: the path itself, or what a folder holds. */
+function inFolder(path: string): string[] {
   const isFolder = (at: string) => statSync(at, { throwIfNoEntry: false })?.isDirectory() ?? false;
-  if (!isFolder(path)) return path;
+  if (!isFolder(path)) return [path];
   const found = IN_FOLDERS.map((name) => join(path, name)).find((at) => statSync(at, { throwIfNoEntry: false }));
-  if (found) return found;
-  throw new UnitcellError("NOT_FOUND", `the folder ${path} holds none of ${IN_FOLDERS.join(", ")}; name the file`);
+  if (found) return [found];
+  if (readdirSync(path).some(isWeights)) return [...findCheckpointFiles(path).values()];
+  throw new UnitcellError(
+    "NOT_FOUND",
+    `the folder ${path} holds none of ${IN_FOLDERS.join(", ")} and no .pt, .pth, .ckpt or .safetensors; name the file`,
+  );
 }
 
 /** Opens files and remembers them, to close them. */
 class Opener {
   readonly parts: FilePart[] = [];
+  /** What the bundle was opened from, where that is a zip. */
+  zip: Input | undefined;
   private readonly options: ReadOptions;
   private readonly closing: (() => void)[] = [];
 
@@ -87,11 +105,15 @@ class Opener {
     this.options = options;
   }
 
-  async file(place: string): Promise<TorchFile> {
-    const source = await this.source(place);
-    const file = await openTorch(source, this.options);
-    this.parts.push({ name: basename(place), source, file });
-    return file;
+  /** @param places the state dict's file, and what belongs to it */
+  async bundle(places: readonly string[]): Promise<Bundle> {
+    const files = new Map<string, Input>();
+    for (const place of places) files.set(basename(place), await this.source(place));
+    const [first] = files.values();
+    const bundle = await openBundle(places.length > 1 ? files : first, this.options);
+    if (bundle.input !== first) this.zip = first;
+    this.parts.push({ name: bundle.name ?? basename(places[0]), source: bundle.input, file: bundle.torch });
+    return bundle;
   }
 
   async shards(place: string): Promise<ShardedFile> {

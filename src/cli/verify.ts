@@ -68,8 +68,8 @@ export async function verifyCommand(args: string[]): Promise<number> {
 async function verify(name: string, hash: boolean): Promise<{ lines: string[]; finite: boolean }> {
   const opened = await openCheckpoint(name, { unknownClasses: "inert" });
   try {
-    const { file, parts } = opened;
-    const { checked, absent } = await verifyRecords(parts);
+    const { file, parts, zip } = opened;
+    const { checked, absent } = await verifyRecords(parts, zip);
     const checksums = checksumText(checked, absent);
     const { lines: odd, content, count } = await verifyTensors(opened, hash);
     const lines = [`${name}: ok, ${file.format}, ${plural(count, "tensor")}, ${checksums}`];

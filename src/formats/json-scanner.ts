@@ -8,6 +8,7 @@ import { UnitcellError } from "../errors.js";
 
 const QUOTE = 34;
 const BACKSLASH = 92;
+const WORDS = ["true", "false", "null"] as const;
 
 export class JsonScanner {
   private readonly text: string;
@@ -87,11 +88,15 @@ export class JsonScanner {
     if (next === "{") this.object(() => this.skip());
     else if (next === "[") this.array(() => this.skip());
     else if (next === '"') this.string();
-    else {
-      const word = ["true", "false", "null"].find((known) => this.text.startsWith(known, this.at));
-      if (word) this.at += word.length;
-      else this.number();
-    }
+    else if (this.word(WORDS) === undefined) this.number();
+  }
+
+  /** One of these words if it comes next, else undefined and nothing is consumed. */
+  word<Word extends string>(words: readonly Word[]): Word | undefined {
+    this.peek();
+    const word = words.find((known) => this.text.startsWith(known, this.at));
+    if (word) this.at += word.length;
+    return word;
   }
 
   /** The next character that is not white space, "" at the end. */
