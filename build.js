@@ -4,9 +4,10 @@
  *   dist/index.js        the library, Wasm inlined; dist/fs.js its files for Node, Deno and Bun; dist/cli.js the
  *                        command; all share chunks
  *   dist/types/          declarations
+ *   dist/prediction.schema.json   the JSON Schema of records
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import * as esbuild from "esbuild";
 
@@ -46,6 +47,7 @@ async function buildDist() {
     chunkNames: "chunk-[hash]",
   });
   chmodSync("dist/cli.js", 0o755);
+  copyFileSync("src/prediction.schema.json", "dist/prediction.schema.json");
   node(require.resolve("typescript/package.json").replace("package.json", "bin/tsc"), "-p", "tsconfig.types.json");
 }
 

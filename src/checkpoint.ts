@@ -1,6 +1,6 @@
 /** Checkpoints: a state dict, and what the program that trained it wrote around and beside it. */
 import type { Input } from "./bytes.js";
-import { type CheckpointFiles, openBundle } from "./checkpoint/bundle.js";
+import { type Bundle, type CheckpointFiles, openBundle } from "./checkpoint/bundle.js";
 import { readLayout } from "./checkpoint/layouts.js";
 import { TRAINING_CLASSES } from "./checkpoint/training-classes.js";
 import type { ReadOptions } from "./formats/torch.js";
@@ -45,11 +45,19 @@ export interface Checkpoint {
  *   and ARGUMENT where more than one is and no name tells which
  */
 export async function loadCheckpoint(input: Input | CheckpointFiles, options: ReadOptions = {}): Promise<Checkpoint> {
-  const bundle = await openBundle(input, withTrainingClasses(options));
-  const { torch, name } = bundle;
+  return readCheckpoint(await openTrained(input, options));
+}
+
+/** Opens what loadCheckpoint reads. @throws {UnitcellError} as openBundle */
+export function openTrained(input: Input | CheckpointFiles, options: ReadOptions): Promise<Bundle> {
+  return openBundle(input, withTrainingClasses(options));
+}
+
+/** Reads what is open. @throws {UnitcellError} as loadCheckpoint */
+export async function readCheckpoint({ torch, name, settings }: Bundle): Promise<Checkpoint> {
   await torch.load();
   const checkpoint = readLayout(torch.root);
-  return { ...(await bundle.settings(checkpoint.args)), ...checkpoint, ...(name !== undefined && { file: name }) };
+  return { ...(await settings(checkpoint.args)), ...checkpoint, ...(name !== undefined && { file: name }) };
 }
 
 /** An explicit "refuse" or "inert" stays; a list of names gets torch's own added. */

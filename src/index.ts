@@ -15,6 +15,7 @@ export type {
   ShellGraphConfig,
   SphereGraphConfig,
 } from "./config.js";
+export { type Embedding, type EmbedOptions, embed, embedStream } from "./embed.js";
 export { type Ensemble, ensemble } from "./ensemble.js";
 export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
 export { castTensor } from "./formats/cast.js";
@@ -46,6 +47,7 @@ export { type Batch, collate } from "./graphs/batch.js";
 export { cgcnnElementTable, type ElementTable, parseElementTable } from "./graphs/features.js";
 export { buildGraph, type CrystalGraph } from "./graphs/graph.js";
 export type { Warning } from "./graphs/warnings.js";
+export { loadModel } from "./load-model.js";
 export { type ExpectedTensor, type LoadReport, matchStateDict } from "./load-report.js";
 export type { Recognized, Settings } from "./models/architecture.js";
 export { type Model, type ModelOptions, modelFromCheckpoint, type Normalizer } from "./models/model.js";
@@ -60,6 +62,7 @@ export type {
   PredictionWarning,
   TieRange,
 } from "./prediction.js";
+export { type CacheOptions, PredictionCache } from "./prediction-cache.js";
 export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";

@@ -9,7 +9,7 @@ export interface PyTorch {
 }
 
 /** UNITCELL_PYTHON_TORCH2, or the virtual environment that .ci/run makes. */
-const PYTHON_2 = process.env.UNITCELL_PYTHON_TORCH2 ?? ".venv-torch/bin/python";
+export const PYTHON_2 = process.env.UNITCELL_PYTHON_TORCH2 ?? ".venv-torch/bin/python";
 
 export function pytorch2(): PyTorch | undefined {
   return find("PyTorch 2", /^2\./, PYTHON_2);

@@ -23,13 +23,24 @@ const ALLOWED: Record<string, string[]> = {
   ops: ["errors"],
   models: "errors config bytes tensor formats checkpoint load-report structures graphs ops".split(" "),
   backends: ["errors", "graphs", "kernels", "ops"],
+  "load-model": ["errors", "bytes", "formats", "checkpoint", "models", "sha256"],
+  version: [],
   prediction: ["errors", "graphs"],
+  "record-values": ["errors", "formats", "prediction", "prediction.schema.json"],
+  "prediction-key": ["errors", "sha256", "structures", "graphs", "models", "ensemble", "prediction", "version"],
+  "prediction-cache": ["errors", "bytes", "formats", "prediction", "record-values", "version"],
   ensemble: ["errors", "models", "prediction"],
-  predict: ["errors", "structures", "graphs", "models", "backends", "ensemble", "prediction"],
+  batches: ["errors", "structures", "graphs", "models", "backends", "prediction"],
+  embed: ["errors", "batches", "structures", "graphs", "models", "prediction"],
+  "predict-unknown": ["errors", "batches", "structures", "prediction", "prediction-cache", "prediction-key"],
+  predict:
+    "errors batches structures graphs models ensemble prediction prediction-cache prediction-key predict-unknown".split(
+      " ",
+    ),
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary sha256"
     .split(" ")
-    .concat("structures graphs models predict prediction ensemble".split(" ")),
+    .concat("structures graphs models batches predict embed prediction prediction-cache ensemble".split(" ")),
 };
 
 /** "src/graphs/ties.ts" belongs to "graphs", "src/predict.ts" to "predict". */

@@ -5,22 +5,26 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import * as source from "../src/index.js";
 import * as files from "../src/stores/fs.js";
+import { VERSION } from "../src/version.js";
 
 const manifest = JSON.parse(readFileSync("package.json", "utf8"));
 
 const NAMES = `
-  ByteArray Complex DEFAULT_LIMITS Float NumpyArray NumpyDtype NumpyScalar OrderedDict PythonGlobal PythonObject
-  SparseTensor StatsAccumulator Storage TorchConstant TorchFile TorchSize TorchTensor UnitcellError buildGraph
-  castTensor cgcnnElementTable collate httpSource inspectCheckpoint isFloatAt isModule isUnitcellError
-  loadCheckpoint loadShards loadTorch matchStateDict modelFromCheckpoint moduleStateDict openTorch parseEach
-  parseElementTable parseShardIndex parseStructures placeName predict predictStream saveSafetensors saveTorch
-  tensorStats toFloat32 walkTensors wasmBackend writeSafetensors writeTorch
+  ByteArray Complex DEFAULT_LIMITS Float NumpyArray NumpyDtype NumpyScalar OrderedDict PredictionCache PythonGlobal
+  PythonObject SparseTensor StatsAccumulator Storage TorchConstant TorchFile TorchSize TorchTensor UnitcellError
+  buildGraph castTensor cgcnnElementTable collate embed embedStream ensemble httpSource inspectCheckpoint isFloatAt
+  isModule isUnitcellError loadCheckpoint loadModel loadShards loadTorch matchStateDict modelFromCheckpoint
+  moduleStateDict openTorch parseEach parseElementTable parseShardIndex parseStructures placeName predict
+  predictStream recognizeModel saveSafetensors saveTorch tensorStats toFloat32 walkTensors wasmBackend
+  writeSafetensors writeTorch
 `;
 const names = (text: string) => text.trim().split(/\s+/);
 
 test("exported names", () => assert.equal(Object.keys(source).sort(), names(NAMES)));
 
 test("exported names of unitcell/fs", () => assert.equal(Object.keys(files).sort(), ["fileSink", "fileSource"]));
+
+test("the version in code is the package's", () => assert.is(VERSION, manifest.version));
 
 test("one runtime dependency, exact versions everywhere", () => {
   assert.equal(Object.keys(manifest.dependencies), ["fflate"]);
@@ -42,6 +46,7 @@ test("the tarball holds the build, the examples and the papers, and every export
     "dist/index.js",
     "dist/cli.js",
     "dist/types/index.d.ts",
+    "dist/prediction.schema.json",
     "examples/saved_models/cgcnn_ionic_best.pt",
     "LICENSE",
     "README.md",
@@ -49,8 +54,8 @@ test("the tarball holds the build, the examples and the papers, and every export
   ])
     assert.ok(paths.includes(file), `${file} is not in the tarball`);
   for (const path of paths) assert.not.match(path, /^(src|test|bench|assembly|build|node_modules)\//);
-  const { ".": main, "./fs": fs } = manifest.exports;
-  for (const target of [manifest.bin.unitcell, manifest.types, ...Object.values(main), ...Object.values(fs)])
+  const { ".": main, "./fs": fs, "./prediction.schema.json": schema } = manifest.exports;
+  for (const target of [manifest.bin.unitcell, manifest.types, ...Object.values(main), ...Object.values(fs), schema])
     assert.ok(paths.includes((target as string).replace("./", "")), `${target}`);
 });
 

@@ -33,7 +33,7 @@ keep their own ids.
 A structure that fails gets an error record and the rest go on; then the exit code is 1.
 `;
 
-const FORMATS: readonly string[] = [
+export const FORMATS: readonly string[] = [
   "cif",
   "poscar",
   "xyz",

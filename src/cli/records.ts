@@ -1,4 +1,5 @@
 import type { FailedPrediction, Prediction } from "../prediction.js";
+import { csvLine } from "./csv.js";
 
 /** A prediction, or why there is none. */
 export type Record = Prediction | FailedPrediction;
@@ -42,14 +43,10 @@ const CSV_COLUMNS: readonly [name: string, cell: (r: Record) => string | number 
   ["error", (r) => ("error" in r ? `${r.error.code}: ${r.error.message}` : undefined)],
 ];
 
-/** RFC 4180: quoted where a cell holds a comma, quote or line break. */
 function csvWriter(): RecordWriter {
-  const quote = (cell: string) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-  const line = (cells: readonly (string | number | undefined)[]) =>
-    `${cells.map((c) => quote(String(c ?? ""))).join(",")}\n`;
   return {
-    begin: () => line(CSV_COLUMNS.map(([name]) => name)),
-    record: (r) => line(CSV_COLUMNS.map(([, cell]) => cell(r))),
+    begin: () => csvLine(CSV_COLUMNS.map(([name]) => name)),
+    record: (r) => csvLine(CSV_COLUMNS.map(([, cell]) => cell(r))),
     end: () => "",
   };
 }

@@ -3,6 +3,7 @@ import { atomicNumberTable, cgcnnElementTable } from "../graphs/features.js";
 import { type Param, type Program, ProgramBuilder, type Value } from "../ops/program.js";
 import { ALIGNN_MARKS, readAlignnConfig } from "./alignn-config.js";
 import { type Architecture, ELEMENT_TABLE, type ModelTensor, TensorList } from "./architecture.js";
+import { linearRule } from "./shares.js";
 
 /** Choudhary and DeCost, npj Comput. Mater. 7, 185 (2021): `alignn`, and the graph-level output of `alignn_atomwise`. */
 export const ALIGNN: Architecture<AlignnConfig> = {
@@ -14,6 +15,10 @@ export const ALIGNN: Architecture<AlignnConfig> = {
   tensors: alignnTensors,
   elements: ({ elementFeatures }) => (elementFeatures === 1 ? atomicNumberTable() : cgcnnElementTable()),
   program: alignnProgram,
+  shares: ({ link, extraFeatures, penalty }, params) =>
+    link === "identity" && extraFeatures === 0 && !penalty
+      ? linearRule(params.get("fc.weight")!.data, params.get("fc.bias")!.data)
+      : undefined,
 };
 
 const GATES = ["src_gate", "dst_gate", "edge_gate", "src_update", "dst_update"] as const;

@@ -4,6 +4,7 @@ import type { ElementTable } from "../graphs/features.js";
 import type { ExpectedTensor } from "../load-report.js";
 import type { Param, Program } from "../ops/program.js";
 import type { StateDict } from "../tensor.js";
+import type { ShareRule } from "./shares.js";
 
 /** Name of the element table among a program's parameters; not part of a checkpoint. */
 export const ELEMENT_TABLE = "elements";
@@ -45,6 +46,8 @@ export interface Architecture<Config extends ModelConfig = ModelConfig> {
   /** Element features, where the model does not bring its own. */
   elements(config: Config, params: ReadonlyMap<string, Param>, checkpoint: Checkpoint): ElementTable;
   program(config: Config, params: ReadonlyMap<string, Param>): Program;
+  /** How a regression's output is split among the atoms, from the value labelled "atoms"; absent where it cannot be. */
+  shares?(config: Config, params: ReadonlyMap<string, Param>): ShareRule | undefined;
 }
 
 /** Collects the tensors of a state dict, layer by layer; methods are named after torch's modules. */

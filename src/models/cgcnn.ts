@@ -3,6 +3,8 @@ import { cgcnnElementTable } from "../graphs/features.js";
 import { type Param, type Program, ProgramBuilder, type Value } from "../ops/program.js";
 import { type Architecture, ELEMENT_TABLE, type ModelTensor, TensorList } from "./architecture.js";
 import { CGCNN_MARKS, readCgcnnConfig } from "./cgcnn-config.js";
+import { cgcnnHead } from "./cgcnn-head.js";
+import { pathRule } from "./shares.js";
 
 /** Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018). */
 export const CGCNN: Architecture<CgcnnConfig> = {
@@ -14,6 +16,7 @@ export const CGCNN: Architecture<CgcnnConfig> = {
   tensors: cgcnnTensors,
   elements: cgcnnElementTable,
   program: cgcnnProgram,
+  shares: (config, params) => pathRule(cgcnnHead(config, params)),
 };
 
 function cgcnnTensors(config: CgcnnConfig): Map<string, ModelTensor> {

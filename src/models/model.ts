@@ -11,6 +11,7 @@ import type { Structure } from "../structures/structure.js";
 import { numElements, type Tensor, toFloat32 } from "../tensor.js";
 import { ELEMENT_TABLE, type ModelTensor, type Settings } from "./architecture.js";
 import { architectureOf, recognizeModel } from "./recognize.js";
+import type { ShareRule } from "./shares.js";
 import { unitOf } from "./units.js";
 
 /** A network with its weights, and what is needed to turn a crystal into its input and its output into a property. */
@@ -147,6 +148,41 @@ export function decodeOutput(
   const { mean, std } = model.normalizer ?? { mean: 0, std: 1 };
   const values = Array.from(output, (x) => x * std + mean);
   return { value: values[0], ...(values.length > 1 && { values }) };
+}
+
+/** Whether a prediction can be split among the atoms: what atomShares goes by. */
+export function splitsAmongAtoms(model: Model): boolean {
+  return shareRule(model) !== undefined;
+}
+
+function shareRule({ config, program }: Model): ShareRule | undefined {
+  return config.task === "regression" ? architectureOf(config).shares?.(config, program.params) : undefined;
+}
+
+/**
+ * What each atom contributes to a regression's outputs, in the property's unit: (N, outputs) row-major, adding up to them;
+ * by the rules of shares.ts from the atoms' last features (N, F). In float64 arithmetic; unlike a prediction's, last bits
+ * may differ between engines, whose Math.exp and Math.log1p do.
+ * @returns undefined where that is not defined: for classifiers, and where more than the mean of the atoms is read
+ */
+export function atomShares(model: Model, atoms: Float32Array, count: number): Float64Array | undefined {
+  const { normalizer } = model;
+  const rule = shareRule(model);
+  if (!rule) return undefined;
+  const columns = atoms.length / count;
+  const pooled = new Float64Array(columns);
+  for (const [k, x] of atoms.entries()) pooled[k % columns] += x / count;
+  const { gradient, start } = rule(pooled);
+  const outputs = start.length;
+  const { mean, std } = normalizer ?? { mean: 0, std: 1 };
+  const shares = new Float64Array(count * outputs);
+  for (let i = 0; i < count; i++)
+    for (let o = 0; o < outputs; o++) {
+      let output = start[o];
+      for (let c = 0; c < columns; c++) output += gradient[o * columns + c] * atoms[i * columns + c];
+      shares[i * outputs + o] = (output * std + mean) / count;
+    }
+  return shares;
 }
 
 /** @throws {UnitcellError} UNSUPPORTED when a structure has elements that the model's table lacks */

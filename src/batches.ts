@@ -1,0 +1,268 @@
+/** What predict and embed have in common: a stream of structures as batches of graphs, a model where it runs, errors. */
+import type { Backend, Session } from "./backends/backend.js";
+import { wasmBackend } from "./backends/wasm.js";
+import { UnitcellError } from "./errors.js";
+import { type Batch, collate } from "./graphs/batch.js";
+import { buildGraph, type CrystalGraph } from "./graphs/graph.js";
+import { countTriplets } from "./graphs/line-graph.js";
+import { nameAtoms } from "./graphs/warnings.js";
+import { checkElements, type Model } from "./models/model.js";
+import { type FailedPrediction, type ModelInfo, type PredictionWarning, RECORD_SCHEMA } from "./prediction.js";
+import { SYMBOLS } from "./structures/elements.js";
+import type { Structure, UnreadStructure } from "./structures/structure.js";
+
+export interface BatchOptions {
+  /** By default the embedded Wasm kernels in this thread. */
+  backend?: Backend;
+  /** Crystals are batched up to this many atoms; a larger crystal runs alone. Bounds memory: about 20 kB an atom. */
+  maxAtoms?: number;
+  /**
+   * Row of the model's table of states: of MEGNet's band gaps 0 PBE, 1 GLLB-SC, 2 HSE, 3 SCAN. Must be given where the
+   * model has one, and cannot be where none has.
+   */
+  state?: number;
+  signal?: AbortSignal;
+}
+
+export type StructureStream = Iterable<Structure | UnreadStructure> | AsyncIterable<Structure | UnreadStructure>;
+
+/** Batches of this size stay in cache; larger ones are no faster (bench). */
+const DEFAULT_MAX_ATOMS = 512;
+
+/**
+ * Pairs of bonds in a batch, beyond which a crystal begins another: at 256 features 16 MiB for each value of theirs, of
+ * which a few live at a time.
+ */
+const MAX_BATCH_TRIPLETS = 16_384;
+
+const NO_NORMALIZER: PredictionWarning = {
+  code: "no-normalizer",
+  message: "the checkpoint has no normalizer: the value is the network's own output, in units of its training targets",
+};
+
+/**
+ * The atoms a batch may have.
+ * @throws {UnitcellError} ARGUMENT: maxAtoms is not positive; a state is asked for where there is none, or not where
+ *   there are several
+ */
+export function checkOptions(models: readonly Model[], { maxAtoms, state }: BatchOptions): number {
+  const atoms = maxAtoms ?? DEFAULT_MAX_ATOMS;
+  if (!(atoms > 0)) throw new UnitcellError("ARGUMENT", `maxAtoms must be positive, found ${atoms}`);
+  const types = models.map(stateTypes).filter((count) => count > 0);
+  if (state === undefined && types.length === 0) return atoms;
+  const least = Math.min(...types);
+  if (types.length === 0) throw new UnitcellError("ARGUMENT", `state ${state} given, but no model has states`);
+  if (!(Number.isInteger(state) && state! >= 0 && state! < least))
+    throw new UnitcellError(
+      "ARGUMENT",
+      `the model predicts for one of ${least} states (of published MEGNet band gaps: 0 PBE, 1 GLLB-SC, 2 HSE, 3 SCAN): ` +
+        `give state 0 to ${least - 1} (--state), found ${state ?? "none"}`,
+    );
+  return atoms;
+}
+
+export function stateTypes({ config }: Model): number {
+  return config.type === "megnet" ? config.stateTypes : 0;
+}
+
+/** Structures up to so many atoms together. Errors take up room, too. */
+export async function* chunksOf(
+  structures: StructureStream,
+  maxAtoms: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<(Structure | UnreadStructure)[]> {
+  let chunk: (Structure | UnreadStructure)[] = [];
+  let atoms = 0;
+  for await (const structure of structures) {
+    signal?.throwIfAborted();
+    const size = "error" in structure ? 1 : structure.numbers.length;
+    if (atoms > 0 && atoms + size > maxAtoms) {
+      yield chunk;
+      chunk = [];
+      atoms = 0;
+    }
+    chunk.push(structure);
+    atoms += size;
+  }
+  signal?.throwIfAborted();
+  if (chunk.length > 0) yield chunk;
+}
+
+/** A model where it runs. */
+export interface Runner {
+  readonly model: Model;
+  readonly session: Session;
+  /** Name of the backend. */
+  readonly backend: string;
+  /** For every crystal, where the model has states. */
+  readonly state: number | undefined;
+}
+
+export async function openRunner(model: Model, options: BatchOptions): Promise<Runner> {
+  const backend = backendOf(options);
+  return { model, session: await sessionFor(model, backend), backend: backend.name, state: options.state };
+}
+
+/** A structure whose graph is ready to run, and the ms that took. */
+export interface ReadySlot {
+  readonly structure: Structure;
+  readonly graph: CrystalGraph;
+  readonly ms: number;
+}
+
+/** What becomes of a batch of graphs, and of each structure in it. */
+export interface Steps<Result, Record> {
+  /** A result for each graph. */
+  readonly run: (graphs: readonly CrystalGraph[]) => Promise<readonly Result[]>;
+  /** @param elapsedMs from structure to result, the crystal's share by atoms of its batch's time */
+  readonly record: (slot: ReadySlot, result: Result, elapsedMs: number) => Promise<Record>;
+}
+
+/** One model's records of a chunk, in its order, in batches that the pairs of bonds allow. */
+export async function* runChunk<Result, Record>(
+  model: Model,
+  chunk: readonly (Structure | UnreadStructure)[],
+  steps: Steps<Result, Record>,
+): AsyncGenerator<Record | FailedPrediction> {
+  let slots: Slot[] = [];
+  let triplets = 0;
+  for (const structure of chunk) {
+    const slot = makeSlot(model, structure);
+    const size = "graph" in slot && slot.graph.vectors ? countTriplets(slot.graph) : 0;
+    if (triplets > 0 && triplets + size > MAX_BATCH_TRIPLETS) {
+      yield* runSlots(slots, steps);
+      slots = [];
+      triplets = 0;
+    }
+    slots.push(slot);
+    triplets += size;
+  }
+  yield* runSlots(slots, steps);
+}
+
+/** An input's place in the output: a graph to run, or an error already known. */
+type Slot = ReadySlot | FailedPrediction;
+
+function makeSlot(model: Model, structure: Structure | UnreadStructure): Slot {
+  if ("error" in structure) return failure(structure, structure.error);
+  try {
+    const began = performance.now();
+    checkElements(model, structure);
+    const graph = buildGraph(structure, model.config.graph);
+    return { structure, graph, ms: performance.now() - began };
+  } catch (error) {
+    if (error instanceof UnitcellError) return failure(structure, error);
+    throw error;
+  }
+}
+
+async function* runSlots<Result, Record>(
+  slots: readonly Slot[],
+  { run, record }: Steps<Result, Record>,
+): AsyncGenerator<Record | FailedPrediction> {
+  const graphs = slots.flatMap((slot) => ("graph" in slot ? [slot.graph] : []));
+  const began = performance.now();
+  const results = graphs.length > 0 ? await attempt(() => run(graphs)) : [];
+  const perAtom = (performance.now() - began) / graphs.reduce((sum, { numAtoms }) => sum + numAtoms, 0);
+  let ran = 0;
+  for (const slot of slots) {
+    if (!("graph" in slot)) {
+      yield slot;
+      continue;
+    }
+    const place = ran++;
+    const { structure, graph, ms } = slot;
+    const made =
+      results instanceof UnitcellError
+        ? results
+        : await attempt(() => record(slot, results[place], ms + perAtom * graph.numAtoms));
+    yield made instanceof UnitcellError ? failure(structure, made) : made;
+  }
+}
+
+function failure({ id }: { readonly id?: string }, { code, message }: UnitcellError): FailedPrediction {
+  return { schema: RECORD_SCHEMA, ...(id !== undefined && { id }), error: { code, message } };
+}
+
+/** The result, or the deliberate error; anything else is a defect and goes up. */
+async function attempt<T>(work: () => Promise<T>): Promise<T | UnitcellError> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof UnitcellError) return error;
+    throw error;
+  }
+}
+
+/**
+ * The records of a stream that stops at its first error.
+ * @throws {UnitcellError} the first structure's error, with its id
+ */
+export async function collectRecords<Record extends object>(
+  records: AsyncIterable<Record | FailedPrediction>,
+): Promise<Record[]> {
+  const all: Record[] = [];
+  for await (const record of records) {
+    if ("error" in record) {
+      const { id, error } = record as FailedPrediction;
+      throw new UnitcellError(error.code, `${id ?? `structure ${all.length}`}: ${error.message}`);
+    }
+    all.push(record as Record);
+  }
+  return all;
+}
+
+/** The graphs as a batch, with the state asked for. */
+export function batchFor({ state }: Runner, graphs: readonly CrystalGraph[]): Batch {
+  const batch = collate(graphs);
+  if (state === undefined) return batch;
+  return { ...batch, inputs: new Map(batch.inputs).set("state", new Int32Array(batch.sizes.B).fill(state)) };
+}
+
+export function modelInfo({ name, sha256, architecture, assumed }: Model): ModelInfo {
+  return {
+    ...(name !== undefined && { name }),
+    ...(sha256 !== undefined && { sha256 }),
+    architecture,
+    ...(assumed.length > 0 && { assumed }),
+  };
+}
+
+/** What the reader of a value, or of a part of one, should know of the model. */
+export function valueWarnings({ config, normalizes, normalizer }: Model): PredictionWarning[] {
+  return normalizes && config.task === "regression" && !normalizer ? [NO_NORMALIZER] : [];
+}
+
+/** Of elements that the model was trained without, where that is known. */
+export function elementWarnings({ trainedOn }: Model, structure: Structure): PredictionWarning[] {
+  if (!trainedOn) return [];
+  const atoms = Array.from(structure.numbers.keys()).filter((i) => !trainedOn.has(structure.numbers[i]));
+  if (atoms.length === 0) return [];
+  const symbols = [...new Set(atoms.map((i) => SYMBOLS[structure.numbers[i]]))].join(", ");
+  const message = `the model was trained without ${symbols} (${nameAtoms(structure, atoms)}): what it makes of them is a guess`;
+  return [{ code: "unseen-element", message, atoms }];
+}
+
+let shared: Backend | undefined;
+
+/** The backend asked for, or one for all calls. */
+export function backendOf({ backend }: BatchOptions): Backend {
+  if (backend) return backend;
+  shared ??= wasmBackend();
+  return shared;
+}
+
+/** Sessions live as long as their model: weights are copied to the device once, not once a call. */
+const sessions = new WeakMap<Model, Map<Backend, Promise<Session>>>();
+
+function sessionFor(model: Model, backend: Backend): Promise<Session> {
+  const open = sessions.get(model) ?? new Map<Backend, Promise<Session>>();
+  sessions.set(model, open);
+  let session = open.get(backend);
+  if (!session) {
+    session = backend.createSession(model.program);
+    open.set(backend, session);
+    session.catch(() => open.delete(backend)); // a later call may try again
+  }
+  return session;
+}
