@@ -56,7 +56,7 @@ export function checkOptions(models: readonly Model[], { maxAtoms, state }: Batc
     throw new UnitcellError(
       "ARGUMENT",
       `the model predicts for one of ${least} states (of published MEGNet band gaps: 0 PBE, 1 GLLB-SC, 2 HSE, 3 SCAN): ` +
-        `give state 0 to ${least - 1} (--state), found ${state ?? "none"}`,
+        `give state 0 to ${least - 1}, found ${state ?? "none"}`,
     );
   return atoms;
 }

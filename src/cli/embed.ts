@@ -7,7 +7,7 @@ import type { StructureFormat } from "../structures/parse.js";
 import type { Structure, UnreadStructure } from "../structures/structure.js";
 import { csvLine } from "./csv.js";
 import { listInputs, readInputs } from "./inputs.js";
-import { openModels } from "./models.js";
+import { EXAMPLES, openModels } from "./models.js";
 import { Notes } from "./notes.js";
 import { FORMATS } from "./predict.js";
 import { Progress } from "./progress.js";
@@ -78,7 +78,8 @@ export async function embedCommand(args: string[]): Promise<number> {
   const outputs = (["atoms", "csv", "shares"] as const).filter((name) => values[name]);
   if (outputs.length > 1) throw new UsageError(`--${outputs.join(" and --")} exclude each other`);
   const state = parseState(values.state);
-  const [{ model, description }] = await openModels(values.model === undefined ? undefined : [values.model], values);
+  const { model, description } = await openModels([values.model ?? EXAMPLES[0]], values);
+  if ("members" in model) throw new Error("one path is one model");
   if (values.shares) checkShares(model);
   if (!values.quiet) process.stderr.write(`${description.join("\n")}\n\n`);
   const files = await listInputs(positionals);

@@ -1,104 +1,160 @@
+/** The models that the command line names, as one: what to predict with, and what to tell the user of it. */
 import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Checkpoint, loadCheckpoint } from "../checkpoint.js";
+import type { ModelConfig } from "../config.js";
+import { type Ensemble, ensemble } from "../ensemble.js";
 import { UnitcellError } from "../errors.js";
 import { parseElementTable } from "../graphs/features.js";
-import { describeLoadReport } from "../load-report.js";
 import { type Model, type ModelOptions, modelFromCheckpoint } from "../models/model.js";
+import { recognizeModel } from "../models/recognize.js";
+import { type FilesRead, readCheckpointFiles } from "./checkpoint-files.js";
+import { describeModel, describeTogether, type Metadata } from "./describe-models.js";
 import { UsageError } from "./usage.js";
 
-/** A model, the name it goes by in output, and what to tell the user of it. */
-export interface NamedModel {
-  readonly name: string;
-  readonly model: Model;
+/** One model or an ensemble, and lines about it. */
+export interface OpenedModels {
+  readonly model: Model | Ensemble;
   readonly description: readonly string[];
 }
-
-/** The example that ships with the package, used when no model is named. */
-const EXAMPLE = fileURLToPath(new URL("../examples/saved_models/cgcnn_ionic_best.pt", import.meta.url));
 
 export interface ModelArguments {
   readonly "atom-init"?: string | undefined;
   readonly normalizer?: string | undefined;
+  readonly "neighbor-policy"?: string | undefined;
+  readonly calibration?: string | undefined;
 }
 
-/** @throws {UnitcellError} NOT_FOUND, or whatever is wrong with the checkpoint, with the file's name */
-export async function openModels(paths: readonly string[] | undefined, args: ModelArguments): Promise<NamedModel[]> {
-  const options: ModelOptions = {
-    ...(args["atom-init"] !== undefined && { elements: parseElementTable(readText(args["atom-init"])) }),
-    ...(args.normalizer !== undefined && { normalizer: parseNormalizer(args.normalizer) }),
-  };
-  const models: NamedModel[] = [];
-  for (const path of paths ?? [EXAMPLE]) models.push(await openModel(path, options));
-  return models;
+/** The examples that ship with the package, used when no model is named. */
+export const EXAMPLES = ["cgcnn", "alignn", "megnet"].map((name) =>
+  fileURLToPath(new URL(`../examples/saved_models/${name}_ionic_best.pt`, import.meta.url)),
+);
+
+/** Options that only some architectures take: where others do, the rest go without. */
+const TAKERS: readonly [option: keyof ModelOptions, takes: (config: ModelConfig) => boolean][] = [
+  ["elements", ({ type }) => type !== "megnet"],
+  ["neighborPolicy", ({ graph }) => graph.select === "shell"],
+];
+
+/** @throws {UnitcellError} NOT_FOUND, or whatever is wrong with a checkpoint, with the file's name; MISMATCH as ensemble */
+export async function openModels(paths: readonly string[] | undefined, args: ModelArguments): Promise<OpenedModels> {
+  const options = parseModelOptions(args);
+  const calibration = parseCalibration(args.calibration);
+  const isExample = paths === undefined;
+  const opened: Opened[] = [];
+  for (const path of paths ?? EXAMPLES.filter((example) => existsSync(example))) opened.push(await open(path));
+  for (const [option, takes] of TAKERS)
+    if (opened.some(({ config }) => takes(config)))
+      for (const one of opened) if (!takes(one.config)) one.without.push(option);
+  const models = opened.map((one) => build(one, options));
+  const described = models.flatMap((model, i) => describeOpened(opened[i], model, isExample));
+  if (models.length === 1 && calibration !== undefined)
+    throw new UsageError("--calibration is about the spread of several models: give --model more than once");
+  const model = models.length === 1 ? models[0] : ensemble(models, calibration === undefined ? {} : { calibration });
+  const metadata = opened.map((one) => one.metadata);
+  return { model, description: [...described, ...describeTogether(model, metadata, isExample)] };
 }
 
-async function openModel(path: string, options: ModelOptions): Promise<NamedModel> {
-  const name = basename(path);
+function describeOpened({ path, checkpoint, metadata }: Opened, model: Model, isExample: boolean): string[] {
+  return describeModel(isExample ? basename(path) : path, checkpoint, model, metadata);
+}
+
+/** A checkpoint that is read, not yet a model. */
+interface Opened {
+  readonly path: string;
+  readonly read: FilesRead;
+  readonly checkpoint: Checkpoint;
+  readonly config: ModelConfig;
+  readonly metadata: Metadata;
+  /** Options that it goes without. */
+  readonly without: (keyof ModelOptions)[];
+}
+
+async function open(path: string): Promise<Opened> {
   const metadata = readMetadata(path);
-  try {
-    const checkpoint = await loadCheckpoint(readBytes(path));
-    const model = modelFromCheckpoint(checkpoint, {
-      name,
-      ...(typeof metadata.property === "string" && { property: metadata.property }),
-      ...(typeof metadata.unit === "string" && { unit: metadata.unit }),
-      ...options,
-    });
-    return { name, model, description: describe(path, checkpoint, model, metadata) };
-  } catch (error) {
-    if (!(error instanceof UnitcellError)) throw error;
+  return withPath(path, async () => {
+    const read = await readCheckpointFiles(path);
+    const checkpoint = await loadCheckpoint(read.files);
+    return { path, read, checkpoint, config: recognizeModel(checkpoint).config, metadata, without: [] };
+  });
+}
+
+function build({ path, read, checkpoint, metadata, without }: Opened, options: ModelOptions): Model {
+  const { property, unit, elements } = metadata;
+  const given = Object.fromEntries(
+    Object.entries(options).filter(([name]) => !without.includes(name as keyof ModelOptions)),
+  );
+  return withPath(path, () =>
+    modelFromCheckpoint(checkpoint, {
+      name: read.name,
+      sha256: read.sha256,
+      ...(property !== undefined && { property }),
+      ...(unit !== undefined && { unit }),
+      ...(elements && { trainedOn: elements }),
+      ...given,
+    }),
+  );
+}
+
+/** The path in front of what is wrong. */
+function withPath<T>(path: string, work: () => T): T {
+  const named = (error: unknown): never => {
+    if (!(error instanceof UnitcellError) || error.message.includes(path)) throw error;
     throw new UnitcellError(error.code, `${path}: ${error.message}`, error.detail, { cause: error });
+  };
+  try {
+    const result = work();
+    return (result instanceof Promise ? result.catch(named) : result) as T;
+  } catch (error) {
+    return named(error);
   }
 }
 
 /** `<run>_metadata.json` beside `<run>_best.pt`, `<run>_final.pt` or `<run>_epoch<N>.pt`; empty where there is none. */
-function readMetadata(path: string): Record<string, unknown> {
+function readMetadata(path: string): Metadata {
   const run = basename(path).replace(/(_best|_final|_epoch\d+)?\.\w+$/, "");
   const file = join(dirname(path), `${run}_metadata.json`);
   if (!existsSync(file)) return {};
+  let metadata: unknown;
   try {
-    const metadata: unknown = JSON.parse(readText(file));
-    if (typeof metadata === "object" && metadata !== null) return metadata as Record<string, unknown>;
-    throw new SyntaxError("not an object");
+    metadata = JSON.parse(readText(file));
   } catch (cause) {
-    throw new UnitcellError("CORRUPT", `${file}: not a JSON object: ${(cause as Error).message}`, {}, { cause });
+    throw new UnitcellError("CORRUPT", `${file}: not JSON: ${(cause as Error).message}`, {}, { cause });
   }
-}
-
-function describe(path: string, { epoch }: Checkpoint, model: Model, metadata: Record<string, unknown>): string[] {
-  const { architecture, config, property, unit } = model;
-  const of = path === EXAMPLE ? `${basename(path)}, the example that ships with unitcell` : path;
-  const lines = [
-    `model: ${of}: ${architecture} ${config.task}, ${countWeights(model)} weights` +
-      (epoch === undefined ? "" : `, epoch ${epoch}`),
-  ];
-  if (property) lines.push(`predicts: ${property}${unit ? `, ${unit}` : ""}`);
-  if (typeof metadata.test_mae === "number")
-    lines.push(`test error: MAE ${metadata.test_mae}${unit ? ` ${unit}` : ""}, R2 ${metadata.test_r2}`);
-  if (typeof metadata.limits === "string") lines.push(`limits: ${metadata.limits}`);
-  for (const found of describeLoadReport(model.loadReport)) lines.push(`tensors: ${found}`);
-  for (const assumption of model.assumed) lines.push(`assumed: ${assumption}`);
-  return lines.flatMap((line) => wrap(line, 110));
-}
-
-/** Trained numbers: weights and biases, without running statistics and the element table. */
-function countWeights({ program }: Model): number {
-  let count = 0;
-  for (const [name, { data }] of program.params) if (/\.(weight|bias)$/.test(name)) count += data.length;
-  return count;
-}
-
-/** Lines of at most `width` characters, broken at spaces, those after the first indented. */
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [""];
-  for (const word of text.split(" ")) {
-    const last = lines.length - 1;
-    if (lines[last] === "") lines[last] = word;
-    else if (lines[last].length + 1 + word.length <= width) lines[last] += ` ${word}`;
-    else lines.push(`  ${word}`);
+  if (typeof metadata !== "object" || metadata === null)
+    throw new UnitcellError("CORRUPT", `${file}: expected a JSON object`);
+  const known: Record<string, unknown> = {};
+  for (const [name, [isOf, what]] of Object.entries(METADATA)) {
+    const value = (metadata as Record<string, unknown>)[name];
+    if (value === undefined) continue;
+    if (!isOf(value)) throw new UnitcellError("CORRUPT", `${file}: "${name}" must be ${what}`);
+    known[name] = value;
   }
-  return lines;
+  return known;
+}
+
+const isText = (value: unknown) => typeof value === "string";
+const isNumber = (value: unknown) => typeof value === "number";
+/** What is used of a metadata file. */
+const METADATA: Record<keyof Metadata, [isOf: (value: unknown) => boolean, what: string]> = {
+  property: [isText, "text"],
+  unit: [isText, "text"],
+  limits: [isText, "text"],
+  test_mae: [isNumber, "a number"],
+  test_r2: [isNumber, "a number"],
+  elements: [(value) => Array.isArray(value) && value.every(isText), "a list of symbols"],
+};
+
+function parseModelOptions(args: ModelArguments): ModelOptions {
+  const { "atom-init": table, normalizer, "neighbor-policy": policy } = args;
+  if (policy !== undefined && policy !== "upstream" && policy !== "symmetric")
+    throw new UsageError(`--neighbor-policy is upstream or symmetric, found "${policy}"`);
+  return {
+    ...(table !== undefined && { elements: parseElementTable(readText(table)) }),
+    ...(normalizer !== undefined && { normalizer: parseNormalizer(normalizer) }),
+    ...(policy !== undefined && { neighborPolicy: policy }),
+  };
 }
 
 function parseNormalizer(text: string): { mean: number; std: number } {
@@ -108,13 +164,17 @@ function parseNormalizer(text: string): { mean: number; std: number } {
   return { mean, std };
 }
 
-function readText(path: string): string {
-  return new TextDecoder().decode(readBytes(path));
+function parseCalibration(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const factor = text.trim() === "" ? Number.NaN : Number(text);
+  if (!(factor > 0 && Number.isFinite(factor)))
+    throw new UsageError(`--calibration takes a positive number, found "${text}"`);
+  return factor;
 }
 
-function readBytes(path: string): Uint8Array {
+function readText(path: string): string {
   try {
-    return readFileSync(path);
+    return readFileSync(path, "utf8");
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "ENOENT") throw new UnitcellError("NOT_FOUND", `no file ${path}`);

@@ -1,12 +1,16 @@
-import { setImmediate } from "node:timers/promises";
+import { checkOptions } from "../batches.js";
+import type { Ensemble } from "../ensemble.js";
+import { isUnitcellError } from "../errors.js";
+import type { Model } from "../models/model.js";
 import { predictStream } from "../predict.js";
-import type { FailedPrediction, Prediction } from "../prediction.js";
+import type { PredictionCache } from "../prediction-cache.js";
 import type { StructureFormat } from "../structures/parse.js";
-import type { Structure, UnreadStructure } from "../structures/structure.js";
+import { openCache, saveCache } from "./cache.js";
 import { eventTurns, listInputs, readInputs } from "./inputs.js";
-import { type NamedModel, openModels } from "./models.js";
+import { openModels } from "./models.js";
 import { Progress } from "./progress.js";
-import { type OutputFormat, type Record, recordWriter } from "./records.js";
+import { type OutputFormat, type Record, type RecordWriter, recordWriter } from "./records.js";
+import { oneLine } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
 
@@ -16,8 +20,9 @@ Predicts a property of every crystal structure, in order. Reads CIF, POSCAR, ext
 OPTIMADE, JARVIS and ASE; a folder stands for the CIF, POSCAR and XYZ files below it, - for standard input.
 
 Options:
-  -m, --model FILE            PyTorch checkpoint (.pt, .pth.tar) of a CGCNN; may be given several times.
-                              Without it: a small example model that ships with unitcell
+  -m, --model PATH            PyTorch checkpoint of a CGCNN, ALIGNN or MEGNet: a file (.pt, .pth.tar, .ckpt), or a folder
+                              or zip as ALIGNN and matgl write it. Several are one ensemble: their mean and spread.
+                              Without it: small example models that ship with unitcell
   -f, --format FORMAT         cif, poscar, xyz, json (any kind), pymatgen, optimade, jarvis or ase, where the file's name
                               does not tell
       --table, --csv, --json, --jsonl
@@ -25,7 +30,13 @@ Options:
       --tie-range             where neighbours tie, also the range of values over the ways to choose among them
       --atom-init FILE        element features the model was trained with (CGCNN's atom_init.json format)
       --normalizer MEAN,STD   for a checkpoint without one: value = output * STD + MEAN
-  -q, --quiet                 do not describe the model, list no warnings
+      --state N               for a MEGNet of several fidelities: which, from 0
+      --neighbor-policy P     of ALIGNN's k-nearest graphs: upstream (as trained), or symmetric (no shell of equally
+                              distant neighbours is cut)
+      --calibration FACTOR    from an ensemble's spread to an error bar, worked out on data of known values
+      --cache FILE            a file of predictions (ensemble_predictions.pt): those in it are not computed again, new
+                              ones are added
+  -q, --quiet                 do not describe the models, list no warnings
   -h, --help                  this text
 
 A record's id is the file's name without its ending; further structures of a file get #2, #3, ... Records of databases
@@ -44,10 +55,6 @@ export const FORMATS: readonly string[] = [
   "ase",
 ] satisfies StructureFormat[];
 
-/** Structures, and atoms, taken from the input at a time for all models to predict. */
-const CHUNK_STRUCTURES = 256;
-const CHUNK_ATOMS = 4096;
-
 /** Notes on stderr beyond this are counted; the records hold them all. */
 const MAX_NOTES = 50;
 
@@ -65,6 +72,10 @@ export async function predictCommand(args: string[]): Promise<number> {
       "tie-range": { type: "boolean" },
       "atom-init": { type: "string" },
       normalizer: { type: "string" },
+      state: { type: "string" },
+      "neighbor-policy": { type: "string" },
+      calibration: { type: "string" },
+      cache: { type: "string" },
       quiet: { type: "boolean", short: "q" },
       help: { type: "boolean", short: "h" },
     },
@@ -77,14 +88,10 @@ export async function predictCommand(args: string[]): Promise<number> {
   if (values.format !== undefined && !FORMATS.includes(values.format))
     throw new UsageError(`--format is one of ${FORMATS.join(", ")}, found "${values.format}"`);
   const output = chooseOutput(values);
-  const models = await openModels(values.model, values);
-  if (!values.quiet)
-    process.stderr.write(
-      models
-        .flatMap((model) => model.description)
-        .join("\n")
-        .concat("\n\n"),
-    );
+  const { model, description } = await openModels(values.model, values);
+  const state = parseState(model, values.state);
+  const cache = values.cache === undefined ? undefined : await openCache(values.cache);
+  if (!values.quiet) process.stderr.write(`${description.join("\n")}\n\n`);
   const files = await listInputs(positionals);
   const progress = new Progress(files.length, process.stderr);
   const abort = new AbortController();
@@ -96,8 +103,36 @@ export async function predictCommand(args: string[]): Promise<number> {
     (done) => progress.update(done),
     signal,
   );
-  const records = predictRecords(models, inputs, { tieRange: values["tie-range"] ?? false, signal });
-  return report(records, output, progress, { quiet: values.quiet ?? false, signal });
+  const options = { tieRange: values["tie-range"] ?? false, ...(state !== undefined && { state }) };
+  const records = predictStream(model, inputs, { ...options, ...(cache && { cache }) });
+  const how = { progress, quiet: values.quiet ?? false, signal };
+  try {
+    return await report(untilAborted(records, signal), recordWriter(output, model), how);
+  } finally {
+    if (cache) keep(cache, values.cache!, how.quiet);
+  }
+}
+
+/** @throws {UsageError} for what is no state of the model, or none where it needs one */
+function parseState(model: Model | Ensemble, text: string | undefined): number | undefined {
+  if (text !== undefined && !/^\d{1,9}$/.test(text)) throw new UsageError(`--state takes a number, found "${text}"`);
+  const state = text === undefined ? undefined : Number(text);
+  try {
+    checkOptions("members" in model ? model.members : [model], { ...(state !== undefined && { state }) });
+  } catch (error) {
+    if (isUnitcellError(error, "ARGUMENT")) throw new UsageError(`--state: ${error.message}`);
+    throw error;
+  }
+  return state;
+}
+
+/** What was added, also when the run was stopped or ended early. */
+function keep(cache: PredictionCache, path: string, quiet: boolean): void {
+  saveCache(cache, path);
+  const { size, added, refused } = cache;
+  if (quiet) return;
+  const full = refused ? `; it is full, ${refused} found no room` : "";
+  process.stderr.write(`\ncache: ${path}: ${added} added, ${size} in it${full}\n`);
 }
 
 function chooseOutput(values: { [name in OutputFormat]?: boolean | undefined }): OutputFormat {
@@ -106,64 +141,26 @@ function chooseOutput(values: { [name in OutputFormat]?: boolean | undefined }):
   return chosen[0] ?? (process.stdout.isTTY ? "table" : "csv");
 }
 
-/** Every structure with every model: all models of a structure next to each other. Stops early when aborted. */
-async function* predictRecords(
-  models: readonly NamedModel[],
-  inputs: AsyncIterable<Structure | UnreadStructure>,
-  options: { tieRange: boolean; signal: AbortSignal },
-): AsyncGenerator<Record> {
-  const { tieRange, signal } = options;
-  for await (const chunk of chunks(inputs, signal)) {
-    const columns: (Prediction | FailedPrediction)[][] = [];
-    for (const { model } of models) columns.push(await collect(predictStream(model, chunk, { tieRange }), signal));
-    if (signal.aborted) return;
-    for (let i = 0; i < chunk.length; i++) for (const column of columns) yield column[i];
-  }
-}
-
-/** All items; those so far when aborted. */
-async function collect<T>(items: AsyncIterable<T>, signal: AbortSignal): Promise<T[]> {
-  const all: T[] = [];
+/** The records so far when aborted; Ctrl-C is heard between them. */
+async function* untilAborted(records: AsyncIterable<Record>, signal: AbortSignal): AsyncGenerator<Record> {
   const turn = eventTurns();
-  for await (const item of items) {
-    all.push(item);
-    await turn();
-    if (signal.aborted) break;
-  }
-  return all;
-}
-
-async function* chunks(
-  items: AsyncIterable<Structure | UnreadStructure>,
-  signal: AbortSignal,
-): AsyncGenerator<(Structure | UnreadStructure)[]> {
-  let chunk: (Structure | UnreadStructure)[] = [];
-  let atoms = 0;
-  for await (const item of items) {
+  for await (const record of records) {
     if (signal.aborted) return;
-    chunk.push(item);
-    atoms += "error" in item ? 0 : item.numbers.length;
-    if (chunk.length < CHUNK_STRUCTURES && atoms < CHUNK_ATOMS) continue;
-    yield chunk;
-    await setImmediate();
-    chunk = [];
-    atoms = 0;
+    yield record;
+    await turn();
   }
-  if (chunk.length && !signal.aborted) yield chunk;
 }
 
 /** Write the records as they come; what went wrong, and what to beware of, goes to stderr at the end. */
 async function report(
   records: AsyncIterable<Record>,
-  output: OutputFormat,
-  progress: Progress,
-  { quiet, signal }: { quiet: boolean; signal: AbortSignal },
+  writer: RecordWriter,
+  { progress, quiet, signal }: { progress: Progress; quiet: boolean; signal: AbortSignal },
 ): Promise<number> {
-  const writer = recordWriter(output);
   const notes: string[] = [];
   let dropped = 0;
   const note = (text: string) => {
-    if (notes.length < MAX_NOTES) notes.push(text);
+    if (notes.length < MAX_NOTES) notes.push(oneLine(text));
     else dropped++;
   };
   let failed = 0;

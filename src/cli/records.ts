@@ -1,5 +1,8 @@
+import type { Ensemble } from "../ensemble.js";
+import type { Model } from "../models/model.js";
 import type { FailedPrediction, Prediction } from "../prediction.js";
 import { csvLine } from "./csv.js";
+import { formatTable } from "./records-table.js";
 
 /** A prediction, or why there is none. */
 export type Record = Prediction | FailedPrediction;
@@ -13,9 +16,11 @@ export interface RecordWriter {
 
 export type OutputFormat = "table" | "json" | "jsonl" | "csv";
 
-export function recordWriter(format: OutputFormat): RecordWriter {
-  if (format === "table") return tableWriter();
-  if (format === "csv") return csvWriter();
+/** @param model that the records will be of: an ensemble's members have columns of their own */
+export function recordWriter(format: OutputFormat, model: Model | Ensemble): RecordWriter {
+  const members = "members" in model ? memberNames(model) : [];
+  if (format === "table") return tableWriter(members);
+  if (format === "csv") return csvWriter(members);
   if (format === "jsonl") return { begin: () => "", record: (r) => `${JSON.stringify(r)}\n`, end: () => "" };
   let separator = "\n";
   return {
@@ -29,30 +34,67 @@ export function recordWriter(format: OutputFormat): RecordWriter {
   };
 }
 
-const CSV_COLUMNS: readonly [name: string, cell: (r: Record) => string | number | undefined][] = [
-  ["id", (r) => r.id],
-  ["model", (r) => ("error" in r ? undefined : r.model.name)],
-  ["formula", (r) => ("error" in r ? undefined : r.formula)],
-  ["sites", (r) => ("error" in r ? undefined : r.sites)],
-  ["property", (r) => ("error" in r ? undefined : r.property)],
-  ["unit", (r) => ("error" in r ? undefined : r.unit)],
-  ["value", (r) => ("error" in r ? undefined : r.value)],
-  ["tie_min", (r) => ("error" in r ? undefined : r.tie?.min)],
-  ["tie_max", (r) => ("error" in r ? undefined : r.tie?.max)],
-  ["warnings", (r) => ("error" in r ? undefined : r.warnings.map((warning) => warning.code).join(";"))],
-  ["error", (r) => ("error" in r ? `${r.error.code}: ${r.error.message}` : undefined)],
+/** Endings of checkpoints: what is left is a name. */
+const ENDINGS = /(\.(pth|pt|tar|ckpt|bin|safetensors|zip))+$/i;
+
+/**
+ * Names of an ensemble's members for columns: of their files without ending, letters and digits joined by "_", no two
+ * alike.
+ */
+function memberNames({ members }: Ensemble): string[] {
+  const seen = new Map<string, number>();
+  return members.map(({ name, architecture }) => {
+    const bare = (name ?? architecture).replace(ENDINGS, "").replace(/[^\p{L}\p{N}]+/gu, "_") || architecture;
+    const times = (seen.get(bare) ?? 0) + 1;
+    seen.set(bare, times);
+    return times === 1 ? bare : `${bare}_${times}`;
+  });
+}
+
+type Cell = string | number | boolean | undefined;
+type Columns = readonly (readonly [name: string, cell: (p: Prediction) => Cell])[];
+
+const CSV_START: Columns = [
+  ["model", (p) => p.model.name],
+  ["formula", (p) => p.formula],
+  ["sites", (p) => p.sites],
+  ["property", (p) => p.property],
+  ["unit", (p) => p.unit],
+  ["value", (p) => p.value],
+  ["std", (p) => p.std],
+  ["calibrated", (p) => p.calibrated],
 ];
 
-function csvWriter(): RecordWriter {
+const CSV_END: Columns = [
+  ["values", (p) => p.values?.join(";")],
+  ["probabilities", (p) => p.probabilities?.join(";")],
+  ["state", (p) => ofAny(p, "state")],
+  ["neighbor_policy", (p) => ofAny(p, "neighborPolicy")],
+  ["tie_min", (p) => p.tie?.min],
+  ["tie_max", (p) => p.tie?.max],
+  ["warnings", (p) => [...new Set(p.warnings.map((warning) => warning.code))].join(";")],
+];
+
+/** Of the record, or of the members of an ensemble that have it: it is the same for all of these. */
+function ofAny(p: Prediction, field: "state" | "neighborPolicy"): Cell {
+  return p[field] ?? p.members?.find((member) => member[field] !== undefined)?.[field];
+}
+
+function csvWriter(members: readonly string[]): RecordWriter {
+  const ofMembers = members.map((name, i) => [`value_${name}`, (p: Prediction) => p.members?.[i].value] as const);
+  const columns: Columns = [...CSV_START, ...ofMembers, ...CSV_END];
   return {
-    begin: () => csvLine(CSV_COLUMNS.map(([name]) => name)),
-    record: (r) => csvLine(CSV_COLUMNS.map(([, cell]) => cell(r))),
+    begin: () => csvLine(["id", ...columns.map(([name]) => name), "error", "elapsed_ms"]),
+    record: (r) =>
+      "error" in r
+        ? csvLine([r.id, ...columns.map(() => undefined), `${r.error.code}: ${r.error.message}`, undefined])
+        : csvLine([r.id, ...columns.map(([, cell]) => cell(r)), undefined, r.elapsedMs]),
     end: () => "",
   };
 }
 
 /** Aligned columns for people; waits for the last record, since a later one may be wider. */
-function tableWriter(): RecordWriter {
+function tableWriter(members: readonly string[]): RecordWriter {
   const records: Record[] = [];
   return {
     begin: () => "",
@@ -60,31 +102,6 @@ function tableWriter(): RecordWriter {
       records.push(r);
       return "";
     },
-    end: () => (records.length ? formatTable(records) : ""),
+    end: () => (records.length ? formatTable(records, members) : ""),
   };
-}
-
-function formatTable(records: readonly Record[]): string {
-  const tied = records.some((r) => !("error" in r) && r.tie);
-  const header = ["structure", "formula", "atoms", "value", ""];
-  if (tied) header.push("tie range");
-  const rows = records.map((r) => {
-    const start = [r.id ?? ""];
-    if ("error" in r) return [...start, "-", "-", "failed", r.error.code];
-    const marks = r.warnings.length ? " *" : "";
-    const range = r.tie ? `${fixed(r.tie.min)} .. ${fixed(r.tie.max)}` : "";
-    return [...start, r.formula, String(r.sites), fixed(r.value), (r.unit ?? "") + marks, ...(tied ? [range] : [])];
-  });
-  const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => (row[i] ?? "").length)));
-  const right = new Set(["atoms", "value"]);
-  const line = (cells: readonly string[]) =>
-    `${header
-      .map((title, i) => (right.has(title) ? (cells[i] ?? "").padStart(widths[i]) : (cells[i] ?? "").padEnd(widths[i])))
-      .join("  ")
-      .trimEnd()}\n`;
-  return line(header) + rows.map(line).join("");
-}
-
-function fixed(value: number): string {
-  return value.toFixed(4);
 }
