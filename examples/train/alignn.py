@@ -87,10 +87,10 @@ class AlignnLayer(nn.Module):
 
 class Alignn(nn.Module):
     """
-    One number per crystal, or (B, output_features) where there are several.
+    One number per crystal, or (B, output_features) where there are several; log-probabilities for a classifier.
 
     `config` is the `model` part of upstream's config.json. `norm` is BatchNorm in `alignn` and LayerNorm in
-    `alignn_atomwise`, whose graph output this is too (without extra features, cutoff function and classification).
+    `alignn_atomwise`, whose graph output this is too (its classifier, and extra features and cutoff functions of either, are not written here).
     """
 
     def __init__(self, config: dict[str, Any], norm: Norm = nn.BatchNorm1d) -> None:
@@ -111,6 +111,7 @@ class Alignn(nn.Module):
         self.gcn_layers = nn.ModuleList(EdgeGatedConv(width, norm) for _ in range(config["gcn_layers"]))
         self.fc = nn.Linear(width, config["output_features"])
         self.link = LINKS[config.get("link", "identity")]
+        self.is_classifier = config.get("classification", False)
         rows = torch.from_numpy(element_rows()) if config["atom_input_features"] > 1 else torch.arange(1, 101)[:, None]
         self.register_buffer("atom_features", rows.float(), persistent=False)  # (100, 92), or atomic numbers (100, 1)
 
@@ -123,7 +124,8 @@ class Alignn(nn.Module):
             x, y, z = layer(x, y, z, batch, left > 0)
         for left, conv in zip(reversed(range(len(self.gcn_layers))), self.gcn_layers):
             x, y = conv(x, y, batch.source, batch.receiver, left > 0)
-        return self.link(self.fc(batch.atom_crystal.mean(x))).squeeze(1)
+        out = self.link(self.fc(batch.atom_crystal.mean(x)))
+        return torch.log_softmax(out, dim=1) if self.is_classifier else out.squeeze(1)
 
 
 def config_from_state(state: dict[str, Tensor]) -> dict[str, Any]:
@@ -142,14 +144,16 @@ def config_from_state(state: dict[str, Tensor]) -> dict[str, Any]:
         "embedding_features": state["edge_embedding.1.layer.0.weight"].shape[0],
         "hidden_features": width,
         "output_features": state["fc.weight"].shape[0],
-        "link": "identity",
     }
 
 
-def model_from_state(state: dict[str, Tensor], link: str = "identity") -> Alignn:
-    """A float32 model in evaluation mode; every width is read from the tensors' shapes, and names must match."""
+def model_from_state(state: dict[str, Tensor], config: dict[str, Any] | None = None) -> Alignn:
+    """
+    A float32 model in evaluation mode; every width is read from the tensors' shapes, and names must match. `link` and
+    `classification` are not in the tensors, and so taken from `config`, the `model` part of upstream's config.json.
+    """
     is_batch_norm = "atom_embedding.layer.1.running_mean" in state
-    model = Alignn({**config_from_state(state), "link": link}, nn.BatchNorm1d if is_batch_norm else nn.LayerNorm)
+    model = Alignn({**(config or {}), **config_from_state(state)}, nn.BatchNorm1d if is_batch_norm else nn.LayerNorm)
     model.fc.bias = nn.Parameter(torch.zeros_like(state["fc.bias"]))  # with a log link upstream makes it 0-dimensional
     model.load_state_dict(state, strict=True)
     return model.eval()

@@ -107,14 +107,14 @@ class Cgcnn(Architecture):
 
 class Alignn(Architecture):
     name = "alignn"
-    training = {"epochs": 150, "keep_epoch": 0, "lr_milestones": [100, 135]}
+    training = {"epochs": 300, "keep_epoch": 0, "lr_milestones": [200, 265]}
     hyperparameters = ("model",)
     GRAPH: Args = {"neighbor_strategy": "k-nearest", "cutoff": 8.0, "max_neighbors": 12, "use_canonize": True}
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--alignn-layers", type=int, default=1)
         parser.add_argument("--gcn-layers", type=int, default=1)
-        parser.add_argument("--embedding-features", type=int, default=8)
+        parser.add_argument("--embedding-features", type=int, default=14)
         parser.add_argument("--hidden-features", type=int, default=16)
 
     def complete(self, args: argparse.Namespace, elements: list[str]) -> None:
@@ -137,7 +137,7 @@ class Alignn(Architecture):
         return alignn.Alignn(args["model"])
 
     def model_from_state(self, state: dict[str, Tensor], args: Args) -> nn.Module:
-        return alignn.model_from_state(state, args.get("model", {}).get("link", "identity"))
+        return alignn.model_from_state(state, args.get("model"))
 
     def build(self, structure: Structure, args: Args) -> EdgeGraph:
         """Keys absent from args have upstream's defaults; `shell_tolerance` is ours."""
