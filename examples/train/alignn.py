@@ -78,7 +78,8 @@ class AlignnLayer(nn.Module):
         self.node_update = EdgeGatedConv(width, norm)
         self.edge_update = EdgeGatedConv(width, norm)
 
-    def forward(self, x: Tensor, y: Tensor, z: Tensor, batch: EdgeBatch, needs_lines: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, y: Tensor, z: Tensor, batch: EdgeBatch,
+                needs_lines: bool) -> tuple[Tensor, Tensor, Tensor]:
         """x (N, F), y (E, F), z (T, F) -> the same shapes."""
         x, m = self.node_update(x, y, batch.source, batch.receiver, True)
         y, z = self.edge_update(m, z, batch.line_source, batch.line_receiver, needs_lines)
@@ -90,7 +91,8 @@ class Alignn(nn.Module):
     One number per crystal, or (B, output_features) where there are several; log-probabilities for a classifier.
 
     `config` is the `model` part of upstream's config.json. `norm` is BatchNorm in `alignn` and LayerNorm in
-    `alignn_atomwise`, whose graph output this is too (its classifier, and extra features and cutoff functions of either, are not written here).
+    `alignn_atomwise`, whose graph output this is too. Not written here: extra features, and the classifier, cutoff
+    function and penalty of `alignn_atomwise`.
     """
 
     def __init__(self, config: dict[str, Any], norm: Norm = nn.BatchNorm1d) -> None:

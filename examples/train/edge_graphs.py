@@ -97,7 +97,7 @@ def _cells(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 def _nearest(lattice: np.ndarray, frac: np.ndarray, cutoff: float, settings: NearestSettings) -> list | None:
     """Per atom i the kept (j, image) as arrays, or None where some atom has too few neighbours within `cutoff`."""
-    rounded = np.round(lattice, 5)  # upstream's quirk: atoms sit in the rounded lattice, images are repeated by the given one
+    rounded = np.round(lattice, 5)  # upstream's quirk: atoms sit in this one, their images are repeated by `lattice`
     span = _span(lattice, cutoff + SHORTEST)
     images = _cells(np.floor(frac.min(axis=0)) - span, np.ceil(frac.max(axis=0)) + span)  # upstream's range
     places = _times(rounded, frac)
@@ -231,7 +231,8 @@ class Rows:
 
     def softmax(self, x: Tensor) -> Tensor:
         """(E, 1) from x (E, 1): softmax over the members of each row."""
-        peak = torch.zeros(self.count, dtype=x.dtype).scatter_reduce(0, self.index, x.detach()[:, 0], "amax", include_self=False)
+        scores = x.detach()[:, 0]
+        peak = scores.new_zeros(self.count).scatter_reduce(0, self.index, scores, "amax", include_self=False)
         weight = torch.exp(x - peak[self.index][:, None])
         return weight / self.gather(self.total(weight))
 

@@ -139,11 +139,12 @@ class Run:
 
     def save(self, name: str, epoch: int, best: float) -> None:
         """Write a checkpoint with upstream's keys; `epoch` counts finished epochs, so resuming starts there."""
+        optimizer = self.optimizer.state_dict()
         checkpoint = {
             "epoch": epoch,
             "state_dict": self.network.state(self.model),
             "best_mae_error": best,
-            "optimizer": packed(self.optimizer.state_dict()) if self.network.packs_optimizer else self.optimizer.state_dict(),
+            "optimizer": packed(optimizer) if self.network.packs_optimizer else optimizer,
             "normalizer": self.norm.state_dict(),
             "args": self.args,
         }
@@ -242,7 +243,8 @@ def write_history(path: Path, run: dict[str, Any]) -> None:
     texts = []
     for one in runs.values():
         rows = ",\n    ".join(json.dumps(row) for row in one["history"])
-        texts.append(json.dumps({**one, "history": 0}, indent=2).replace('"history": 0', f'"history": [\n    {rows}\n  ]'))
+        text = json.dumps({**one, "history": 0}, indent=2)
+        texts.append(text.replace('"history": 0', f'"history": [\n    {rows}\n  ]'))
     path.write_text("[\n" + textwrap.indent(",\n".join(texts), "  ") + "\n]\n")
 
 
