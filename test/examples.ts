@@ -1,12 +1,12 @@
 /** The small model and structures that ship in examples/, for tests that must run without the shared fixtures. */
 import { readdirSync, readFileSync } from "node:fs";
 import { loadCheckpoint } from "../src/checkpoint.js";
-import { type Model, modelFromCheckpoint } from "../src/models/model.js";
+import { type Model, type ModelOptions, modelFromCheckpoint } from "../src/models/model.js";
 import { parseStructures } from "../src/structures/parse.js";
 import type { Structure } from "../src/structures/structure.js";
 
-export async function exampleModel(file = "cgcnn_ionic_best.pt"): Promise<Model> {
-  return modelFromCheckpoint(await loadCheckpoint(readFileSync(`examples/saved_models/${file}`)));
+export async function exampleModel(file = "cgcnn_ionic_best.pt", options?: ModelOptions): Promise<Model> {
+  return modelFromCheckpoint(await loadCheckpoint(readFileSync(`examples/saved_models/${file}`)), options);
 }
 
 export function exampleStructures(): Structure[] {

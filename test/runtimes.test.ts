@@ -16,7 +16,7 @@ const newest = process.env.UNITCELL_NODE ?? "build/runtimes/node_modules/node-li
 const SCRIPT = `
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { loadCheckpoint, modelFromCheckpoint, parseStructures, predict } from "./dist/index.js";
+import { loadCheckpoint, modelFromCheckpoint, parseStructures, predictStream } from "./dist/index.js";
 const [folder, ...checkpoints] = process.argv.slice(1);
 const structures = readdirSync(folder)
   .filter((name) => /[.](cif|vasp|extxyz)$/.test(name))
@@ -24,10 +24,12 @@ const structures = readdirSync(folder)
   .map((filename) => parseStructures(readFileSync(join(folder, filename), "utf8"), { filename })[0]);
 for (const file of checkpoints) {
   const model = modelFromCheckpoint(await loadCheckpoint(readFileSync(file)));
-  const print = (predictions) =>
-    console.log(Buffer.from(Float64Array.from(predictions, ({ value }) => value).buffer).toString("hex"));
-  print(await predict(model, structures));
-  print(await predict(model, structures, { maxAtoms: 1 }));
+  for (const options of [{}, { maxAtoms: 1 }]) {
+    const values = [];
+    // A crystal without bonds has no MEGNet graph.
+    for await (const record of predictStream(model, structures, options)) values.push(record.value ?? NaN);
+    console.log(Buffer.from(Float64Array.from(values).buffer).toString("hex"));
+  }
 }`;
 
 function bits(node: string, folder: string, checkpoints: readonly string[]): string {
@@ -36,12 +38,17 @@ function bits(node: string, folder: string, checkpoints: readonly string[]): str
 }
 
 const rows: [folder: string, checkpoints: string[]][] = [
-  ["examples/structures", ["examples/saved_models/cgcnn_ionic_best.pt"]],
+  ["examples/structures", ["cgcnn", "alignn", "megnet"].map((name) => `examples/saved_models/${name}_ionic_best.pt`)],
 ];
 if (haveFixtures("cgcnn"))
   rows.push([
     join(fixturesRoot, "structures"),
-    CHECKPOINTS.map((name) => join(fixturesRoot, "cgcnn", `${name}.pth.tar`)),
+    [
+      ...CHECKPOINTS.map((name) => `cgcnn/${name}.pth.tar`),
+      "alignn/atomwise_graph/best_model.pt",
+      "alignn/variants/multi_output/best_model.pt",
+      "megnet/state.pt",
+    ].map((path) => join(fixturesRoot, path)),
   ]);
 
 const runtimes = [process.execPath];
