@@ -88,6 +88,25 @@ if (isFixture) {
       });
   }
 
+  for (const name of ["alignn_default", "atomwise_graph"])
+    test(`${name}: the symmetric policy where upstream's rule with a tolerant cut has the same edges`, async () => {
+      const model = await alignnModel(name, { neighborPolicy: "symmetric" });
+      const session = await wasmBackend().createSession(model.program);
+      let worst = 0;
+      let compared = 0;
+      for (const [id, golden] of Object.entries(goldens.get(name)!.predictions)) {
+        const graph = buildGraph(structures.get(id)!, model.config.graph);
+        // Bonds to an atom's own images count once here, and twice upstream.
+        if (golden.f64_shell_tolerant === undefined || graph.numEdges !== golden.edges_shell_tolerant) continue;
+        const batch = collate([graph]);
+        const [value] = outputRow(model, batch, await session.run(batch), 0);
+        worst = Math.max(worst, errorOf([value], golden.f64_shell_tolerant));
+        compared++;
+      }
+      console.log(`  ${name}, symmetric: ${compared} structures, largest error ${worst.toExponential(2)}`);
+      assert.ok(compared >= 10 && worst <= ALIGNN_TOLERANCE, `${compared} structures, ${worst}`);
+    });
+
   /** Lattice parameters are no part of a stored edge list. */
   function withCell(graph: CrystalGraph, { cell }: CrystalGraph): CrystalGraph {
     return { ...graph, ...(cell && { cell }) };

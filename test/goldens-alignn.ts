@@ -15,6 +15,7 @@ export interface AlignnGolden {
   readonly edges: number;
   readonly line_edges: number;
   readonly f64_shell_tolerant?: number;
+  readonly edges_shell_tolerant?: number;
 }
 
 export interface AlignnModelGoldens {

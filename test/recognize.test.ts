@@ -1,0 +1,250 @@
+/** Which architecture a checkpoint is, and with which settings: found, assumed, contradictory or not known. */
+import { readFileSync } from "node:fs";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type Checkpoint, loadCheckpoint } from "../src/checkpoint.js";
+import { type ErrorCode, isUnitcellError } from "../src/errors.js";
+import type { TorchValue } from "../src/formats/values.js";
+import { type ModelOptions, modelFromCheckpoint } from "../src/models/model.js";
+import { recognizeModel } from "../src/models/recognize.js";
+import type { Tensor } from "../src/tensor.js";
+import { fixtureBytes, haveFixtures } from "./fixtures.js";
+import { alignnGoldens, alignnModel } from "./goldens-alignn.js";
+
+const load = (name: string) => loadCheckpoint(readFileSync(`examples/saved_models/${name}_ionic_best.pt`));
+const alignn = await load("alignn");
+const megnet = await load("megnet");
+
+test("a trained ALIGNN tells its sizes by tensors and its graph by arguments, nothing is assumed", () => {
+  const { config, found, assumed } = recognizeModel(alignn);
+  assert.equal(config, {
+    type: "alignn",
+    task: "regression",
+    norm: "batch",
+    outputs: 1,
+    elementFeatures: 92,
+    hidden: 16,
+    embedding: 14,
+    edgeBasis: 80,
+    angleBasis: 40,
+    alignnLayers: 1,
+    gcnLayers: 1,
+    link: "identity",
+    extraFeatures: 0,
+    graph: {
+      select: "shell",
+      cutoff: 8,
+      maxNeighbors: 12,
+      canonize: true,
+      neighborPolicy: "upstream",
+      lineGraph: true,
+    },
+  });
+  assert.equal(assumed, []);
+  for (const setting of ["neighbor_strategy k-nearest", "cutoff 8", "max_neighbors 12", "use_canonize true"])
+    assert.ok(found.includes(setting), setting);
+});
+
+test("a trained MEGNet likewise, its elements by element_types", () => {
+  const { config, assumed } = recognizeModel(megnet);
+  assert.equal(config, {
+    type: "megnet",
+    task: "regression",
+    outputs: 1,
+    elementFeatures: 16,
+    edgeBasis: 40,
+    gaussWidth: 0.5,
+    encoder: [16, 8],
+    dense: [16, 8],
+    conv: [16, 8],
+    head: [16, 8, 1],
+    blocks: 2,
+    set2setWidth: 8,
+    set2setSteps: 2,
+    stateFeatures: 2,
+    stateTypes: 0,
+    graph: { select: "sphere", cutoff: 5 },
+  });
+  assert.equal(assumed, []);
+  const types = megnet.args!.get("element_types") as string[];
+  assert.is(modelFromCheckpoint(megnet).elements.rows.size, types.length);
+});
+
+test("without arguments the published defaults are used and named", () => {
+  const bare = ({ args: _, ...rest }: Checkpoint): Checkpoint => rest;
+  assert.equal(recognizeModel(bare(alignn)).assumed, [
+    "settings not in the checkpoint, ALIGNN's defaults used: atom_features cgcnn, neighbor_strategy k-nearest, cutoff 8, " +
+      "max_neighbors 12, use_canonize true",
+    "settings not in the checkpoint, ALIGNN's defaults used: name alignn, classification false, link identity",
+  ]);
+  assert.equal(recognizeModel(bare(megnet)).assumed, [
+    "settings not in the checkpoint, MEGNet's defaults used: is_classification false, gauss_width 0.5, niters_set2set 2, " +
+      "cutoff 4",
+  ]);
+});
+
+test("settings given win over the checkpoint's", () => {
+  const { graph } = recognizeModel(alignn, { cutoff: 6, neighbor_strategy: "radius_graph", cutoff_extra: 2 }).config;
+  assert.equal(graph, { select: "radius-graph", cutoff: 6, cutoffExtra: 2, lineGraph: true });
+  const symmetric = modelFromCheckpoint(alignn, { neighborPolicy: "symmetric" }).config.graph;
+  assert.is(symmetric.select === "shell" && symmetric.neighborPolicy, "symmetric");
+});
+
+test("names with the prefixes of DataParallel and of Lightning's module are the model's", () => {
+  for (const prefix of ["module.", "model.", "module.model."]) {
+    const stateDict = new Map([...alignn.stateDict].map(([name, tensor]) => [prefix + name, tensor] as const));
+    assert.equal(modelFromCheckpoint({ ...alignn, stateDict }).config, recognizeModel(alignn).config);
+  }
+  const stripped = new Map(
+    [...megnet.stateDict].map(([name, tensor]) => [name.replace(/^model\./, ""), tensor] as const),
+  );
+  assert.ok([...megnet.stateDict.keys()].every((name) => name.startsWith("model.")));
+  assert.equal(modelFromCheckpoint({ ...megnet, stateDict: stripped }).config, recognizeModel(megnet).config);
+});
+
+function withArgs(of: Checkpoint, changes: Record<string, TorchValue>): Checkpoint {
+  return { ...of, args: new Map([...of.args!, ...Object.entries(changes)]) };
+}
+function withModel(changes: Record<string, TorchValue>): Checkpoint {
+  const model = alignn.args!.get("model") as Map<string, TorchValue>;
+  return withArgs(alignn, { model: new Map([...model, ...Object.entries(changes)]) });
+}
+function withTensor(of: Checkpoint, name: string, shape: readonly number[] | undefined): Checkpoint {
+  const stateDict = new Map<string, Tensor>(of.stateDict);
+  stateDict.delete(name);
+  const count = shape?.reduce((product, size) => product * size, 1) ?? 0;
+  if (shape) stateDict.set(name, { dtype: "f32", shape, data: new Uint8Array(4 * count) });
+  return { ...of, stateDict };
+}
+
+const REFUSED: [what: string, checkpoint: Checkpoint, options: ModelOptions, code: ErrorCode, message: RegExp][] = [
+  [
+    "radius_graph_jarvis, with the reason",
+    withArgs(alignn, { neighbor_strategy: "radius_graph_jarvis" }),
+    {},
+    "UNSUPPORTED",
+    /squares its bond vectors/,
+  ],
+  [
+    "voronoi, which upstream accepts and lacks",
+    withArgs(alignn, { neighbor_strategy: "voronoi" }),
+    {},
+    "UNSUPPORTED",
+    /"neighbor_strategy" must be one of k-nearest, radius_graph, found "voronoi"/,
+  ],
+  ["another link", withModel({ link: "softplus" }), {}, "UNSUPPORTED", /"link" must be one of identity, log, logit/],
+  ["layers that contradict", withModel({ alignn_layers: 4 }), {}, "MISMATCH", /alignn_layers is 4 .* 1 by the tensors/],
+  ["a name that contradicts", withModel({ name: "alignn_atomwise" }), {}, "MISMATCH", /tensors are of batch norms/],
+  [
+    "features that contradict",
+    withArgs(alignn, { atom_features: "atomic_number" }),
+    {},
+    "MISMATCH",
+    /takes 92 .* has 1/,
+  ],
+  [
+    "features of another table",
+    withArgs(alignn, { atom_features: "mat2vec" }),
+    {},
+    "UNSUPPORTED",
+    /one of cgcnn, atomic/,
+  ],
+  ["a cutoff that is no number", withArgs(alignn, { cutoff: "8" }), {}, "CORRUPT", /"cutoff" must be a number/],
+  ["half a neighbour", withArgs(alignn, { max_neighbors: 12.5 }), {}, "CORRUPT", /must be a positive integer/],
+  ["a classifier with one output", withModel({ classification: true }), {}, "MISMATCH", /2 outputs or more, found 1/],
+  [
+    "extra features nobody knows",
+    withTensor(alignn, "extra_feature_embedding.layer.0.weight", [3, 3]),
+    {},
+    "UNSUPPORTED",
+    /takes 3 extra features/,
+  ],
+  [
+    "a missing gate",
+    withTensor(alignn, "gcn_layers.0.dst_gate.weight", undefined),
+    {},
+    "MISMATCH",
+    /1 missing: gcn_layers\.0\.dst_gate\.weight/,
+  ],
+  [
+    "no centres",
+    withTensor(alignn, "angle_embedding.0.centers", undefined),
+    {},
+    "UNSUPPORTED",
+    /nearest is ALIGNN, which would also have angle_embedding\.0\.centers$/,
+  ],
+  [
+    "another activation",
+    withArgs(megnet, { activation_type: "tanh" }),
+    {},
+    "UNSUPPORTED",
+    /softplus2 is known, found "tanh"/,
+  ],
+  [
+    "too few elements",
+    withArgs(megnet, { element_types: ["H"] }),
+    {},
+    "MISMATCH",
+    /has 62 rows, element_types names 1/,
+  ],
+  [
+    "an element that is none",
+    withArgs(megnet, { element_types: [...(megnet.args!.get("element_types") as string[]).slice(1), "Xx"] }),
+    {},
+    "CORRUPT",
+    /"Xx" names no element/,
+  ],
+  [
+    "a second LSTM layer",
+    withTensor(megnet, "model.edge_s2s.lstm.weight_hh_l1", [32, 8]),
+    {},
+    "UNSUPPORTED",
+    /more than one LSTM layer/,
+  ],
+  [
+    "a neighbour policy for MEGNet",
+    megnet,
+    { neighborPolicy: "symmetric" },
+    "ARGUMENT",
+    /is megnet with a sphere graph/,
+  ],
+  [
+    "a missing element table, even where missing tensors may be zeros",
+    withTensor(megnet, "model.blocks.1.conv.node_func.layers.2.bias", undefined),
+    {},
+    "MISMATCH",
+    /1 missing: blocks\.1\.conv\.node_func\.layers\.2\.bias/,
+  ],
+];
+for (const [what, checkpoint, options, code, message] of REFUSED)
+  test(`refused: ${what}`, () => {
+    assert.throws(
+      () => modelFromCheckpoint(checkpoint, options),
+      (error: unknown) => {
+        assert.ok(isUnitcellError(error, code), `${error}`);
+        assert.match((error as Error).message, message);
+        return true;
+      },
+    );
+  });
+
+if (haveFixtures("alignn"))
+  test("all 17 shared ALIGNN checkpoints are recognised with their config.json, and again without", async () => {
+    for (const name of alignnGoldens().keys()) {
+      const { config, assumed } = await alignnModel(name);
+      assert.is(config.type, "alignn");
+      assert.equal(assumed, [], name);
+      const alone = recognizeModel(await loadCheckpoint(fixtureBytes(`alignn/${name}/best_model.pt`)));
+      assert.is(alone.config.type, "alignn");
+      assert.is(alone.assumed.length, 2, name);
+    }
+  });
+
+if (haveFixtures("megnet"))
+  test("matgl's state.pt alone is recognised; its cutoff and the rest are assumed", async () => {
+    const { config, assumed } = recognizeModel(await loadCheckpoint(fixtureBytes("megnet/state.pt")));
+    assert.is(config.type === "megnet" && config.blocks, 3);
+    assert.match(assumed.join(), /cutoff 4/);
+  });
+
+test.run();
