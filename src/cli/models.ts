@@ -3,7 +3,6 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Checkpoint, loadCheckpoint } from "../checkpoint.js";
-import type { ModelConfig } from "../config.js";
 import { type Ensemble, ensemble } from "../ensemble.js";
 import { UnitcellError } from "../errors.js";
 import { parseElementTable } from "../graphs/features.js";
@@ -32,7 +31,7 @@ const EXAMPLES = ["cgcnn", "alignn", "megnet"].map((name) =>
 );
 
 /** Options that only some architectures take: where others do, the rest go without. */
-const TAKERS: readonly [option: keyof ModelOptions, takes: (config: ModelConfig) => boolean][] = [
+const TAKERS: readonly [option: keyof ModelOptions, takes: (config: Model["config"]) => boolean][] = [
   ["elements", ({ type }) => type !== "megnet"],
   ["neighborPolicy", ({ graph }) => graph.select === "shell"],
 ];
@@ -65,7 +64,7 @@ interface Opened {
   readonly path: string;
   readonly read: FilesRead;
   readonly checkpoint: Checkpoint;
-  readonly config: ModelConfig;
+  readonly config: Model["config"];
   readonly metadata: Metadata;
   /** Options that it goes without. */
   readonly without: (keyof ModelOptions)[];

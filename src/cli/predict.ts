@@ -28,7 +28,7 @@ Options:
                               output; without it a table on a terminal, CSV elsewhere
       --tie-range             where neighbours tie, also the range of values over the ways to choose among them
       --atom-init FILE        element features the model was trained with (CGCNN's atom_init.json format)
-      --normalizer MEAN,STD   for a checkpoint without one: value = output * STD + MEAN
+      --normalizer=MEAN,STD   for a checkpoint without one: value = output * STD + MEAN
       --state N               for a MEGNet of several fidelities: which, from 0
       --neighbor-policy P     of ALIGNN's k-nearest graphs: upstream (as trained), or symmetric (no shell of equally
                               distant neighbours is cut)
