@@ -3,6 +3,7 @@
     native.py                      worker (see worker.py)
     native.py predict MODEL FILE   the whole process: load, parse, build the graph, run, print (bench/cold.ts)
 """
+import json
 import sys
 import warnings
 from functools import lru_cache
@@ -20,6 +21,7 @@ from graph import Graph, GraphSettings, build_graph, element_rows, gaussian_feat
 
 SETTINGS = GraphSettings()
 SUPPLIED = {}  # id -> Structure that the bench generated and sent
+SUPPLIED_GRAPHS = {}  # id -> EdgeGraph that the bench built and sent, so that both sides run the same one
 
 
 def load(path):
@@ -73,6 +75,43 @@ def kept_batch(names):
 @lru_cache(None)
 def kept_graph(name):
     return build_graph(kept_structure(name), SETTINGS)
+
+
+@lru_cache(None)
+def kept_network(path):
+    """(architecture, args, model) of a checkpoint, ours or upstream's, or of a bare state dict."""
+    from architectures import recognise  # here, so that `predict` does not pay for it
+
+    saved = torch.load(path, map_location="cpu")
+    state = next((saved[key] for key in ("state_dict", "model") if key in saved), saved)
+    config = Path(path).with_name("config.json")  # where upstream's ALIGNN keeps what its state dict does not say
+    network = recognise(state)
+    args = saved.get("args") or {}
+    if not args and config.exists() and network.name == "alignn":
+        args = json.loads(config.read_text())
+    return network, args, network.model_from_state(state, args)
+
+
+def padded(graph):
+    """CGCNN's (N, M) arrays from edges sorted by receiver, where every atom has as many."""
+    n = len(graph.numbers)
+    m, rest = divmod(len(graph.source), n)
+    if rest or np.any(graph.receiver != np.repeat(np.arange(n), m)):
+        raise ValueError(f"CGCNN needs the same number of neighbours for each of {n} atoms, got {len(graph.source)} edges")
+    return Graph(graph.numbers, graph.source.reshape(n, m), graph.lengths.reshape(n, m))
+
+
+@lru_cache(None)
+def kept_network_batch(path, names):
+    network, args, _ = kept_network(path)
+
+    def graph(name):
+        if name not in SUPPLIED_GRAPHS:
+            return network.build(kept_structure(name), args)
+        supplied = SUPPLIED_GRAPHS[name]
+        return padded(supplied) if network.name == "cgcnn" else supplied
+
+    return network.collate([graph(name) for name in names], args)
 
 
 def run(model, batch):
@@ -169,6 +208,28 @@ def step_supply(request):
     frac = np.array(request["frac"]).reshape(-1, 3)
     SUPPLIED[request["file"]] = Structure(lattice, request["numbers"], frac)
     return lambda: None, lambda _: len(frac)
+
+
+def step_supply_graph(request):
+    """Keep a graph under a name for network_forward; edges as unitcell has them, sorted by receiver."""
+    from edge_graphs import EdgeGraph, edge_graph
+
+    numbers, source, receiver = (np.array(request[key], dtype=np.int64) for key in ("numbers", "source", "receiver"))
+    if np.any(np.diff(receiver) < 0):
+        raise ValueError("edges must be sorted by receiver")
+    if "vectors" in request:
+        graph = edge_graph(numbers, source, receiver, np.array(request["vectors"], dtype=float).reshape(-1, 3))
+    else:
+        graph = EdgeGraph(numbers, source, receiver, np.array(request["lengths"], dtype=float))
+    SUPPLIED_GRAPHS[request["file"]] = graph
+    return lambda: None, lambda _: len(source)
+
+
+def step_network_forward(request):
+    """The forward pass of any of the three networks on kept graphs, in one batch; the raw outputs."""
+    model, batch = kept_network(request["model"])[2], kept_network_batch(request["model"], tuple(request["files"]))
+    run(model, batch)  # a batch sorts its indices when they are first used, which belongs to building it
+    return lambda: run(model, batch), lambda out: out.tolist()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { CONVERT_HELP, convertCommand } from "./cli/convert.js";
 import { DIFF_HELP, diffCommand } from "./cli/diff.js";
+import { EMBED_HELP, embedCommand } from "./cli/embed.js";
 import { INSPECT_HELP, inspectCommand } from "./cli/inspect.js";
 import { PREDICT_HELP, predictCommand } from "./cli/predict.js";
 import { oneLine } from "./cli/shown.js";
@@ -21,6 +22,7 @@ Usage: unitcell <command> [options]
 
 Commands:
   predict   properties of crystal structures, from a PyTorch checkpoint
+  embed     crystals and atoms as vectors; each atom's share of a prediction
   inspect   what a checkpoint holds: values, tensors, names of code
   verify    whether a checkpoint is undamaged; NaN and infinities; hashes
   convert   a checkpoint as .pt or .safetensors, cast, stripped, renamed
@@ -35,6 +37,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C
 
 const COMMANDS: ReadonlyMap<string, { help: string; run: (args: string[]) => Promise<number> }> = new Map([
   ["predict", { help: PREDICT_HELP, run: predictCommand }],
+  ["embed", { help: EMBED_HELP, run: embedCommand }],
   ["inspect", { help: INSPECT_HELP, run: inspectCommand }],
   ["verify", { help: VERIFY_HELP, run: verifyCommand }],
   ["convert", { help: CONVERT_HELP, run: convertCommand }],

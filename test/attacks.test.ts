@@ -5,6 +5,7 @@ import { deflateSync } from "fflate";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ByteReader, DEFAULT_LIMITS, FileBytes, type Limits } from "../src/bytes.js";
+import { loadCheckpoint } from "../src/checkpoint.js";
 import { type ErrorCode, isUnitcellError } from "../src/errors.js";
 import { NamesFound, type PickleContext, readPickle } from "../src/formats/pickle.js";
 import { saveSafetensors } from "../src/formats/safetensors-save.js";
@@ -526,8 +527,22 @@ for (const [name, bytes, least, others] of caps)
     await throwsCode(() => loadTorch(bytes, { limits: { ...others, [name]: least - 1 } }), "LIMIT");
   });
 
+test("limits: settingsBytes of 8 reads the settings beside a file, one less does not", async () => {
+  const files = new Map([
+    [
+      "a.pt",
+      torchZip(ops("EMPTY_DICT", str("w"), tensor(storage("Float", "0", 1), 0, [1], [1]), "SETITEM"), {
+        0: [0, 0, 0, 0],
+      }),
+    ],
+    ["config.json", Uint8Array.from(utf8('{"a": 1}'))],
+  ]);
+  assert.is((await loadCheckpoint(files, { limits: { settingsBytes: 8 } })).args!.get("a"), 1);
+  await throwsCode(() => loadCheckpoint(files, { limits: { settingsBytes: 7 } }), "LIMIT");
+});
+
 test("limits: every one has a row", () =>
-  assert.equal(caps.map(([name]) => name).sort(), Object.keys(DEFAULT_LIMITS).sort()));
+  assert.equal([...caps.map(([name]) => name), "settingsBytes"].sort(), Object.keys(DEFAULT_LIMITS).sort()));
 
 test("limits: parts of a deflated storage can be read any number of times", async () => {
   const file = await openTorch(deflatedZeros, { limits: { inflateFloorBytes: zeros.length } });

@@ -301,7 +301,7 @@ const USAGE: [args: string[], message: RegExp][] = [
   [["predict"], /needs structure files/],
   [["predict", "--nope", CSCL], /Unknown option '--nope'/],
   [["predict", "--csv", "--json", CSCL], /--csv and --json exclude each other/],
-  [["predict", "-f", "pdb", CSCL], /--format is one of cif, poscar, xyz, pymatgen/],
+  [["predict", "-f", "pdb", CSCL], /--format is one of cif, poscar, xyz, json, pymatgen, optimade, jarvis, ase/],
   [["predict", "--normalizer", "1", CSCL], /MEAN,STD/],
   [["predict", "--normalizer", "-1,2", CSCL], /starting with a dash use '--normalizer=-XYZ'; see --help\n$/],
   [["predict", "--calibration", "-1", "-m", BEST, "-m", FINAL, CSCL], /--calibration/],

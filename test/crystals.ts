@@ -1,6 +1,7 @@
 /** Random crystals for property tests, and the ways of writing the same crystal down differently. */
 import fc from "fast-check";
-import { invert, makeStructure, type Structure, transformRows } from "../src/structures/structure.js";
+import { invert } from "../src/structures/linear-algebra.js";
+import { makeStructure, type Structure, transformRows } from "../src/structures/structure.js";
 
 type Vector = readonly [number, number, number];
 

@@ -32,10 +32,7 @@ export function alignnGoldens(): Map<string, AlignnModelGoldens> {
 /** Weights and config.json together, as upstream writes them into one folder. */
 export async function alignnModel(name: string, options?: ModelOptions): Promise<Model> {
   const files = ["best_model.pt", "config.json"].map((file) => [file, fixtureBytes(`alignn/${name}/${file}`)] as const);
-  const config = JSON.parse(new TextDecoder().decode(files[1][1]));
-  const toMap = (v: unknown): any =>
-    v && typeof v === "object" && !Array.isArray(v) ? new Map(Object.entries(v).map(([k, x]) => [k, toMap(x)])) : v;
-  return modelFromCheckpoint({ ...(await loadCheckpoint(files[0][1])), args: toMap(config) }, options);
+  return modelFromCheckpoint(await loadCheckpoint(new Map(files)), options);
 }
 
 /** What upstream was given: the exact numbers. */

@@ -23,9 +23,8 @@ interface StoredGraph {
 }
 
 export async function megnetModel(): Promise<Model> {
-  return modelFromCheckpoint(await loadCheckpoint(fixtureBytes("megnet/state.pt")), {
-    normalizer: { mean: -1.65459073, std: 1.07266128 },
-  });
+  const files = ["state.pt", "model.pt", "model.json"].map((name) => [name, fixtureBytes(`megnet/${name}`)] as const);
+  return modelFromCheckpoint(await loadCheckpoint(new Map(files)));
 }
 
 export function megnetGoldens(): MegnetGolden[] {

@@ -41,9 +41,8 @@ const ALLOWED: Record<string, string[]> = {
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary sha256"
     .split(" ")
-    .concat(
-      "structures graphs models batches architecture-summary predict prediction prediction-cache ensemble".split(" "),
-    ),
+    .concat("structures graphs models batches predict embed prediction prediction-cache ensemble".split(" "))
+    .concat("architecture-summary"),
 };
 
 /** "src/graphs/ties.ts" belongs to "graphs", "src/predict.ts" to "predict". */

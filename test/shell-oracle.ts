@@ -1,9 +1,12 @@
 /**
  * ALIGNN's k-nearest edges by the letter of the notes on its reference data (graph, steps 1 to 7): every pair of every
- * image, and as many as there are again with each cutoff. Slow on purpose.
+ * image, and as many as there are again with each cutoff; positions with the fused arithmetic of numpy.dot. Slow on
+ * purpose.
  */
 import type { ShellGraphConfig } from "../src/config.js";
-import { invert, type Structure } from "../src/structures/structure.js";
+import { invert } from "../src/structures/linear-algebra.js";
+import type { Structure } from "../src/structures/structure.js";
+import { exactFma } from "./exact-fma.js";
 
 const around = (x: number) => {
   const y = x * 1e5;
@@ -21,7 +24,7 @@ export function shellOracle(
   const N = numbers.length;
   const C = Array.from({ length: 3 * N }, (_, at) => {
     const [i, x] = [3 * Math.floor(at / 3), at % 3];
-    return f[i] * R[x] + f[i + 1] * R[3 + x] + f[i + 2] * R[6 + x];
+    return exactFma(f[i + 2], R[6 + x], exactFma(f[i + 1], R[3 + x], f[i] * R[x]));
   });
   const edge = Math.max(...[0, 3, 6].map((i) => Number(Math.hypot(R[i], R[i + 1], R[i + 2]).toFixed(6))));
   let r = cutoff;

@@ -4,10 +4,10 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type ErrorCode, isUnitcellError } from "../src/errors.js";
 import { hallOperators } from "../src/structures/hall.js";
+import { latticeFromParameters } from "../src/structures/lattice.js";
 import { MERGE_DISTANCE, orbitExpander } from "../src/structures/orbit.js";
 import { operatorsByName, type SpaceGroupNames, settingsBySymbol } from "../src/structures/space-groups.js";
 import table from "../src/structures/space-groups.json";
-import { latticeFromParameters } from "../src/structures/structure.js";
 import {
   checkGroup,
   compose,

@@ -26,7 +26,7 @@ export interface ModelArguments {
 }
 
 /** The examples that ship with the package, used when no model is named. */
-const EXAMPLES = ["cgcnn", "alignn", "megnet"].map((name) =>
+export const EXAMPLES = ["cgcnn", "alignn", "megnet"].map((name) =>
   fileURLToPath(new URL(`../examples/saved_models/${name}_ionic_best.pt`, import.meta.url)),
 );
 

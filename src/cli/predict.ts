@@ -16,14 +16,15 @@ import { writeOut } from "./write.js";
 
 export const PREDICT_HELP = `Usage: unitcell predict [options] FILES|FOLDERS|-
 
-Predicts a property of every crystal structure, in order. Reads CIF, POSCAR, extended XYZ and pymatgen JSON; a folder
-stands for the CIF, POSCAR and XYZ files below it, - for standard input.
+Predicts a property of every crystal structure, in order. Reads CIF, POSCAR, extended XYZ, and JSON of pymatgen,
+OPTIMADE, JARVIS and ASE; a folder stands for the CIF, POSCAR and XYZ files below it, - for standard input.
 
 Options:
   -m, --model PATH            PyTorch checkpoint of a CGCNN, ALIGNN or MEGNet: a file (.pt, .pth.tar, .ckpt), or a folder
                               or zip as ALIGNN and matgl write it. Several are one ensemble: their mean and spread.
                               Without it: small example models that ship with unitcell
-  -f, --format FORMAT         cif, poscar, xyz or pymatgen, where the file's name does not tell
+  -f, --format FORMAT         cif, poscar, xyz, json (any kind), pymatgen, optimade, jarvis or ase, where the file's name
+                              does not tell
       --table, --csv, --json, --jsonl
                               output; without it a table on a terminal, CSV elsewhere
       --tie-range             where neighbours tie, also the range of values over the ways to choose among them
@@ -38,11 +39,21 @@ Options:
   -q, --quiet                 do not describe the models, list no warnings
   -h, --help                  this text
 
-A record's id is the file's name without its ending; further structures of a file get #2, #3, ...
+A record's id is the file's name without its ending; further structures of a file get #2, #3, ... Records of databases
+keep their own ids.
 A structure that fails gets an error record and the rest go on; then the exit code is 1.
 `;
 
-const FORMATS: readonly string[] = ["cif", "poscar", "xyz", "pymatgen"] satisfies StructureFormat[];
+export const FORMATS: readonly string[] = [
+  "cif",
+  "poscar",
+  "xyz",
+  "json",
+  "pymatgen",
+  "optimade",
+  "jarvis",
+  "ase",
+] satisfies StructureFormat[];
 
 /** Notes on stderr beyond this are counted; the records hold them all. */
 const MAX_NOTES = 50;

@@ -1,6 +1,7 @@
 import type { Ensemble } from "../ensemble.js";
 import type { Model } from "../models/model.js";
 import type { FailedPrediction, Prediction } from "../prediction.js";
+import { csvLine } from "./csv.js";
 import { formatTable } from "./records-table.js";
 
 /** A prediction, or why there is none. */
@@ -79,18 +80,15 @@ function ofAny(p: Prediction, field: "state" | "neighborPolicy"): Cell {
   return p[field] ?? p.members?.find((member) => member[field] !== undefined)?.[field];
 }
 
-/** RFC 4180: quoted where a cell holds a comma, quote or line break. */
 function csvWriter(members: readonly string[]): RecordWriter {
-  const quote = (cell: string) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-  const line = (cells: readonly Cell[]) => `${cells.map((c) => quote(String(c ?? ""))).join(",")}\n`;
   const ofMembers = members.map((name, i) => [`value_${name}`, (p: Prediction) => p.members?.[i].value] as const);
   const columns: Columns = [...CSV_START, ...ofMembers, ...CSV_END];
   return {
-    begin: () => line(["id", ...columns.map(([name]) => name), "error", "elapsed_ms"]),
+    begin: () => csvLine(["id", ...columns.map(([name]) => name), "error", "elapsed_ms"]),
     record: (r) =>
       "error" in r
-        ? line([r.id, ...columns.map(() => undefined), `${r.error.code}: ${r.error.message}`, undefined])
-        : line([r.id, ...columns.map(([, cell]) => cell(r)), undefined, r.elapsedMs]),
+        ? csvLine([r.id, ...columns.map(() => undefined), `${r.error.code}: ${r.error.message}`, undefined])
+        : csvLine([r.id, ...columns.map(([, cell]) => cell(r)), undefined, r.elapsedMs]),
     end: () => "",
   };
 }

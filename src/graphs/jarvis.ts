@@ -1,6 +1,7 @@
 /** What ALIGNN's two graph rules share: how its structure library, jarvis, rounds a cell and which images it looks at. */
 import { UnitcellError } from "../errors.js";
-import { invert, type Structure } from "../structures/structure.js";
+import { invert } from "../structures/linear-algebra.js";
+import type { Structure } from "../structures/structure.js";
 import { nameAtoms, type Warning } from "./warnings.js";
 
 /**
@@ -84,8 +85,8 @@ export function inside({ low, high }: ImageRange, image: Float64Array, at: numbe
 
 /**
  * From atom i to atom j in the image at image[at..at+2], by upstream's float64 arithmetic: images come from the lattice
- * as given, T = (a L0 + b L1) + c L2, `positions` from the rounded one; X = T + position_j, D = X - position_i.
- * JavaScript adds from left to right and fuses nothing.
+ * as given, T = (a L0 + b L1) + c L2, `positions` from the rounded one; X = T + position_j, D = X - position_i, added
+ * from left to right.
  */
 export function displace(
   out: Float64Array,

@@ -1,6 +1,7 @@
 import { UnitcellError } from "../errors.js";
 import { KernelMemory } from "../kernels.js";
-import { determinant, invert, MIN_ATOM_DISTANCE, type Structure, transformRows } from "../structures/structure.js";
+import { invert } from "../structures/linear-algebra.js";
+import { determinant, MIN_ATOM_DISTANCE, type Structure, transformRows } from "../structures/structure.js";
 
 /**
  * Neighbours of every atom, nearest first, atom i's at start[i] to start[i + 1]:

@@ -1,4 +1,5 @@
 import type { ShellGraphConfig } from "../config.js";
+import { dotRows } from "../structures/linear-algebra.js";
 import { type Structure, transformRows } from "../structures/structure.js";
 import {
   checkCutoff,
@@ -57,7 +58,8 @@ export function findShells(structure: Structure, config: ShellGraphConfig, rule:
     k: config.maxNeighbors,
     rule,
     lattice,
-    positions: transformRows(structure.fracCoords, lattice),
+    // numpy.dot's fused arithmetic: with two roundings each, one of the reference data's structures gets other edges.
+    positions: (rule.asWritten ? dotRows : transformRows)(structure.fracCoords, lattice),
     reciprocal: roundedReciprocalLengths(lattice),
     margin: roundingMargin(structure, lattice),
   };

@@ -11,6 +11,7 @@ import type { Structure } from "../structures/structure.js";
 import { numElements, type Tensor, toFloat32 } from "../tensor.js";
 import { ELEMENT_TABLE, type ModelTensor, type Settings } from "./architecture.js";
 import { architectureOf, recognizeModel } from "./recognize.js";
+import type { ShareRule } from "./shares.js";
 import { unitOf } from "./units.js";
 
 /** A network with its weights, and what is needed to turn a crystal into its input and its output into a property. */
@@ -149,6 +150,15 @@ export function decodeOutput(
   return { value: values[0], ...(values.length > 1 && { values }) };
 }
 
+/** Whether a prediction can be split among the atoms: what atomShares goes by. */
+export function splitsAmongAtoms(model: Model): boolean {
+  return shareRule(model) !== undefined;
+}
+
+function shareRule({ config, program }: Model): ShareRule | undefined {
+  return config.task === "regression" ? architectureOf(config).shares?.(config, program.params) : undefined;
+}
+
 /**
  * What each atom contributes to a regression's outputs, in the property's unit: (N, outputs) row-major, adding up to them;
  * by the rules of shares.ts from the atoms' last features (N, F). In float64 arithmetic; unlike a prediction's, last bits
@@ -156,8 +166,8 @@ export function decodeOutput(
  * @returns undefined where that is not defined: for classifiers, and where more than the mean of the atoms is read
  */
 export function atomShares(model: Model, atoms: Float32Array, count: number): Float64Array | undefined {
-  const { config, program, normalizer } = model;
-  const rule = config.task === "regression" && architectureOf(config).shares?.(config, program.params);
+  const { normalizer } = model;
+  const rule = shareRule(model);
   if (!rule) return undefined;
   const columns = atoms.length / count;
   const pooled = new Float64Array(columns);

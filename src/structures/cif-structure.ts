@@ -2,10 +2,11 @@
 import { UnitcellError } from "../errors.js";
 import { blockPlace, type CifBlock, type CifColumn, isAbsent, readCifBlocks } from "./cif.js";
 import { type AtomSite, nameSites, parseCifNumber, type Remarks, readAtomSites } from "./cif-sites.js";
+import { latticeFromParameters } from "./lattice.js";
 import { located, quote } from "./lines.js";
 import { orbitExpander } from "./orbit.js";
 import { operatorsByName } from "./space-groups.js";
-import { latticeFromParameters, MAX_ATOMS, makeStructure, type Structure } from "./structure.js";
+import { MAX_ATOMS, makeStructure, type Structure } from "./structure.js";
 import {
   checkGroup,
   compose,

@@ -5,8 +5,8 @@
  * and an optional shift `(0 0 -1)` in twelfths or change of basis `(x-y,x+y,z)`.
  */
 import { UnitcellError } from "../errors.js";
+import { invert } from "./linear-algebra.js";
 import { located, quote } from "./lines.js";
-import { invert } from "./structure.js";
 import {
   compose,
   generateGroup,

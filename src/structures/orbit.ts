@@ -1,6 +1,7 @@
 /** All images of one site under a space group, with rounded special positions put right. */
 import { UnitcellError } from "../errors.js";
-import { invert, MIN_ATOM_DISTANCE } from "./structure.js";
+import { invert } from "./linear-algebra.js";
+import { MIN_ATOM_DISTANCE } from "./structure.js";
 import type { SymmetryOperator } from "./symmetry.js";
 
 /**
@@ -19,17 +20,20 @@ export interface Orbit {
   readonly moved: number;
 }
 
-/** rotation · x + translation into out[at .. at + 3]. */
+/**
+ * rotation · x + translation into out[at .. at + 3]. The order of the sums and the translation as listed are those of
+ * pymatgen's SymmOp.operate, so that images have its bits: there a product of 4x4 and 4, which BLAS sums in two lanes.
+ */
 function applyTo(
   out: Float64Array,
   at: number,
-  { rotation: r, translation: t }: SymmetryOperator,
+  { rotation: r, translation, listed: t = translation }: SymmetryOperator,
   x: Float64Array,
 ): void {
   const [u, v, w] = x;
-  out[at] = r[0] * u + r[1] * v + r[2] * w + t[0];
-  out[at + 1] = r[3] * u + r[4] * v + r[5] * w + t[1];
-  out[at + 2] = r[6] * u + r[7] * v + r[8] * w + t[2];
+  out[at] = r[0] * u + r[2] * w + (r[1] * v + t[0]);
+  out[at + 1] = r[3] * u + r[5] * w + (r[4] * v + t[1]);
+  out[at + 2] = r[6] * u + r[8] * w + (r[7] * v + t[2]);
 }
 
 /**

@@ -1,13 +1,14 @@
 /** Any supported structure file: choice of the format, one result per structure, ids from the file name. */
 import { UnitcellError } from "../errors.js";
 import { readCif } from "./cif-structure.js";
+import { readJson } from "./json-structures.js";
 import { located, normalizeText, quote } from "./lines.js";
 import { readPoscar } from "./poscar.js";
-import { readPymatgen } from "./pymatgen.js";
 import type { Structure, UnreadStructure } from "./structure.js";
 import { readXyz } from "./xyz.js";
 
-export type StructureFormat = "cif" | "poscar" | "xyz" | "pymatgen";
+/** `json` is any of the four kinds of JSON after it, recognised by its keys. */
+export type StructureFormat = "cif" | "poscar" | "xyz" | "json" | "pymatgen" | "optimade" | "jarvis" | "ase";
 
 /** At least one of both. `format` decides when given; the ids come from `filename`. */
 export interface ParseOptions {
@@ -15,11 +16,18 @@ export interface ParseOptions {
   filename?: string;
 }
 
-const READERS: Readonly<Record<StructureFormat, (text: string) => Iterable<Structure | UnitcellError>>> = {
+/** One result per structure; an error that knows its structure's id comes as an UnreadStructure. */
+type Reader = (text: string) => Iterable<Structure | UnreadStructure | UnitcellError>;
+
+const READERS: Readonly<Record<StructureFormat, Reader>> = {
   cif: readCif,
   poscar: (text) => [structureOrError(() => located("POSCAR", () => readPoscar(text)))],
   xyz: readXyz,
-  pymatgen: readPymatgen,
+  json: (text) => readJson(text),
+  pymatgen: (text) => readJson(text, "pymatgen"),
+  optimade: (text) => readJson(text, "optimade"),
+  jarvis: (text) => readJson(text, "jarvis"),
+  ase: (text) => readJson(text, "ase"),
 };
 
 const EXTENSIONS: Readonly<Record<string, StructureFormat>> = {
@@ -29,11 +37,13 @@ const EXTENSIONS: Readonly<Record<string, StructureFormat>> = {
   poscar: "poscar",
   xyz: "xyz",
   extxyz: "xyz",
-  json: "pymatgen",
+  json: "json",
+  jsonl: "json",
 };
 
 const SUPPORTED =
-  "CIF (.cif, .mcif), POSCAR (.vasp, .poscar, POSCAR*, CONTCAR*), extended XYZ (.xyz, .extxyz), pymatgen JSON (.json)";
+  "CIF (.cif, .mcif), POSCAR (.vasp, .poscar, POSCAR*, CONTCAR*), extended XYZ (.xyz, .extxyz), " +
+  "JSON of pymatgen, OPTIMADE, JARVIS and ASE (.json, .jsonl)";
 
 function structureOrError(run: () => Structure): Structure | UnitcellError {
   try {
@@ -63,7 +73,7 @@ function formatFromFilename(filename: string): StructureFormat | undefined {
 
 /** From the content, for names that say nothing. */
 function sniffFormat(text: string): StructureFormat | undefined {
-  if (/^\s*[{[]/.test(text)) return "pymatgen";
+  if (/^\s*[{[]/.test(text)) return "json";
   const [first = "", second = ""] = text.split("\n", 2);
   if (/^\s*\d+\s*$/.test(first) && /\blattice\s*=/i.test(second)) return "xyz";
   if (/^[ \t]*(?:data_|loop_)/im.test(text)) return "cif";
@@ -95,7 +105,8 @@ function chooseFormat(text: string, { format, filename }: ParseOptions): Structu
 /**
  * Every data block or frame of a text, one result each: a Structure, or the error that block or frame gave, ready for
  * predictStream. The content never makes it throw; when nothing at all is found, that is one error.
- * With a filename, ids are its base name without extension; the second result on has `#2`, `#3` appended.
+ * A structure that names itself (JSON of databases) has that id. Else, with a filename, ids are its base name without
+ * extension; the second result on has `#2`, `#3` appended.
  * @throws {UnitcellError} ARGUMENT when neither format nor filename is given, or the format is unknown
  */
 export function* parseEach(text: string, options: ParseOptions): Generator<Structure | UnreadStructure> {
@@ -104,11 +115,11 @@ export function* parseEach(text: string, options: ParseOptions): Generator<Struc
   for (const result of readAll(normalizeText(text), options)) {
     index++;
     const id = base === undefined ? {} : { id: index === 1 ? base : `${base}#${index}` };
-    yield result instanceof UnitcellError ? { ...id, error: result } : { ...result, ...id };
+    yield result instanceof UnitcellError ? { ...id, error: result } : { ...id, ...result };
   }
 }
 
-function* readAll(body: string, options: ParseOptions): Generator<Structure | UnitcellError> {
+function* readAll(body: string, options: ParseOptions): Generator<Structure | UnreadStructure | UnitcellError> {
   const format = chooseFormat(body, options);
   if (format instanceof UnitcellError) return yield format;
   if (body.trim() === "")

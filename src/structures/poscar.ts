@@ -4,8 +4,10 @@
  */
 import { UnitcellError } from "../errors.js";
 import { DEUTERIUM_NOTE, parseSpecies, type Species } from "./elements.js";
+import { power } from "./exponential.js";
+import { absoluteDeterminant, toFractional } from "./linear-algebra.js";
 import { parseReal, parseVector, quote } from "./lines.js";
-import { determinant, invert, MAX_ATOMS, makeStructure, type Structure, transformRows } from "./structure.js";
+import { MAX_ATOMS, makeStructure, type Structure } from "./structure.js";
 
 /** Lines of the file, split into words; `at` is the next line, from 0. */
 interface Cursor {
@@ -35,9 +37,9 @@ function readScale(words: readonly string[], rows: readonly number[], line: numb
     return values;
   }
   if (first > 0) return [first, first, first];
-  const volume = Math.abs(determinant(rows));
+  const volume = absoluteDeterminant(rows);
   if (volume === 0) throw corrupt("the lattice vectors span no volume, so it cannot be scaled to one", line);
-  const factor = Math.cbrt(-first / volume);
+  const factor = power(-first / volume, 1 / 3); // not the cube root: pymatgen's ** (1 / 3), to the bit
   return [factor, factor, factor];
 }
 
@@ -153,9 +155,9 @@ export function readPoscar(text: string): Structure {
   const fracCoords =
     mode === "direct"
       ? Float64Array.from(positions)
-      : transformRows(
+      : toFractional(
           positions.map((x, i) => x * scale[i % 3]),
-          invert(lattice),
+          lattice,
         );
   const parts = {
     lattice,

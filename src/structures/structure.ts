@@ -37,61 +37,12 @@ export function determinant(m: ArrayLike<number>): number {
   return m[0] * (m[4] * m[8] - m[5] * m[7]) - m[1] * (m[3] * m[8] - m[5] * m[6]) + m[2] * (m[3] * m[7] - m[4] * m[6]);
 }
 
-/** Inverse of a row-major (3, 3) matrix. Cartesian row vector times the lattice's inverse gives fractional. */
-export function invert(m: ArrayLike<number>): Float64Array {
-  const d = 1 / determinant(m);
-  return Float64Array.of(
-    (m[4] * m[8] - m[5] * m[7]) * d,
-    (m[2] * m[7] - m[1] * m[8]) * d,
-    (m[1] * m[5] - m[2] * m[4]) * d,
-    (m[5] * m[6] - m[3] * m[8]) * d,
-    (m[0] * m[8] - m[2] * m[6]) * d,
-    (m[2] * m[3] - m[0] * m[5]) * d,
-    (m[3] * m[7] - m[4] * m[6]) * d,
-    (m[1] * m[6] - m[0] * m[7]) * d,
-    (m[0] * m[4] - m[1] * m[3]) * d,
-  );
-}
-
-/** Row vectors (N, 3) times a (3, 3) matrix: fractional to Cartesian with the lattice, back with its inverse. */
+/** Row vectors (N, 3) times a (3, 3) matrix: fractional to Cartesian with the lattice. */
 export function transformRows(rows: ArrayLike<number>, m: ArrayLike<number>): Float64Array {
   const out = new Float64Array(rows.length);
   for (let i = 0; i < rows.length; i += 3)
     for (let j = 0; j < 3; j++) out[i + j] = rows[i] * m[j] + rows[i + 1] * m[3 + j] + rows[i + 2] * m[6 + j];
   return out;
-}
-
-/**
- * Lattice rows from cell lengths (Å) and angles (degrees).
- * Setting: c along z, a in the xz plane. The choice does not change any distance.
- * @throws {UnitcellError} CORRUPT when a length is not positive or the angles close no cell
- */
-export function latticeFromParameters(
-  lengths: readonly [number, number, number],
-  angles: readonly [number, number, number],
-): Float64Array {
-  const [a, b, c] = lengths;
-  const [alpha, beta, gamma] = angles;
-  for (const length of lengths)
-    if (!(length > 0 && Number.isFinite(length)))
-      throw new UnitcellError("CORRUPT", `cell lengths must be positive, found ${a}, ${b}, ${c} Å`, { lengths });
-  const closes =
-    angles.every((angle) => angle > 0 && angle < 180) &&
-    alpha + beta + gamma < 360 &&
-    alpha + beta > gamma &&
-    beta + gamma > alpha &&
-    gamma + alpha > beta;
-  if (!closes) throw new UnitcellError("CORRUPT", `cell angles ${alpha}, ${beta}, ${gamma}° close no cell`, { angles });
-  const [ca, cb, cg] = angles.map(cosDegrees);
-  const sb = Math.sqrt(1 - cb * cb);
-  const x = (cg - ca * cb) / sb;
-  const y = Math.sqrt(1 - ca * ca - x * x);
-  return Float64Array.of(a * sb, 0, a * cb, b * x, b * y, b * ca, 0, 0, c);
-}
-
-/** Exact at 90°, where Math.cos would leave 6e-17. */
-function cosDegrees(angle: number): number {
-  return angle === 90 ? 0 : Math.cos((angle * Math.PI) / 180);
 }
 
 /**

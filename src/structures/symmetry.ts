@@ -9,6 +9,8 @@ import { determinant } from "./structure.js";
 export interface SymmetryOperator {
   readonly rotation: readonly number[];
   readonly translation: readonly number[];
+  /** The translation as a file lists it (-1/3, 3/2): the same but for whole cells and the last bit. */
+  readonly listed?: readonly number[];
 }
 
 /** A conventional cell has at most 192; more are met in supercells written with all their translations. */
@@ -79,7 +81,8 @@ export function parseOperator(text: string, seen = new Map<string, Component | u
   const rotation = [...x.row, ...y.row, ...z.row];
   if (Math.abs(determinant(rotation)) !== 1)
     throw new UnitcellError("CORRUPT", `symmetry operator "${text}" does not keep volumes`, { operator: text });
-  return { rotation, translation: [x, y, z].map((component) => wrapTranslation(component.shift)) };
+  const listed = [x, y, z].map((component) => component.shift);
+  return { rotation, translation: listed.map(wrapTranslation), listed };
 }
 
 /** The operator as text, in the spelling of International Tables: `-y,x-y,z+1/2`. */
@@ -195,7 +198,11 @@ export function checkGroup(operators: readonly SymmetryOperator[]): SymmetryOper
     throw new UnitcellError("LIMIT", `${operators.length} symmetry operators, at most ${MAX_OPERATORS} are read`, {
       count: operators.length,
     });
-  const listed: Group = new Map(operators.map((operator) => [operatorKey(operator), operator]));
+  const listed: Group = new Map();
+  for (const operator of operators) {
+    const key = operatorKey(operator);
+    if (!listed.has(key)) listed.set(key, operator);
+  }
   closure(listed.values(), (key, left, right) => {
     if (!listed.has(key)) throw notClosed(left, right);
   });

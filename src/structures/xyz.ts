@@ -4,8 +4,9 @@
  */
 import { UnitcellError } from "../errors.js";
 import { DEUTERIUM_NOTE, parseSpecies, type Species, SYMBOLS } from "./elements.js";
+import { toFractional } from "./linear-algebra.js";
 import { located, parseReal, parseVector, quote } from "./lines.js";
-import { invert, MAX_ATOMS, makeStructure, type Structure, transformRows } from "./structure.js";
+import { MAX_ATOMS, makeStructure, type Structure } from "./structure.js";
 
 function corrupt(message: string, line: number): UnitcellError {
   return new UnitcellError("CORRUPT", `line ${line}: ${message}`, { line });
@@ -129,7 +130,7 @@ function readFrame(lines: readonly string[], start: number): { structure: Struct
     deuterium ||= species.deuterium;
     positions.push(...parseVector(words.slice(layout.pos, layout.pos + 3), `the position of atom ${i + 1}`, line));
   }
-  const parts = { lattice, pbc, numbers, fracCoords: transformRows(positions, invert(lattice)) };
+  const parts = { lattice, pbc, numbers, fracCoords: toFractional(positions, lattice) };
   return { structure: makeStructure(deuterium ? { ...parts, notes: [DEUTERIUM_NOTE] } : parts), end };
 }
 
