@@ -10,7 +10,8 @@ interface Reference {
   structures: Record<string, { f64: number; tie_min: number; tie_max: number; natoms: number }>;
 }
 const reference: Reference = JSON.parse(readFileSync("test/fixtures/ionic-predictions.json", "utf8"));
-const RUNS = ["best", "epoch50", "final"];
+const MODELS = ["cgcnn", "alignn", "megnet"];
+const RUNS = [...MODELS.flatMap((model) => [`${model}_ionic_best`, `${model}_ionic_final`]), "cgcnn_ionic_epoch50"];
 
 test("every example structure: PyTorch's float64 prediction, or the range of its tie choices", async () => {
   const predictions = await predict(await exampleModel(), exampleStructures());
@@ -31,8 +32,8 @@ test("every example structure: PyTorch's float64 prediction, or the range of its
 });
 
 for (const run of RUNS)
-  test(`cgcnn_ionic_${run}.pt is a whole checkpoint below 150 kB`, async () => {
-    const file = `examples/saved_models/cgcnn_ionic_${run}.pt`;
+  test(`${run}.pt is a whole checkpoint below 150 kB`, async () => {
+    const file = `examples/saved_models/${run}.pt`;
     assert.ok(statSync(file).size <= 150_000);
     const checkpoint = await loadCheckpoint(readFileSync(file));
     assert.is(checkpoint.layout, "training");
@@ -40,16 +41,20 @@ for (const run of RUNS)
     assert.equal([...checkpoint.extra.keys()], ["optimizer"]);
   });
 
-test("metadata and history have the keys of the saved_models layout", () => {
-  const read = (name: string) => JSON.parse(readFileSync(`examples/saved_models/${name}.json`, "utf8"));
-  const metadata = read("cgcnn_ionic_metadata");
-  for (const key of ["model_type", "training_data", "n_train", "n_val", "test_mae", "test_r2", "hyperparameters"])
-    assert.ok(key in metadata, key);
-  assert.ok(metadata.test_mae < 0.05 * metadata.baseline_mae && metadata.test_r2 > 0.99);
-  const history = read("training_history");
-  for (const key of ["model_name", "epochs", "best_val_mae", "training_time", "hyperparameters"])
-    assert.ok(key in history, key);
-  assert.is(history.history.length, history.epochs);
-});
+const read = (name: string) => JSON.parse(readFileSync(`examples/saved_models/${name}.json`, "utf8"));
+
+for (const [i, model] of MODELS.entries())
+  test(`${model}: metadata and history have the keys of the saved_models layout`, () => {
+    const metadata = read(`${model}_ionic_metadata`);
+    for (const key of ["training_data", "n_train", "n_val", "test_mae", "test_r2", "hyperparameters", "elements"])
+      assert.ok(key in metadata, key);
+    assert.is(metadata.model_type, model);
+    assert.equal(metadata.elements, Object.keys(metadata.formal_charges).sort());
+    assert.ok(metadata.test_mae < 0.05 * metadata.baseline_mae && metadata.test_r2 > 0.99);
+    const run = read("training_history")[i];
+    for (const key of ["epochs", "best_val_mae", "training_time", "hyperparameters"]) assert.ok(key in run, key);
+    assert.is(run.model_name, `${model}_ionic`);
+    assert.is(run.history.length, run.epochs);
+  });
 
 test.run();

@@ -156,19 +156,19 @@ class Alignn(Architecture):
 
 class Megnet(Architecture):
     name = "megnet"
-    training = {"epochs": 200, "keep_epoch": 0, "lr": 0.005, "lr_milestones": [140, 180]}
+    training = {"epochs": 300, "keep_epoch": 0, "lr": 0.01, "lr_milestones": [200, 265]}
     hyperparameters = (
         "dim_node_embedding", "dim_edge_embedding", "dim_state_embedding", "nblocks", "hidden_layer_sizes_input",
         "hidden_layer_sizes_conv", "hidden_layer_sizes_output", "nlayers_set2set", "niters_set2set",
         "cutoff", "gauss_width")
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--dim-node-embedding", type=int, default=8)
+        parser.add_argument("--dim-node-embedding", type=int, default=16)
         parser.add_argument("--dim-edge-embedding", type=int, default=40)
         parser.add_argument("--nblocks", type=int, default=2)
         parser.add_argument("--hidden-layer-sizes-input", type=int, nargs="+", default=[16, 8])
         parser.add_argument("--hidden-layer-sizes-conv", type=int, nargs="+", default=[16, 8])
-        parser.add_argument("--hidden-layer-sizes-output", type=int, nargs="+", default=[8])
+        parser.add_argument("--hidden-layer-sizes-output", type=int, nargs="+", default=[16, 8])
         parser.add_argument("--niters-set2set", type=int, default=2)
         parser.add_argument("--cutoff", type=float, default=5.0)
         parser.add_argument("--gauss-width", type=float, default=0.5)
