@@ -12,6 +12,7 @@ import type { Context } from "./compare.js";
 import { graphs } from "./graphs.js";
 import { kernels } from "./kernels.js";
 import { NativeWorker } from "./native.js";
+import { networks } from "./networks.js";
 import { size } from "./size.js";
 import { type Row, type SectionResult, table } from "./stats.js";
 import { forward, load, parse, predictFiles } from "./steps.js";
@@ -24,6 +25,7 @@ const SECTIONS: Readonly<Record<string, (context: Context) => Promise<SectionRes
   parse,
   graphs,
   forward,
+  networks,
   predict: predictFiles,
   cold,
   stream,

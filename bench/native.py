@@ -87,6 +87,7 @@ def kept_network(path):
     config = Path(path).with_name("config.json")  # where upstream's ALIGNN keeps what its state dict does not say
     network = recognise(state)
     args = saved.get("args") or {}
+    args = args if isinstance(args, dict) else vars(args)  # upstream's CGCNN saves its argparse.Namespace
     if not args and config.exists() and network.name == "alignn":
         args = json.loads(config.read_text())
     return network, args, network.model_from_state(state, args)

@@ -33,7 +33,7 @@ const DEFAULT_MAX_ATOMS = 512;
  * Pairs of bonds in a batch, beyond which a crystal begins another: at 256 features 16 MiB for each value of theirs, of
  * which a few live at a time.
  */
-const MAX_BATCH_TRIPLETS = 16_384;
+export const MAX_BATCH_TRIPLETS = 16_384;
 
 const NO_NORMALIZER: PredictionWarning = {
   code: "no-normalizer",

@@ -85,7 +85,8 @@ class Cgcnn(Architecture):
         vars(args).update({"task": "regression", "cuda": False, "start_epoch": 0, **vars(GraphSettings())})
 
     def settings(self, args: Args) -> GraphSettings:
-        return GraphSettings(args["radius"], args["max_num_nbr"], args["dmin"], args["step"])
+        """Keys absent from args (upstream's files have none of them) have upstream's defaults."""
+        return GraphSettings(**{key: args[key] for key in vars(GraphSettings()) if key in args})
 
     def new_model(self, args: Args) -> nn.Module:
         gaussians = len(centres(self.settings(args)))

@@ -71,6 +71,7 @@ function tieCell(members: readonly string[]): (p: Prediction) => string {
 
 /** Names without the words that all of them begin or end with: "best" and "final" of two checkpoints of one run. */
 function shorten(names: readonly string[]): string[] {
+  if (names.length === 0) return [];
   const words = names.map((name) => name.split("_"));
   const shortest = Math.min(...words.map(({ length }) => length), MOST_WORDS);
   let [start, end] = [0, 0];
