@@ -5,9 +5,6 @@ import { oneLine } from "./shown.js";
 /** An ensemble of more has no columns for its members: they would not fit a terminal. */
 const MOST_MEMBERS = 4;
 
-/** Words looked at in a member's name. */
-const MOST_WORDS = 16;
-
 interface Column {
   readonly title: string;
   readonly right?: boolean;
@@ -73,7 +70,7 @@ function tieCell(members: readonly string[]): (p: Prediction) => string {
 function shorten(names: readonly string[]): string[] {
   if (names.length === 0) return [];
   const words = names.map((name) => name.split("_"));
-  const shortest = Math.min(...words.map(({ length }) => length), MOST_WORDS);
+  const shortest = Math.min(...words.map(({ length }) => length));
   let [start, end] = [0, 0];
   const allHave = (at: (of: string[]) => string | undefined) => words.every((of) => at(of) === at(words[0]));
   while (start < shortest - 1 && allHave((of) => of[start])) start++;
