@@ -1,3 +1,4 @@
+export { type ArchitectureSummary, summarizeArchitecture } from "./architecture-summary.js";
 export type { Backend, Session } from "./backends/backend.js";
 export { wasmBackend } from "./backends/wasm.js";
 export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits } from "./bytes.js";

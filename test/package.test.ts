@@ -15,8 +15,8 @@ const NAMES = `
   buildGraph castTensor cgcnnElementTable collate embed embedStream ensemble httpSource inspectCheckpoint isFloatAt
   isModule isUnitcellError loadCheckpoint loadModel loadShards loadTorch matchStateDict modelFromCheckpoint
   moduleStateDict openTorch parseEach parseElementTable parseShardIndex parseStructures placeName predict
-  predictStream recognizeModel saveSafetensors saveTorch tensorStats toFloat32 walkTensors wasmBackend
-  writeSafetensors writeTorch
+  predictStream recognizeModel saveSafetensors saveTorch summarizeArchitecture tensorStats toFloat32 walkTensors
+  wasmBackend writeSafetensors writeTorch
 `;
 const names = (text: string) => text.trim().split(/\s+/);
 

@@ -82,6 +82,17 @@ const KINDS: [kind: string, make: () => Promise<(Prediction | FailedPrediction)[
       (r) => r.cached,
     ],
   ];
+const [alignn, megnet] = await Promise.all(
+  ["alignn", "megnet"].map((name) => loadModel(readFileSync(`examples/saved_models/${name}_ionic_best.pt`))),
+);
+KINDS.push(
+  [
+    "an ensemble of three architectures",
+    () => records(ensemble([best, alignn, megnet].map(({ property, unit, ...model }) => model))),
+    (r) => r.members?.length === 3 && r.warnings.some(({ member }) => member === 1),
+  ],
+  ["MEGNet", () => records(megnet), (r) => r.cutoff === 5],
+);
 if (haveFixtures("cgcnn"))
   KINDS.push([
     "a classifier",

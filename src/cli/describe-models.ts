@@ -1,7 +1,7 @@
 /** What the user is told of the models before the results: which they are, what they predict, what was assumed. */
 import type { Checkpoint } from "../checkpoint.js";
 import type { Ensemble } from "../ensemble.js";
-import { describeLoadReport } from "../load-report.js";
+import { describeLoadReport, type LoadReport } from "../load-report.js";
 import type { Model } from "../models/model.js";
 import { counted, labelled, oneLine } from "./shown.js";
 
@@ -34,9 +34,17 @@ export function describeModel(
       : []),
     found.length ? `found: ${found.join(", ")}` : "no settings found",
     ...assumed.map((assumption) => `assumed: ${assumption}`),
-    ...describeLoadReport(loadReport).map((change) => `tensors: ${change}`),
+    ...describeTensors(loadReport).map((change) => `tensors: ${change}`),
   ];
   return facts.flatMap((fact, i) => labelled(i === 0 ? "model" : "", oneLine(fact)));
+}
+
+/** What became of the tensors; that all lost one prefix, as ever with some programs, is said in a word. */
+function describeTensors(report: LoadReport): string[] {
+  const prefixes = report.remapped.map(({ from, to }) => (from.endsWith(to) ? from.slice(0, -to.length) : undefined));
+  const [prefix] = prefixes;
+  if (prefix === undefined || prefixes.some((one) => one !== prefix)) return describeLoadReport(report);
+  return [`"${prefix}" taken off ${prefixes.length} names`, ...describeLoadReport({ ...report, remapped: [] })];
 }
 
 /** What they predict together, and what their makers say of it. */
@@ -44,7 +52,8 @@ export function describeTogether(model: Model | Ensemble, metadata: readonly Met
   const { property = "a property that the checkpoint does not name", unit } = model;
   const lines = labelled("predicts", oneLine(`${property}${unit ? `, ${unit}` : ""}`));
   if ("members" in model) lines.push(...labelled("ensemble", describeEnsemble(model)));
-  if (isExample) lines.push(...labelled("example", "these come with unitcell, to try it; --model names yours"));
+  const examples = "members" in model ? "the examples that ship" : "the example that ships";
+  if (isExample) lines.push(...labelled("example", `${examples} with unitcell, to try it; --model names yours`));
   for (const limits of new Set(metadata.map((one) => one.limits)))
     if (limits !== undefined) lines.push(...labelled("limits", oneLine(limits)));
   return lines;

@@ -31,7 +31,7 @@ Options:
                               to the crystal's vector, since its last layers are not linear)
       --state N               of a model with several states (MEGNet's band gaps: 0 PBE, 1 GLLB-SC, 2 HSE, 3 SCAN)
       --atom-init FILE        element features the model was trained with (CGCNN's atom_init.json format)
-      --normalizer MEAN,STD   for a checkpoint without one: share = output * STD + MEAN, divided among the atoms
+      --normalizer=MEAN,STD   for a checkpoint without one: share = output * STD + MEAN, divided among the atoms
   -q, --quiet                 do not describe the model, list no warnings
   -h, --help                  this text
 

@@ -1,3 +1,4 @@
+import { summarizeArchitecture } from "../architecture-summary.js";
 import { isUnitcellError } from "../errors.js";
 import { type CheckpointSummary, nameTensors, readBeside, summarize, type TensorSummary } from "../summary.js";
 import { TORCH_DTYPES } from "../tensor.js";
@@ -11,11 +12,11 @@ import { writeOut } from "./write.js";
 
 export const INSPECT_HELP = `Usage: unitcell inspect [options] FILE|ZIP|URL|FOLDER
 
-Shows what a checkpoint holds: values, tensors, number of parameters, names of code. Reads .pt, .pth, .ckpt, .bin of any
-PyTorch version, TorchScript, .safetensors, several files with an index (the index, or the folder it is in), and what
-ALIGNN and matgl write, as a folder or a zip: the state dict's file, and which files belong to it. Tensor data is not
-read; of an http(s) address only the parts needed are fetched. Files that loading refuses because they name
-code are shown too: unitcell runs nothing.
+Shows what a checkpoint holds: values, tensors, number of parameters, names of code; of which network it is, with which
+settings. Reads .pt, .pth, .ckpt, .bin of any PyTorch version, TorchScript, .safetensors, several files with an index
+(the index, or the folder it is in), and what ALIGNN and matgl write, as a folder or a zip: the state dict's file, and
+which files belong to it. Tensor data is not read; of an http(s) address only the parts needed are fetched. Files that
+loading refuses because they name code are shown too: unitcell runs nothing.
 
 Options:
       --tree        all levels of the values, and the tensors in their places
@@ -64,7 +65,15 @@ export async function inspectCommand(args: string[]): Promise<number> {
     if (values.json) {
       const tensors = summary.tensors.map((tensor, i) => ({ ...tensor, ...(stats && { stats: stats[i] }) }));
       const { info, args: saved, file: inside, ...rest } = summary;
-      const document = { file: opened.name, stateDictFile: inside, ...rest, bytesRead, info: plainInfo(info), tensors };
+      const document = {
+        file: opened.name,
+        stateDictFile: inside,
+        ...rest,
+        architecture: summarizeArchitecture(summary),
+        bytesRead,
+        info: plainInfo(info),
+        tensors,
+      };
       await writeOut(toJson({ ...document, values: tree }));
       return 0;
     }
@@ -102,6 +111,7 @@ function header(name: string, summary: CheckpointSummary): string[] {
     ...labelled("parameters", parameterText(summary, parameters, tensors)),
   ];
   // What model it is and with which settings belongs here.
+  lines.push(...architectureLines(summary));
   if (epoch !== undefined) lines.push(...labelled("epoch", String(epoch)));
   const measured = Object.entries(metrics).map(([key, value]) => `${shownName(key)} ${brief(value)}`);
   if (measured.length > 0) lines.push(...labelled("metrics", measured.slice(0, DEFAULT_LIMIT).join(", ")));
@@ -125,6 +135,21 @@ function header(name: string, summary: CheckpointSummary): string[] {
   const isPart = bytesRead > 0 && bytesRead < bytes;
   lines.push(...labelled("read", isPart ? `${counted(bytesRead)} bytes of ${counted(bytes)}` : "all of it"));
   return lines;
+}
+
+/** Which network it is and with which settings, or that it is none of ours. */
+function architectureLines(summary: CheckpointSummary): string[] {
+  const architecture = summarizeArchitecture(summary);
+  if (!architecture) return [];
+  const { name, task, property, found, assumed, problem } = architecture;
+  const text = (of: string) => escaped(of, of.length);
+  if (name === undefined) return labelled("model", `architecture not known${problem ? ` (${text(problem)})` : ""}`);
+  if (problem !== undefined) return labelled("model", `${name}, but ${text(problem)}`);
+  return [
+    ...labelled("model", `${name}, ${task}${property === undefined ? "" : ` of ${text(property)}`}`),
+    ...(found.length ? labelled("settings", text(found.join(", "))) : []),
+    ...assumed.flatMap((assumption) => labelled("assumed", text(assumption))),
+  ];
 }
 
 function parameterText(

@@ -3,7 +3,6 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Checkpoint, loadCheckpoint } from "../checkpoint.js";
-import type { ModelConfig } from "../config.js";
 import { type Ensemble, ensemble } from "../ensemble.js";
 import { UnitcellError } from "../errors.js";
 import { parseElementTable } from "../graphs/features.js";
@@ -32,7 +31,7 @@ export const EXAMPLES = ["cgcnn", "alignn", "megnet"].map((name) =>
 );
 
 /** Options that only some architectures take: where others do, the rest go without. */
-const TAKERS: readonly [option: keyof ModelOptions, takes: (config: ModelConfig) => boolean][] = [
+const TAKERS: readonly [option: keyof ModelOptions, takes: (config: Model["config"]) => boolean][] = [
   ["elements", ({ type }) => type !== "megnet"],
   ["neighborPolicy", ({ graph }) => graph.select === "shell"],
 ];
@@ -41,19 +40,29 @@ const TAKERS: readonly [option: keyof ModelOptions, takes: (config: ModelConfig)
 export async function openModels(paths: readonly string[] | undefined, args: ModelArguments): Promise<OpenedModels> {
   const options = parseModelOptions(args);
   const calibration = parseCalibration(args.calibration);
-  const isExample = paths === undefined;
+  const isExample = (path: string) => EXAMPLES.includes(path);
   const opened: Opened[] = [];
-  for (const path of paths ?? EXAMPLES.filter((example) => existsSync(example))) opened.push(await open(path));
+  for (const path of paths ?? EXAMPLES) opened.push(await open(path));
   for (const [option, takes] of TAKERS)
     if (opened.some(({ config }) => takes(config)))
       for (const one of opened) if (!takes(one.config)) one.without.push(option);
   const models = opened.map((one) => build(one, options));
-  const described = models.flatMap((model, i) => describeOpened(opened[i], model, isExample));
+  const described = models.flatMap((model, i) => describeOpened(opened[i], model, isExample(opened[i].path)));
   if (models.length === 1 && calibration !== undefined)
     throw new UsageError("--calibration is about the spread of several models: give --model more than once");
   const model = models.length === 1 ? models[0] : ensemble(models, calibration === undefined ? {} : { calibration });
   const metadata = opened.map((one) => one.metadata);
-  return { model, description: [...described, ...describeTogether(model, metadata, isExample)] };
+  return {
+    model,
+    description: [
+      ...described,
+      ...describeTogether(
+        model,
+        metadata,
+        opened.some(({ path }) => isExample(path)),
+      ),
+    ],
+  };
 }
 
 function describeOpened({ path, checkpoint, metadata }: Opened, model: Model, isExample: boolean): string[] {
@@ -65,7 +74,7 @@ interface Opened {
   readonly path: string;
   readonly read: FilesRead;
   readonly checkpoint: Checkpoint;
-  readonly config: ModelConfig;
+  readonly config: Model["config"];
   readonly metadata: Metadata;
   /** Options that it goes without. */
   readonly without: (keyof ModelOptions)[];

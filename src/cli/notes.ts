@@ -1,3 +1,5 @@
+import { oneLine } from "./shown.js";
+
 /** What went wrong and what to beware of, collected while records are written and told on stderr afterwards. */
 export class Notes {
   readonly #lines: string[] = [];
@@ -7,7 +9,7 @@ export class Notes {
   static readonly MOST = 50;
 
   add(line: string): void {
-    if (this.#lines.length < Notes.MOST) this.#lines.push(line);
+    if (this.#lines.length < Notes.MOST) this.#lines.push(oneLine(line));
     else this.#dropped++;
   }
 

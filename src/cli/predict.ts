@@ -8,9 +8,9 @@ import type { StructureFormat } from "../structures/parse.js";
 import { openCache, saveCache } from "./cache.js";
 import { eventTurns, listInputs, readInputs } from "./inputs.js";
 import { openModels } from "./models.js";
+import { Notes } from "./notes.js";
 import { Progress } from "./progress.js";
 import { type OutputFormat, type Record, type RecordWriter, recordWriter } from "./records.js";
-import { oneLine } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
 
@@ -29,7 +29,7 @@ Options:
                               output; without it a table on a terminal, CSV elsewhere
       --tie-range             where neighbours tie, also the range of values over the ways to choose among them
       --atom-init FILE        element features the model was trained with (CGCNN's atom_init.json format)
-      --normalizer MEAN,STD   for a checkpoint without one: value = output * STD + MEAN
+      --normalizer=MEAN,STD   for a checkpoint without one: value = output * STD + MEAN
       --state N               for a MEGNet of several fidelities: which, from 0
       --neighbor-policy P     of ALIGNN's k-nearest graphs: upstream (as trained), or symmetric (no shell of equally
                               distant neighbours is cut)
@@ -54,9 +54,6 @@ export const FORMATS: readonly string[] = [
   "jarvis",
   "ase",
 ] satisfies StructureFormat[];
-
-/** Notes on stderr beyond this are counted; the records hold them all. */
-const MAX_NOTES = 50;
 
 export async function predictCommand(args: string[]): Promise<number> {
   const { values, positionals } = parseOptions({
@@ -157,12 +154,7 @@ async function report(
   writer: RecordWriter,
   { progress, quiet, signal }: { progress: Progress; quiet: boolean; signal: AbortSignal },
 ): Promise<number> {
-  const notes: string[] = [];
-  let dropped = 0;
-  const note = (text: string) => {
-    if (notes.length < MAX_NOTES) notes.push(oneLine(text));
-    else dropped++;
-  };
+  const notes = new Notes();
   let failed = 0;
   let done = 0;
   await writeOut(writer.begin());
@@ -170,8 +162,12 @@ async function report(
     done++;
     if ("error" in record) {
       failed++;
-      note(`error: ${record.id}: ${record.error.code}: ${record.error.message}`);
-    } else if (!quiet) for (const { message } of record.warnings) note(`warning: ${record.id}: ${message}`);
+      notes.add(`error: ${record.id}: ${record.error.code}: ${record.error.message}`);
+    } else if (!quiet)
+      for (const { message, member } of record.warnings) {
+        const of = member === undefined ? "" : `${record.members![member].model.name}: `;
+        notes.add(`warning: ${record.id}: ${of}${message}`);
+      }
     const text = writer.record(record);
     if (!text) continue;
     progress.clear();
@@ -179,8 +175,7 @@ async function report(
   }
   progress.clear();
   await writeOut(writer.end());
-  if (notes.length) process.stderr.write(`\n${notes.join("\n")}\n`);
-  if (dropped) process.stderr.write(`and ${dropped} more; the records hold them all\n`);
+  notes.tell();
   if (signal.aborted) {
     process.stderr.write(`\nunitcell: stopped after ${done} predictions\n`);
     return 130;

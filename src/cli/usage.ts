@@ -10,8 +10,12 @@ export function parseOptions<T extends Config>(config: T): ReturnType<typeof par
   try {
     return parseArgs<T>(config);
   } catch (error) {
-    if (error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS"))
-      throw new UsageError(`${error.message.split(". ")[0]}; see --help`);
+    if (error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")) {
+      const [what, ...advice] = error.message.split(/[.?]\s+/);
+      // What a value like -1,2 needs is in the last of three sentences.
+      const how = what.endsWith("ambiguous") ? `: ${advice.at(-1)?.replace(/\.$/, "")}` : "";
+      throw new UsageError(`${what}${how}; see --help`);
+    }
     throw error;
   }
 }

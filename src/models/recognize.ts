@@ -2,6 +2,7 @@ import type { Checkpoint } from "../checkpoint.js";
 import type { ModelConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import { listNames, prefixHint, withoutWrapperPrefixes } from "../load-report.js";
+import type { StateDict } from "../tensor.js";
 import { ALIGNN } from "./alignn.js";
 import type { Architecture, Recognized, Settings } from "./architecture.js";
 import { CGCNN } from "./cgcnn.js";
@@ -23,20 +24,33 @@ export function architectureOf({ type }: ModelConfig): Architecture {
  */
 export function recognizeModel(checkpoint: Checkpoint, settings: Settings = {}): Recognized {
   const stateDict = withoutWrapperPrefixes(checkpoint.stateDict);
-  const lacking = ({ marks }: Architecture) => marks.filter((name) => !stateDict.has(name));
-  const architecture = ARCHITECTURES.find((row) => lacking(row).length === 0);
+  const architecture = findArchitecture(stateDict);
   if (architecture) return architecture.readConfig(stateDict, checkpoint, settings);
   const names = [...checkpoint.stateDict.keys()];
-  const share = (row: Architecture) => 1 - lacking(row).length / row.marks.length;
-  const nearest = ARCHITECTURES.reduce((best, row) => (share(row) > share(best) ? row : best));
-  const hint =
-    share(nearest) > 0
-      ? `; nearest is ${nearest.title}, which would also have ${listNames(lacking(nearest))}`
-      : prefixHint(names, new Set(ARCHITECTURES.flatMap(({ marks }) => marks)));
+  const nearest = nearestArchitecture(stateDict);
+  const hint = nearest
+    ? `; nearest is ${nearest.title}, which would also have ${listNames(nearest.lacking)}`
+    : prefixHint(names, new Set(ARCHITECTURES.flatMap(({ marks }) => marks)));
   const titles = ARCHITECTURES.map(({ title }) => title).join(", ");
   throw new UnitcellError(
     "UNSUPPORTED",
     `the tensors are of no known architecture (${titles}): ${listNames(names) || "there are none"}${hint}`,
     { names },
   );
+}
+
+/** By the names that it is known by; undefined for a network of another kind. */
+export function findArchitecture(stateDict: StateDict): Architecture | undefined {
+  return ARCHITECTURES.find((row) => lacking(row, stateDict).length === 0);
+}
+
+/** That of which there is the most, and what is lacking; undefined where there is nothing of any. */
+export function nearestArchitecture(stateDict: StateDict): { title: string; lacking: string[] } | undefined {
+  const share = (row: Architecture) => 1 - lacking(row, stateDict).length / row.marks.length;
+  const nearest = ARCHITECTURES.reduce((best, row) => (share(row) > share(best) ? row : best));
+  return share(nearest) > 0 ? { title: nearest.title, lacking: lacking(nearest, stateDict) } : undefined;
+}
+
+function lacking({ marks }: Architecture, stateDict: StateDict): string[] {
+  return marks.filter((name) => !stateDict.has(name));
 }
