@@ -1,10 +1,15 @@
 /** The embedded example against PyTorch: test/fixtures/ionic-predictions.json is made by examples/train/reference.py. */
 import { readFileSync, statSync } from "node:fs";
+import { basename } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { loadCheckpoint } from "../src/checkpoint.js";
+import { ensemble } from "../src/ensemble.js";
 import { buildGraph } from "../src/graphs/graph.js";
+import { loadModel } from "../src/load-model.js";
+import type { Model } from "../src/models/model.js";
 import { predict } from "../src/predict.js";
+import { PredictionCache } from "../src/prediction-cache.js";
 import { exampleModel, exampleStructures } from "./examples.js";
 
 interface Values {
@@ -20,6 +25,7 @@ interface Reference {
 }
 const reference: Reference = JSON.parse(readFileSync("test/fixtures/ionic-predictions.json", "utf8"));
 const MODELS = ["cgcnn", "alignn", "megnet"];
+const read = (name: string) => JSON.parse(readFileSync(`examples/saved_models/${name}.json`, "utf8"));
 const RUNS = [...MODELS.flatMap((model) => [`${model}_ionic_best`, `${model}_ionic_final`]), "cgcnn_ionic_epoch50"];
 
 test("every example structure: PyTorch's float64 prediction, or the range of its tie choices", async () => {
@@ -67,6 +73,24 @@ for (const [name, neighborPolicy] of [["alignn"], ["alignn", "symmetric"], ["meg
     assert.ok(worst.error <= 2e-6, `${worst.id}: ${worst.error}`);
   });
 
+test("ensemble_predictions.pt holds the command line's predictions of the example structures, none of them stale", async () => {
+  const cache = await PredictionCache.load(readFileSync("examples/saved_models/ensemble_predictions.pt"));
+  const models: Model[] = [];
+  for (const model of MODELS) {
+    const path = `examples/saved_models/${model}_ionic_best.pt`;
+    const { property, unit, elements } = read(`${model}_ionic_metadata`);
+    const options = { name: basename(path), property, unit, trainedOn: elements };
+    models.push(await loadModel(readFileSync(path), options));
+  }
+  const cached = await predict(ensemble(models), exampleStructures(), { cache });
+  const fresh = await predict(ensemble(models), exampleStructures());
+  for (const [i, { cached: hit, elapsedMs: _, ...record }] of cached.entries()) {
+    const { elapsedMs: __, ...expected } = fresh[i];
+    assert.is(hit, true, `${record.id}: make it anew with unitcell predict --cache`);
+    assert.equal(record, expected);
+  }
+});
+
 for (const run of RUNS)
   test(`${run}.pt is a whole checkpoint below 150 kB`, async () => {
     const file = `examples/saved_models/${run}.pt`;
@@ -76,8 +100,6 @@ for (const run of RUNS)
     assert.ok(checkpoint.normalizer && checkpoint.args && checkpoint.epoch);
     assert.equal([...checkpoint.extra.keys()], ["optimizer"]);
   });
-
-const read = (name: string) => JSON.parse(readFileSync(`examples/saved_models/${name}.json`, "utf8"));
 
 for (const [i, model] of MODELS.entries())
   test(`${model}: metadata and history have the keys of the saved_models layout`, () => {
