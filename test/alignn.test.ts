@@ -5,9 +5,11 @@ import { wasmBackend } from "../src/backends/wasm.js";
 import { collate } from "../src/graphs/batch.js";
 import { buildGraph, type CrystalGraph } from "../src/graphs/graph.js";
 import { lineGraph } from "../src/graphs/line-graph.js";
+import { loadModel } from "../src/load-model.js";
 import { type Model, outputRow } from "../src/models/model.js";
 import { DEFAULT_PASSES, lowerBatchNorm } from "../src/ops/passes.js";
-import { fixtureJson, haveFixtures } from "./fixtures.js";
+import { predict } from "../src/predict.js";
+import { fixtureBytes, fixtureJson, fixtureNames, haveFixtures } from "./fixtures.js";
 import {
   ALIGNN_TOLERANCE,
   type AlignnGolden,
@@ -87,6 +89,15 @@ if (isFixture) {
         await compare(name, model, new Map(graphs), "stored graphs");
       });
   }
+
+  const containers = fixtureNames("alignn/variants/multi_output").filter((file) => /\.(pt|zip)$/.test(file));
+  for (const file of containers)
+    test(`multi_output/${file}: the predictions of best_model.pt, to the bit`, async () => {
+      const some = [...structures.values()].filter(({ numbers }) => numbers.length <= 8);
+      const outputs = async (model: Model) => (await predict(model, some)).map(({ values }) => values);
+      const model = await loadModel(fixtureBytes(`alignn/variants/multi_output/${file}`));
+      assert.equal(await outputs(model), await outputs(await alignnModel("variants/multi_output")));
+    });
 
   for (const name of ["alignn_default", "atomwise_graph"])
     test(`${name}: the symmetric policy where upstream's rule with a tolerant cut has the same edges`, async () => {

@@ -1,10 +1,19 @@
-/** matgl's published formation-energy network against its float64 numbers: on its own graphs, layer by layer, from files. */
+/**
+ * matgl's published formation-energy network against its float64 numbers, on its own graphs and layer by layer; a network
+ * with a table of states against PyTorch's.
+ */
+import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { wasmBackend } from "../src/backends/wasm.js";
+import { loadCheckpoint } from "../src/checkpoint.js";
+import { isUnitcellError } from "../src/errors.js";
 import { collate } from "../src/graphs/batch.js";
-import { decodeOutput, outputRow } from "../src/models/model.js";
+import { decodeOutput, type Model, modelFromCheckpoint, outputRow } from "../src/models/model.js";
 import { lowerBatchNorm } from "../src/ops/passes.js";
+import { predict } from "../src/predict.js";
+import { parseStructures } from "../src/structures/parse.js";
+import { exampleModel } from "./examples.js";
 import { fixtureJson, haveFixtures } from "./fixtures.js";
 import { megnetGoldens, megnetGraph, megnetModel } from "./goldens-megnet.js";
 
@@ -23,6 +32,39 @@ interface Trace {
     readonly [name: string]: Rows;
   } & { readonly blocks: Block[]; readonly output_proj_linear_outputs: number[][] };
 }
+
+const states = modelFromCheckpoint(await loadCheckpoint(readFileSync("test/fixtures/megnet-states.pt")));
+const expectedStates = Object.entries<number[]>(JSON.parse(readFileSync("test/fixtures/megnet-states.json", "utf8")));
+const stateStructures = expectedStates.map(([filename]) => {
+  const [structure] = parseStructures(readFileSync(`examples/structures/${filename}`, "utf8"), { filename });
+  return structure;
+});
+
+for (const state of [0, 1, 2, 3])
+  test(`state ${state} of a network with four: PyTorch's float64 values`, async () => {
+    const records = await predict(states, stateStructures, { state });
+    for (const [i, record] of records.entries()) {
+      assert.ok(Math.abs(record.value - expectedStates[i][1][state]) <= 1e-6, `${record.id}: ${record.value}`);
+      assert.is(record.state, state);
+    }
+  });
+
+const REFUSED_STATES: [what: string, model: Model, state: number | undefined, message: RegExp][] = [
+  ["none where there are four", states, undefined, /one of 4 states .* found none$/],
+  ["one too many", states, 4, /give state 0 to 3 \(--state\), found 4$/],
+  ["half of one", states, 0.5, /found 0\.5$/],
+  ["one where there is none", await exampleModel("megnet_ionic_best.pt"), 0, /state 0 given, but no model has states/],
+];
+for (const [what, refusing, state, message] of REFUSED_STATES)
+  test(`a state is refused: ${what}`, async () => {
+    try {
+      await predict(refusing, stateStructures, state === undefined ? {} : { state });
+      assert.unreachable();
+    } catch (error) {
+      assert.ok(isUnitcellError(error, "ARGUMENT"), `${error}`);
+      assert.match((error as Error).message, message);
+    }
+  });
 
 if (haveFixtures("megnet")) {
   const model = await megnetModel();

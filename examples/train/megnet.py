@@ -50,11 +50,13 @@ class BondExpansion(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Only holds the element table under upstream's name."""
+    """Only holds the tables of elements and, where there are several states, of these under upstream's names."""
 
-    def __init__(self, elements: int, width: int) -> None:
+    def __init__(self, elements: int, width: int, states: int | None, state_width: int) -> None:
         super().__init__()
         self.layer_node_embedding = nn.Embedding(elements, width)
+        if states:
+            self.layer_state_embedding = nn.Embedding(states, state_width)
 
 
 class Mlp(nn.Module):
@@ -144,8 +146,8 @@ class Set2Set(nn.Module):
 
 class Megnet(nn.Module):
     """
-    One number per crystal, in units of the normaliser. `args` are matgl's init arguments; the state is a vector
-    of zeros, as matgl gives where nothing is said about it.
+    One number per crystal, in units of the normaliser. `args` are matgl's init arguments; the state is a row of its
+    table (ntypes_state rows), else a vector of zeros, as matgl gives where nothing is said about it.
     """
 
     def __init__(self, args: dict[str, Any]) -> None:
@@ -156,7 +158,8 @@ class Megnet(nn.Module):
         self.args = args
         self.bond_expansion = BondExpansion(
             Gaussians(0.0, args["cutoff"] + 1.0, args["dim_edge_embedding"], args["gauss_width"]))
-        self.embedding = Embedding(len(elements), args["dim_node_embedding"])
+        self.embedding = Embedding(
+            len(elements), args["dim_node_embedding"], args.get("ntypes_state"), args["dim_state_embedding"])
         self.edge_encoder = Mlp([args["dim_edge_embedding"], *dense])
         self.node_encoder = Mlp([args["dim_node_embedding"], *dense])
         self.state_encoder = Mlp([args["dim_state_embedding"], *dense])
@@ -168,11 +171,14 @@ class Megnet(nn.Module):
         row_of[[Element(symbol).Z for symbol in elements]] = torch.arange(len(elements))
         self.register_buffer("row_of", row_of, persistent=False)
 
-    def forward(self, batch: EdgeBatch) -> Tensor:
-        """(B,)"""
+    def forward(self, batch: EdgeBatch, state: int | None = None) -> Tensor:
+        """(B,); state: row of the table of states, the same for all crystals."""
         e = self.edge_encoder(self.bond_expansion.rbf(batch.lengths))
         v = self.node_encoder(self.embedding.layer_node_embedding(self.row_of[batch.numbers]))
-        u = self.state_encoder(e.new_zeros(batch.atom_crystal.count, self.args["dim_state_embedding"]))
+        u = e.new_zeros(batch.atom_crystal.count, self.args["dim_state_embedding"])
+        if self.args.get("ntypes_state"):
+            u = u + self.embedding.layer_state_embedding.weight[state]
+        u = self.state_encoder(u)
         for block in self.blocks:
             e, v, u = block(e, v, u, batch)
         pooled = [self.node_s2s(v, batch.atom_crystal), self.edge_s2s(e, batch.edge_crystal), u]
@@ -195,6 +201,7 @@ def config_from_state(state: dict[str, Tensor]) -> dict[str, Any]:
         "dim_node_embedding": state["embedding.layer_node_embedding.weight"].shape[1],
         "dim_edge_embedding": len(state["bond_expansion.rbf.centers"]),
         "dim_state_embedding": state["state_encoder.layers.0.weight"].shape[1],
+        "ntypes_state": len(state.get("embedding.layer_state_embedding.weight", [])) or None,
         "nblocks": len({key.split(".")[1] for key in state if key.startswith("blocks.")}),
         "hidden_layer_sizes_input": widths("edge_encoder"),
         "hidden_layer_sizes_conv": widths("blocks.0.conv.edge_func"),
