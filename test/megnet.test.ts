@@ -51,7 +51,7 @@ for (const state of [0, 1, 2, 3])
 
 const REFUSED_STATES: [what: string, model: Model, state: number | undefined, message: RegExp][] = [
   ["none where there are four", states, undefined, /one of 4 states .* found none$/],
-  ["one too many", states, 4, /give state 0 to 3 \(--state\), found 4$/],
+  ["one too many", states, 4, /give state 0 to 3, found 4$/],
   ["half of one", states, 0.5, /found 0\.5$/],
   ["one where there is none", await exampleModel("megnet_ionic_best.pt"), 0, /state 0 given, but no model has states/],
 ];
