@@ -33,8 +33,8 @@ interface Trace {
   } & { readonly blocks: Block[]; readonly output_proj_linear_outputs: number[][] };
 }
 
-const states = modelFromCheckpoint(await loadCheckpoint(readFileSync("test/fixtures/megnet-states.pt")));
-const expectedStates = Object.entries<number[]>(JSON.parse(readFileSync("test/fixtures/megnet-states.json", "utf8")));
+const states = modelFromCheckpoint(await loadCheckpoint(readFileSync("test/fixtures/megnet/states.pt")));
+const expectedStates = Object.entries<number[]>(JSON.parse(readFileSync("test/fixtures/megnet/states.json", "utf8")));
 const stateStructures = expectedStates.map(([filename]) => {
   const [structure] = parseStructures(readFileSync(`examples/structures/${filename}`, "utf8"), { filename });
   return structure;
