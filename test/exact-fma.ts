@@ -17,6 +17,17 @@ export function exactFma(a: number, b: number, c: number): number {
   if (ma * mb === 0n || mc === 0n) return a * b + c;
   const least = Math.min(ea + eb, ec);
   const whole = ((ma * mb) << BigInt(ea + eb - least)) + (mc << BigInt(ec - least));
+  // A whole number of more than 1,023 bits is none of a double's: what lies far below the result only says where to round.
+  const spare = Math.max(0, whole.toString(16).length * 4 - 200);
+  if (spare > 0) {
+    const kept = whole >> BigInt(spare);
+    const rest = kept << BigInt(spare) === whole ? 0n : 1n;
+    return scaled(kept | rest, least + spare);
+  }
+  return scaled(whole, least);
+}
+
+function scaled(whole: bigint, least: number): number {
   // Twice: one factor alone may lie below the smallest number.
   const half = Math.trunc(least / 2);
   return Number(whole) * 2 ** half * 2 ** (least - half);

@@ -67,6 +67,20 @@ test("the cutoff grows until the last atom has a neighbour; another may stay alo
   assert.match(grown.warnings[0].message, "He3: no neighbour within 5 Å; the cutoff was extended to 14 Å");
 });
 
+test("an edge that leaves the last atom stops the growth, too: its reverse is missed where coordinates are spread", () => {
+  // Edges of upstream's radius_graph in float64.
+  const graph = buildGraph(
+    cubic(6.3, [
+      [1, 0.1, 1.5, 0.5],
+      [1, -0.4, 0.1, -1.2],
+    ]),
+    config,
+  );
+  assert.is(graph.cutoff, 5);
+  assert.equal([...graph.start], [0, 2, 2]);
+  assert.equal([...graph.source], [1, 1]);
+});
+
 test("every axis repeats, and a note says so; without a line graph no vectors", () => {
   const open: Structure = { ...cubic(3.35, [[84, 0, 0, 0]]), pbc: [true, true, false] };
   const graph = buildGraph(open, { ...config, cutoff: 4, lineGraph: false });

@@ -1,7 +1,7 @@
 /**
  * ALIGNN's k-nearest edges by the letter of the notes on its reference data (graph, steps 1 to 7): every pair of every
- * image, and as many as there are again with each cutoff; positions with the fused arithmetic of numpy.dot. Slow on
- * purpose.
+ * image, and as many as there are again with each cutoff; positions and images with the fused arithmetic of numpy.dot.
+ * Slow on purpose.
  */
 import type { ShellGraphConfig } from "../src/config.js";
 import { invert } from "../src/structures/linear-algebra.js";
@@ -65,7 +65,7 @@ export function shellOracle(
     for (let a = ranges[0][0]; a < ranges[0][1]; a++)
       for (let b = ranges[1][0]; b < ranges[1][1]; b++)
         for (let c = ranges[2][0]; c < ranges[2][1]; c++) {
-          const T = [0, 1, 2].map((x) => a * L[x] + b * L[3 + x] + c * L[6 + x]);
+          const T = [0, 1, 2].map((x) => exactFma(c, L[6 + x], exactFma(b, L[3 + x], a * L[x])));
           for (let i = 0; i < N; i++)
             for (let j = 0; j < N; j++) {
               const [x, y, z] = T.map((t, k) => t + C[3 * j + k] - C[3 * i + k]);

@@ -164,6 +164,26 @@ test("far images are missed where coordinates spread over more than one cell", (
   assert.is(buildGraph(chain(40), symmetric).numEdges, buildGraph(chain(0), symmetric).numEdges);
 });
 
+test("images are numpy.dot's, fused: a shell cut in cells so skewed that far images are near", () => {
+  // Counts by jarvis' own loop over images, with OpenBLAS' AVX-512 kernels; without fusing they are 44, 36 and 46.
+  const rows: [lattice: number[], second: number, edges: number][] = [
+    [[1.89, 5.67, 3.78, 3.78, 5.67, -1.89, 3.78, 7.56, 0], 0.5, 38],
+    [[6.345000000000001, 4.23, 2.115, -2.115, 6.345000000000001, 4.23, -10.575000000000001, -2.115, 0], 0.5, 52],
+    [[-6.51, -2.17, -4.34, -2.17, -10.85, -4.34, -4.34, 2.17, -2.17], 0.25, 50],
+  ];
+  for (const [lattice, x, edges] of rows) {
+    const skewed: Structure = {
+      ...cubic(1, [
+        [29, 0, 0, 0],
+        [29, x, x, x],
+      ]),
+      lattice: Float64Array.from(lattice),
+    };
+    assert.is(buildGraph(skewed, upstream).numEdges, edges);
+    sameRows(edgeRows(buildGraph(skewed, upstream)), shellOracle(skewed, upstream).edges, 2, 1e-12);
+  }
+});
+
 test("every axis repeats, and a note says so where the structure does not", () => {
   const graph = buildGraph({ ...rockSalt, pbc: [true, false, false] }, upstream);
   assert.is(graph.numEdges, 132);

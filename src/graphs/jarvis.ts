@@ -1,5 +1,6 @@
 /** What ALIGNN's two graph rules share: how its structure library, jarvis, rounds a cell and which images it looks at. */
 import { UnitcellError } from "../errors.js";
+import { fma } from "../structures/double-double.js";
 import { invert } from "../structures/linear-algebra.js";
 import type { Structure } from "../structures/structure.js";
 import { nameAtoms, type Warning } from "./warnings.js";
@@ -85,8 +86,7 @@ export function inside({ low, high }: ImageRange, image: Float64Array, at: numbe
 
 /**
  * From atom i to atom j in the image at image[at..at+2], by upstream's float64 arithmetic: images come from the lattice
- * as given, T = (a L0 + b L1) + c L2, `positions` from the rounded one; X = T + position_j, D = X - position_i, added
- * from left to right.
+ * as given, T = numpy.dot(image, L), `positions` from the rounded one; X = T + position_j, D = X - position_i.
  */
 export function displace(
   out: Float64Array,
@@ -98,8 +98,12 @@ export function displace(
   at: number,
 ): void {
   const [a, b, c] = [image[at], image[at + 1], image[at + 2]];
-  for (let x = 0; x < 3; x++)
-    out[x] = a * L[x] + b * L[3 + x] + c * L[6 + x] + positions[3 * j + x] - positions[3 * i + x];
+  // A product with 0, 1 or 2 is exact, so that fusing it changes nothing and costs something.
+  const exact = Math.abs(b) < 3 && Math.abs(c) < 3;
+  for (let x = 0; x < 3; x++) {
+    const T = exact ? a * L[x] + b * L[3 + x] + c * L[6 + x] : fma(c, L[6 + x], fma(b, L[3 + x], a * L[x]));
+    out[x] = T + positions[3 * j + x] - positions[3 * i + x];
+  }
 }
 
 /** float64 noise of distances computed in two ways, generously. */

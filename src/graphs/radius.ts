@@ -30,10 +30,11 @@ export const MAX_EXTENSIONS = 256;
 /**
  * ALIGNN's "radius_graph": every pair of atoms no farther than `cutoff`, periodic images (an atom's own, too) included,
  * both directions. What is odd about it:
- *  - the cutoff grows by `cutoffExtra` until the *last* atom has an edge; others may have none (both are told in a
- *    warning);
+ *  - the cutoff grows by `cutoffExtra` until the *last* atom has an edge, either way; others may have none (both are
+ *    told in a warning);
  *  - vectors are rounded to float32, lengths and angles come from those;
  *  - atoms' positions come from the lattice rounded to 5 decimals, images from the lattice as given;
+ *  - far images are missed where coordinates are spread over more than one cell, of an edge perhaps only one direction;
  *  - every axis repeats, whatever the structure says (a warning tells).
  * Upstream compares float32 distances with the cutoff, here they are float64.
  * Source: radius_graph in ALIGNN's graphs.py.
@@ -52,8 +53,8 @@ export function buildRadiusGraph(structure: Structure, config: RadiusGraphConfig
   const rounded = roundedLattice(structure.lattice);
   let { cutoff } = config;
   let edges = radiusEdges(structure, rounded, cutoff);
-  // Each edge has its reverse, so the last atom receives one if it sends one.
-  for (let extensions = 1; !edges.receiver.includes(N - 1); extensions++) {
+  // Where far images are missed an edge may lack its reverse, so either end counts.
+  for (let extensions = 1; ![edges.source, edges.receiver].some((ends) => ends.includes(N - 1)); extensions++) {
     if (extensions > MAX_EXTENSIONS)
       throw new UnitcellError(
         "LIMIT",
