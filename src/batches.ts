@@ -219,6 +219,20 @@ export function batchFor({ state }: Runner, graphs: readonly CrystalGraph[]): Ba
   return { ...batch, inputs: new Map(batch.inputs).set("state", new Int32Array(batch.sizes.B).fill(state)) };
 }
 
+/**
+ * JSON lacks NaN and infinities, and no value is better than one of them.
+ * @throws {UnitcellError} CORRUPT with the first one found
+ */
+export function checkFinite(...results: readonly ArrayLike<number>[]): void {
+  for (const numbers of results)
+    for (let i = 0; i < numbers.length; i++)
+      if (!Number.isFinite(numbers[i]))
+        throw new UnitcellError(
+          "CORRUPT",
+          `the network gives ${numbers[i]}: its weights hold NaN or infinities, or the crystal is beyond its range`,
+        );
+}
+
 export function modelInfo({ name, sha256, architecture, assumed }: Model): ModelInfo {
   return {
     ...(name !== undefined && { name }),

@@ -2,6 +2,7 @@
 import {
   type BatchOptions,
   batchFor,
+  checkFinite,
   checkOptions,
   chunksOf,
   collectRecords,
@@ -129,6 +130,7 @@ function embeddingOf(
   const began = performance.now();
   const sites = structure.numbers.length;
   const shares = options.shares ? atomShares(model, atoms, sites) : undefined;
+  checkFinite(crystal, atoms, shares ?? []);
   return {
     schema: RECORD_SCHEMA,
     ...(structure.id !== undefined && { id: structure.id }),

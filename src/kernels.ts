@@ -88,6 +88,11 @@ export class KernelMemory {
     this.#top = align(this.kernels.heapBase());
   }
 
+  /** All that it holds of the machine's memory. */
+  get bytes(): number {
+    return this.#memory.buffer.byteLength;
+  }
+
   /** The address up to which memory is taken; `release` goes back to it. */
   mark(): number {
     return this.#top;

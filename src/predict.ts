@@ -2,6 +2,7 @@ import {
   type BatchOptions,
   backendOf,
   batchFor,
+  checkFinite,
   checkOptions,
   chunksOf,
   collectRecords,
@@ -16,7 +17,6 @@ import {
   valueWarnings,
 } from "./batches.js";
 import { combinePredictions, type Ensemble } from "./ensemble.js";
-import { UnitcellError } from "./errors.js";
 import type { CrystalGraph } from "./graphs/graph.js";
 import { tieVariants } from "./graphs/nearest.js";
 import { decodeOutput, type Model, outputRow } from "./models/model.js";
@@ -111,12 +111,8 @@ function predictionOf(
   output: Float32Array,
   { tie, elapsedMs }: { tie: TieRange | undefined; elapsedMs: number },
 ): Prediction {
-  // JSON lacks these, and no value is better than one of them.
-  if (!output.every(Number.isFinite))
-    throw new UnitcellError(
-      "CORRUPT",
-      `the network gives ${output.join(", ")}: its weights hold NaN or infinities, or the crystal is beyond its range`,
-    );
+  const decoded = decodeOutput(model, output);
+  checkFinite(output, decoded.values ?? [decoded.value]);
   return {
     schema: RECORD_SCHEMA,
     ...(structure.id !== undefined && { id: structure.id }),
@@ -124,7 +120,7 @@ function predictionOf(
     sites: structure.numbers.length,
     ...(model.property && { property: model.property }),
     ...(model.unit && { unit: model.unit }),
-    ...decodeOutput(model, output),
+    ...decoded,
     ...(stateTypes(model) > 0 && { state: state! }),
     cutoff: graph.cutoff,
     ...(graph.neighborPolicy && { neighborPolicy: graph.neighborPolicy }),

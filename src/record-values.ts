@@ -3,6 +3,7 @@
  * what a file holds, so that there is one list of fields. Understands what that schema uses and no more; tests compare it
  * with a validator that knows all of JSON Schema.
  */
+import { kindOf } from "./checkpoint/parts.js";
 import { UnitcellError } from "./errors.js";
 import { Float, type TorchValue } from "./formats/values.js";
 import type { Prediction } from "./prediction.js";
@@ -55,13 +56,7 @@ function toValue(value: unknown, schema: Schema): TorchValue {
 function fromValue(value: TorchValue, schema: Schema, where: string): unknown {
   const { type, const: only, enum: choices, items, minItems = 0, ...rest } = resolve(schema);
   const fail = (expected: string) => {
-    const isText = typeof value === "string";
-    const found =
-      typeof value === "object" && value !== null
-        ? `a ${value.constructor.name}`
-        : isText
-          ? `"${value}"`
-          : String(value);
+    const found = typeof value === "string" ? `"${value}"` : typeof value === "object" ? kindOf(value) : String(value);
     throw new UnitcellError("CORRUPT", `${where}: expected ${expected}, found ${found}`);
   };
   if (only !== undefined && value !== only) fail(JSON.stringify(only));

@@ -154,10 +154,11 @@ const REFUSED: [what: string, input: () => Input | CheckpointFiles, code: ErrorC
   ["no files", () => new Map(), "NOT_FOUND", /expected a checkpoint .* found no files/],
   [
     "no checkpoint",
-    () => files({ "a.txt": text(""), "config.json": text({}) }),
+    () => files({ "a.txt": text(""), "b.txt": text(""), "config.json": text({}) }),
     "NOT_FOUND",
-    /"a\.txt", "config\.json"/,
+    /"a\.txt", "b\.txt", "config\.json"/,
   ],
+  ["one file that is none", () => files({ "a.txt": text("a"), "config.json": text({}) }), "UNSUPPORTED", /^a\.txt: /],
   [
     "several checkpoints",
     () => files({ "cgcnn_best.pt": weights, "alignn_best.pt": weights, "config.json": text({}) }),

@@ -7,8 +7,10 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { loadCheckpoint } from "../src/checkpoint.js";
 import { readCheckpointFiles } from "../src/cli/checkpoint-files.js";
+import { openCheckpoint } from "../src/cli/open.js";
 import type { ErrorCode } from "../src/errors.js";
 import { sha256 } from "../src/sha256.js";
+import { readBeside, summarize } from "../src/summary.js";
 import { throwsCode } from "./throws.js";
 
 const BUNDLES = "test/fixtures/bundles";
@@ -37,6 +39,32 @@ for (const [path, names, hashed, name] of READ)
     assert.equal([[...found.files.keys()], found.name, found.sha256], [names, name, hashOf(`${BUNDLES}/${hashed}`)]);
     assert.is((await loadCheckpoint(found.files)).stateDict.size, 9);
   });
+
+test("a file of any ending, and a zip, with settings beside it", async () => {
+  mkdirSync(at("beside"));
+  writeFileSync(at("beside/config.json"), '{"cutoff": 5}');
+  copyFileSync(`${BUNDLES}/alignn/best_model.pt`, at("beside/model.bin"));
+  copyFileSync(`${BUNDLES}/alignn.zip`, at("beside/model.zip"));
+  const args = async (file: string) => (await loadCheckpoint((await readCheckpointFiles(at(file))).files)).args;
+  assert.equal(await args("beside/model.bin"), new Map([["cutoff", 5]]));
+  const inZip = await args("beside/model.zip");
+  assert.ok(inZip && inZip.size > 1, "a zip's own settings count");
+});
+
+test("inspect takes the settings beside a file into account, as predict does", async () => {
+  const inspected = async (path: string, beside: boolean) => {
+    const opened = await openCheckpoint(path, { unknownClasses: "inert", beside });
+    const found = summarize(opened.file, opened.bundle && (await readBeside(opened.bundle)));
+    opened.close();
+    return [found.file, found.beside.map(({ name }) => name), found.args?.size ?? 0];
+  };
+  const size = 9;
+  const alignn = `${BUNDLES}/alignn/best_model.pt`;
+  assert.equal(await inspected(alignn, true), ["best_model.pt", ["config.json"], size]);
+  assert.equal(await inspected(alignn, false), [undefined, [], 0]);
+  assert.equal(await inspected(at("beside/model.bin"), true), ["model.bin", ["config.json"], 1]);
+  assert.equal(await inspected(at("beside/model.zip"), true), ["checkpoint_4.pt", ["config.json"], size]);
+});
 
 const FAILS: [what: string, path: () => string, code: ErrorCode, message: RegExp][] = [
   ["a path that is not there", () => at("nothing.pt"), "NOT_FOUND", /nothing\.pt/],

@@ -119,6 +119,25 @@ test("one ensemble of all three: options go to those that take them", async () =
   assert.equal([cell("state"), cell("neighbor_policy")], ["1", "symmetric"]);
 });
 
+test("--property and --unit name what no checkpoint does, and let one that names nothing join others", () => {
+  const table = "examples/saved_models/cgcnn_ionic_best.pt";
+  const models = ["-m", at("cgcnn.pt"), "-m", table];
+  const refused = unitcell(...models, CSCL);
+  assert.equal([refused.status, refused.stdout], [1, ""]);
+  assert.match(
+    refused.stderr,
+    /MISMATCH: members .* share their property, found cgcnn\.pt: not known; .*; if it is the same, --property NAME says so/,
+  );
+  assert.match(unitcell(...models, "--property", "x", CSCL).stderr, /share their unit, .*, --unit UNIT says so/);
+  for (const chosen of [models, ["-m", table], ["-m", at("cgcnn.pt")]]) {
+    const [found] = records(...chosen, "--property", "energy, made up", "--unit", "eV", CSCL);
+    assert.equal([found.property, found.unit], ["energy, made up", "eV"]);
+  }
+  const [known] = records("-m", at("cgcnn.pt"), "--property", "formation_energy_per_atom", CSCL);
+  assert.is(known.unit, "eV/atom");
+  assert.is(unitcell("--property", " ", CSCL).status, 2);
+});
+
 const REFUSED: [what: string, args: () => string[], status: number, message: RegExp][] = [
   [
     "no state for a model with several",

@@ -216,6 +216,133 @@ const REFUSED: [what: string, checkpoint: Checkpoint, options: ModelOptions, cod
     /1 missing: blocks\.1\.conv\.node_func\.layers\.2\.bias/,
   ],
 ];
+/** The trained ALIGNN as alignn_atomwise would have it: layer norms have no running statistics. */
+function withCutoffFunction(changes: Record<string, TorchValue>): Checkpoint {
+  const stateDict = new Map([...alignn.stateDict].filter(([name]) => !/running_|num_batches/.test(name)));
+  const settings = { name: "alignn_atomwise", use_cutoff_function: true, energy_mult_natoms: false, ...changes };
+  return { ...withModel(settings), stateDict };
+}
+const cgcnn = await load("cgcnn");
+const inAlignn = (changes: Record<string, TorchValue>) => withArgs(alignn, changes);
+const inRadiusGraph = (changes: Record<string, TorchValue>) =>
+  withArgs(alignn, { neighbor_strategy: "radius_graph", ...changes });
+const inMegnet = (changes: Record<string, TorchValue>) => withArgs(megnet, changes);
+const inCgcnn = (changes: Record<string, TorchValue>) => withArgs(cgcnn, changes);
+
+test("settings inside their bounds are taken", () => {
+  modelFromCheckpoint(withCutoffFunction({ exponent: 100, inner_cutoff: 100, penalty_factor: -1 }));
+  modelFromCheckpoint(inMegnet({ niters_set2set: 100, cutoff: 100 }));
+  modelFromCheckpoint(inRadiusGraph({ cutoff: 100, cutoff_extra: 0.1 }));
+});
+
+/** Settings that decide work or memory, what is too much of them, and what is none. */
+const BOUNDED: [string, (changes: Record<string, TorchValue>) => Checkpoint, number[], TorchValue[]][] = [
+  ["cutoff", inAlignn, [100.5, 1e300], [0, -1, Number.NaN, Number.POSITIVE_INFINITY, true, null, 10n ** 30n, [8]]],
+  ["max_neighbors", inAlignn, [1001, 1e9, 2 ** 32 + 1], [0, -1, 1e-9, Number.NaN, 10n ** 30n, new Map()]],
+  ["cutoff", inRadiusGraph, [1e6], [0, -1]],
+  ["cutoff_extra", inRadiusGraph, [1e6], [0, -3, Number.NaN, "3"]],
+  ["exponent", withCutoffFunction, [101, 1e9], [0, -5, 2.5, Number.NaN]],
+  ["inner_cutoff", withCutoffFunction, [1e6], [0, -1, Number.NaN]],
+  ["penalty_factor", withCutoffFunction, [], [Number.POSITIVE_INFINITY, Number.NaN, "0.1"]],
+  ["penalty_threshold", withCutoffFunction, [], [Number.NEGATIVE_INFINITY, null]],
+  ["cutoff", inMegnet, [1e6, 1e300], [0, -4, Number.NaN]],
+  ["niters_set2set", inMegnet, [101, 1e9], [0, -2, 1.5, Number.NaN]],
+  ["gauss_width", inMegnet, [], [0, -0.5, Number.NaN, Number.POSITIVE_INFINITY]],
+  ["radius", inCgcnn, [1e6], [0, -8, Number.NaN]],
+  ["max_num_nbr", inCgcnn, [1001, 1e9], [0, 12.5]],
+  ["step", inCgcnn, [], [0, -0.2, Number.NaN]],
+  ["dmin", inCgcnn, [], [Number.NaN, Number.POSITIVE_INFINITY]],
+];
+for (const [name, of, tooMuch, wrong] of BOUNDED)
+  test(`${name} of ${recognizeModel(of({})).config.type}: what would exhaust time or memory is LIMIT, what is none CORRUPT`, () => {
+    const refused = (value: TorchValue, code: ErrorCode, message: string) =>
+      assert.throws(
+        () => recognizeModel(of({ [name]: value })),
+        (error: Error) => isUnitcellError(error, code) && error.message.startsWith(`setting "${name}" ${message}`),
+        `${name} ${String(value)}`,
+      );
+    for (const value of tooMuch) refused(value, "LIMIT", `is ${value}, the limit is 1`);
+    for (const value of wrong) refused(value, "CORRUPT", "must be a");
+  });
+
+test("messages show no more of a setting than a line holds", () => {
+  let nested: TorchValue = [];
+  for (let i = 0; i < 100_000; i++) nested = [nested];
+  for (const value of ["x".repeat(1e6), nested, new Map([["a", nested]]), Array(1e5).fill("H")]) {
+    for (const make of [
+      () => inAlignn({ cutoff: value }),
+      () => withModel({ link: value }),
+      () => withModel({ alignn_layers: value }),
+      () => inMegnet({ activation_type: value }),
+      () => inMegnet({ element_types: [value] }),
+      () => inCgcnn({ task: value }),
+    ])
+      assert.throws(
+        () => modelFromCheckpoint(make()),
+        (error: Error) => isUnitcellError(error) && error.message.length < 300,
+      );
+  }
+});
+
+/** Shapes alone: a state dict of more layers than the bound, one tensor each. */
+test("names cannot ask for layers without end", () => {
+  const stateDict = new Map(cgcnn.stateDict);
+  const one = cgcnn.stateDict.get("convs.0.fc_full.weight")!;
+  for (let i = 0; i < 300; i++) stateDict.set(`convs.${i}.fc_full.weight`, one);
+  assert.throws(
+    () => recognizeModel({ ...cgcnn, stateDict }),
+    (error: Error) =>
+      isUnitcellError(error, "LIMIT") && /at most 256 layers of a kind, found convs\.256\./.test(error.message),
+  );
+});
+
+test("tensors that are missing are not filled in without end, either", () => {
+  // 200 layers of 600 x 600, of which the state dict has names alone.
+  const stateDict = new Map(alignn.stateDict);
+  const wide = (name: string, shape: number[]) =>
+    stateDict.set(name, { dtype: "f32", shape, data: new Uint8Array(4 * shape.reduce((a, b) => a * b, 1)) });
+  wide("atom_embedding.layer.0.weight", [600, 92]);
+  for (let i = 0; i < 200; i++) wide(`gcn_layers.${i}.src_gate.weight`, [0, 0]);
+  const { args: _, ...bare } = alignn;
+  assert.throws(
+    () => modelFromCheckpoint({ ...bare, stateDict }, { strict: false }),
+    (error: Error) => isUnitcellError(error, "LIMIT") && /would take \d+ bytes/.test(error.message),
+  );
+});
+
+const NORMALIZERS: [mean: number, std: number][] = [
+  [0, 0],
+  [0, -1],
+  [0, Number.NaN],
+  [Number.NaN, 1],
+  [0, Number.POSITIVE_INFINITY],
+];
+for (const normalizer of NORMALIZERS.map(([mean, std]) => ({ mean, std })))
+  test(`a normalizer of mean ${normalizer.mean} and std ${normalizer.std} is refused, unless another is given`, () => {
+    const refused = (make: () => unknown, code: ErrorCode) =>
+      assert.throws(make, (error: Error) => isUnitcellError(error, code) && /positive std, found/.test(error.message));
+    refused(() => modelFromCheckpoint({ ...cgcnn, normalizer }), "CORRUPT");
+    refused(() => modelFromCheckpoint(cgcnn, { normalizer }), "ARGUMENT");
+    modelFromCheckpoint({ ...cgcnn, normalizer }, { normalizer: { mean: 0, std: 1 } });
+  });
+
+for (const [what, centre] of [
+  ["all equal", () => 1],
+  ["descending", (i: number) => -i],
+  ["NaN", () => Number.NaN],
+  ["infinite", (i: number) => (i === 0 ? 0 : Number.POSITIVE_INFINITY)],
+] as const)
+  test(`refused: centres of ALIGNN's bonds that are ${what}`, () => {
+    const name = "edge_embedding.0.centers";
+    const { shape } = alignn.stateDict.get(name)!;
+    const data = new Uint8Array(Float32Array.from({ length: shape[0] }, (_, i) => centre(i)).buffer);
+    const stateDict = new Map(alignn.stateDict).set(name, { dtype: "f32", shape, data });
+    assert.throws(
+      () => modelFromCheckpoint({ ...alignn, stateDict }),
+      (error: Error) => isUnitcellError(error, "CORRUPT") && /centers must ascend/.test(error.message),
+    );
+  });
+
 for (const [what, checkpoint, options, code, message] of REFUSED)
   test(`refused: ${what}`, () => {
     assert.throws(

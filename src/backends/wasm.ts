@@ -21,19 +21,31 @@ export function wasmBackend(options: { passes?: readonly Pass[] } = {}): Backend
   };
 }
 
+/** A run that took more gives it back, and weights are loaded anew: Wasm memory never shrinks, and sessions live long. */
+const KEEP_BYTES = 512 * 2 ** 20;
+
 /** Memory is [tables | weights | batch inputs | arena]; weights are copied in once, the rest is laid anew each run. */
 class WasmSession implements Session {
   readonly #program: Program;
-  readonly #params = new Map<string, number>();
-  readonly #prepared = new Map<Node, number>();
+  #params = new Map<string, number>();
+  #prepared = new Map<Node, number>();
   /** Batch inputs that the program reads. */
   readonly #inputs: ReadonlySet<string>;
-  #memory: KernelMemory | undefined = new KernelMemory();
+  #memory: KernelMemory | undefined;
 
   constructor(program: Program) {
     this.#program = program;
     this.#inputs = new Set(program.nodes.flatMap(({ index, starts }) => [index ?? [], starts ?? []].flat()));
-    const memory = this.#open();
+    this.#load();
+  }
+
+  /** A memory with the program's weights. */
+  #load(): void {
+    const program = this.#program;
+    const memory = new KernelMemory();
+    this.#memory = memory;
+    this.#params = new Map();
+    this.#prepared = new Map();
     for (const node of program.nodes) {
       const prepared = prepare(memory, program, node);
       if (prepared !== undefined) this.#prepared.set(node, prepared);
@@ -94,6 +106,7 @@ class WasmSession implements Session {
       return wanted.map((value) => memory.f32(run.address(value), run.count(value)).slice());
     } finally {
       memory.release(mark);
+      if (memory.bytes - mark > KEEP_BYTES) this.#load();
     }
   }
 }

@@ -64,12 +64,8 @@ function alone(torch: TorchFile, input: Input): Bundle {
 
 async function openFiles(files: CheckpointFiles, options: ReadOptions): Promise<Bundle> {
   const name = stateDictFile([...files.keys()]);
-  // A zip that is all of a set is opened as if it came alone; in a zip there are no further zips.
-  if (files.size === 1 && !(files instanceof ZipFiles)) {
-    const only = await openBundle(files.get(name)!, options);
-    return { ...only, name: only.name ?? name };
-  }
-  const inside = files instanceof ZipFiles ? { ...options, limits: files.limits } : options;
+  const isZip = files instanceof ZipFiles;
+  const inside = isZip ? { ...options, limits: files.limits } : options;
   const settle = async (file: string) => {
     const input = files.get(file)!;
     return input instanceof ZippedFile ? input.settle() : input;
@@ -90,7 +86,13 @@ async function openFiles(files: CheckpointFiles, options: ReadOptions): Promise<
       },
     };
   } catch (error) {
-    if (!isUnitcellError(error) || error.message.includes(name)) throw error;
+    // A zip has its own settings in it, and there are no further zips in one.
+    if (isOtherZip(error) && !isZip) {
+      const zipped = await openBundle(files.get(name)!, options);
+      return { ...zipped, name: zipped.name ?? name };
+    }
+    const isAlone = files.size === 1 && !isZip;
+    if (!isUnitcellError(error) || isAlone || error.message.includes(name)) throw error;
     throw new UnitcellError(error.code, `${name}: ${error.message}`, error.detail, { cause: error });
   }
 }

@@ -23,7 +23,11 @@ export function isWeights(name: string): boolean {
 
 /** Files that are looked at in a folder or zip; everything else there is left alone. */
 export function isBundleFile(name: string): boolean {
-  return isWeights(name) || name === CONFIG || name === MATGL_TEXT;
+  return isWeights(name) || isSettings(name);
+}
+
+function isSettings(name: string): boolean {
+  return name === CONFIG || name === MATGL_TEXT;
 }
 
 /**
@@ -33,7 +37,10 @@ export function isBundleFile(name: string): boolean {
  */
 export function stateDictFile(names: readonly string[]): string {
   if (names.length === 1) return names[0];
-  const candidates = names.filter(isWeights);
+  const byEnding = names.filter(isWeights);
+  // A file that a user named may have any ending; then there are settings beside it, and nothing else.
+  const others = names.filter((name) => !isSettings(name));
+  const candidates = byEnding.length === 0 && others.length === 1 ? others : byEnding;
   if (candidates.length === 1) return candidates[0];
   if (candidates.length === 0) {
     const found = names.length > 0 ? listed(names) : "no files";

@@ -15,7 +15,8 @@ export const INSPECT_HELP = `Usage: unitcell inspect [options] FILE|ZIP|URL|FOLD
 Shows what a checkpoint holds: values, tensors, number of parameters, names of code; of which network it is, with which
 settings. Reads .pt, .pth, .ckpt, .bin of any PyTorch version, TorchScript, .safetensors, several files with an index
 (the index, or the folder it is in), and what ALIGNN and matgl write, as a folder or a zip: the state dict's file, and
-which files belong to it. Tensor data is not read; of an http(s) address only the parts needed are fetched. Files that
+which files belong to it. Settings beside a FILE (config.json, matgl's model.pt and model.json) are taken into account as
+unitcell predict does. Tensor data is not read; of an http(s) address only the parts needed are fetched. Files that
 loading refuses because they name code are shown too: unitcell runs nothing.
 
 Options:
@@ -52,7 +53,7 @@ export async function inspectCommand(args: string[]): Promise<number> {
   if (positionals.length !== 1)
     throw new UsageError(`inspect takes one file, found ${positionals.length}; see unitcell inspect --help`);
   const limit = parseLimit(values.limit);
-  const opened = await openCheckpoint(positionals[0], { unknownClasses: "inert" });
+  const opened = await openCheckpoint(positionals[0], { unknownClasses: "inert", beside: true });
   try {
     const summary = summarize(opened.file, opened.bundle && (await readBeside(opened.bundle)));
     const stats = values.stats ? await allStats(opened) : undefined;
@@ -101,10 +102,11 @@ export function parseLimit(text: string | undefined): number {
 function header(name: string, summary: CheckpointSummary): string[] {
   const { format, layout, bytes, parameters, tensors, epoch, metrics, unsafeGlobals, info, bytesRead } = summary;
   const { file, beside, problem } = summary;
+  const inside = file === undefined || name.endsWith(file) ? "" : ` in ${shownName(file)}`;
   const facts = [...info].filter(([key]) => !["metadata", "sources", "sys_info", "root"].includes(key));
   const shownFacts = facts.map(([key, value]) => `, ${escaped(key)} ${escaped(String(value))}`).join("");
   const lines = [
-    ...labelled("file", `${name}, ${plural(bytes, "byte")}${file === undefined ? "" : ` in ${shownName(file)}`}`),
+    ...labelled("file", `${name}, ${plural(bytes, "byte")}${inside}`),
     ...beside.flatMap((other) => labelled("with", `${shownName(other.name)}, ${plural(other.bytes, "byte")}`)),
     ...(problem === undefined ? [] : labelled("PROBLEM", escaped(problem, problem.length))),
     ...labelled("format", `${format}${shownFacts}${layout ? `; layout ${layout}` : ""}`),

@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Checkpoint, loadCheckpoint } from "../checkpoint.js";
 import { type Ensemble, ensemble } from "../ensemble.js";
-import { UnitcellError } from "../errors.js";
+import { isUnitcellError, UnitcellError } from "../errors.js";
 import { parseElementTable } from "../graphs/features.js";
 import { type Model, type ModelOptions, modelFromCheckpoint } from "../models/model.js";
 import { recognizeModel } from "../models/recognize.js";
@@ -21,6 +21,8 @@ export interface OpenedModels {
 export interface ModelArguments {
   readonly "atom-init"?: string | undefined;
   readonly normalizer?: string | undefined;
+  readonly property?: string | undefined;
+  readonly unit?: string | undefined;
   readonly "neighbor-policy"?: string | undefined;
   readonly calibration?: string | undefined;
 }
@@ -50,7 +52,7 @@ export async function openModels(paths: readonly string[] | undefined, args: Mod
   const described = models.flatMap((model, i) => describeOpened(opened[i], model, isExample(opened[i].path)));
   if (models.length === 1 && calibration !== undefined)
     throw new UsageError("--calibration is about the spread of several models: give --model more than once");
-  const model = models.length === 1 ? models[0] : ensemble(models, calibration === undefined ? {} : { calibration });
+  const model = models.length === 1 ? models[0] : together(models, calibration);
   const metadata = opened.map((one) => one.metadata);
   return {
     model,
@@ -63,6 +65,22 @@ export async function openModels(paths: readonly string[] | undefined, args: Mod
       ),
     ],
   };
+}
+
+/** @throws {UnitcellError} as ensemble, with the option that helps where what they predict is not known of all */
+function together(models: readonly Model[], calibration: number | undefined): Ensemble {
+  try {
+    return ensemble(models, calibration === undefined ? {} : { calibration });
+  } catch (error) {
+    const unknown = (["property", "unit"] as const).find(
+      (name) => models.some((model) => model[name] === undefined) && models.some((model) => model[name] !== undefined),
+    );
+    if (!isUnitcellError(error, "MISMATCH") || !unknown) throw error;
+    const option = unknown === "property" ? "--property NAME" : "--unit UNIT";
+    throw new UnitcellError(error.code, `${error.message}; if it is the same, ${option} says so`, error.detail, {
+      cause: error,
+    });
+  }
 }
 
 function describeOpened({ path, checkpoint, metadata }: Opened, model: Model, isExample: boolean): string[] {
@@ -156,10 +174,14 @@ const METADATA: Record<keyof Metadata, [isOf: (value: unknown) => boolean, what:
 };
 
 function parseModelOptions(args: ModelArguments): ModelOptions {
-  const { "atom-init": table, normalizer, "neighbor-policy": policy } = args;
+  const { "atom-init": table, normalizer, property, unit, "neighbor-policy": policy } = args;
   if (policy !== undefined && policy !== "upstream" && policy !== "symmetric")
     throw new UsageError(`--neighbor-policy is upstream or symmetric, found "${policy}"`);
+  for (const [name, text] of Object.entries({ property, unit }))
+    if (text?.trim() === "") throw new UsageError(`--${name} takes a name, found "${text}"`);
   return {
+    ...(property !== undefined && { property }),
+    ...(unit !== undefined && { unit }),
     ...(table !== undefined && { elements: parseElementTable(readText(table)) }),
     ...(normalizer !== undefined && { normalizer: parseNormalizer(normalizer) }),
     ...(policy !== undefined && { neighborPolicy: policy }),

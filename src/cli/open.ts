@@ -53,12 +53,16 @@ const IN_FOLDERS = [
  * Open a checkpoint without reading its tensors.
  * @param name a file, a plain zip with one in it, an http(s) address, an index of shards (ending in .json), a folder with
  *   one of these
+ * @param options.beside of a file, also take the settings that lie beside it, as predict does
  * @throws {UnitcellError} as openTorch, with the name in front of the message
  */
-export async function openCheckpoint(name: string, options: ReadOptions): Promise<OpenedCheckpoint> {
+export async function openCheckpoint(
+  name: string,
+  { beside = false, ...options }: ReadOptions & { beside?: boolean },
+): Promise<OpenedCheckpoint> {
   const opener = new Opener(options);
   try {
-    const places = isAddress(name) ? [name] : inFolder(name);
+    const places = isAddress(name) ? [name] : placesOf(name, beside);
     const isShards = places[0].endsWith(".index.json");
     const bundle = isShards ? undefined : await opener.bundle(places);
     const file = bundle ? bundle.torch : await opener.shards(places[0]);
@@ -80,10 +84,11 @@ function isAddress(name: string): boolean {
   return /^https?:\/\//i.test(name);
 }
 
-/** The files to open: the path itself, or what a folder holds. */
-function inFolder(path: string): string[] {
+/** The files to open: the path itself, with what belongs to it `beside` it or without, or what a folder holds. */
+function placesOf(path: string, beside: boolean): string[] {
   const isFolder = (at: string) => statSync(at, { throwIfNoEntry: false })?.isDirectory() ?? false;
-  if (!isFolder(path)) return [path];
+  if (!isFolder(path))
+    return beside && !path.endsWith(".index.json") ? [...findCheckpointFiles(path).values()] : [path];
   const found = IN_FOLDERS.map((name) => join(path, name)).find((at) => statSync(at, { throwIfNoEntry: false }));
   if (found) return [found];
   if (readdirSync(path).some(isWeights)) return [...findCheckpointFiles(path).values()];

@@ -30,6 +30,8 @@ Options:
       --tie-range             where neighbours tie, also the range of values over the ways to choose among them
       --atom-init FILE        element features the model was trained with (CGCNN's atom_init.json format)
       --normalizer=MEAN,STD   for a checkpoint without one: value = output * STD + MEAN
+      --property NAME, --unit UNIT
+                              what the models predict, where a checkpoint does not name it or not as you would
       --state N               for a MEGNet of several fidelities: which, from 0
       --neighbor-policy P     of ALIGNN's k-nearest graphs: upstream (as trained), or symmetric (no shell of equally
                               distant neighbours is cut)
@@ -69,6 +71,8 @@ export async function predictCommand(args: string[]): Promise<number> {
       "tie-range": { type: "boolean" },
       "atom-init": { type: "string" },
       normalizer: { type: "string" },
+      property: { type: "string" },
+      unit: { type: "string" },
       state: { type: "string" },
       "neighbor-policy": { type: "string" },
       calibration: { type: "string" },

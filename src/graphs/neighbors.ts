@@ -36,6 +36,9 @@ const NEIGHBOR_ROOM = 512;
 /** Widest bin: a sparse cell gains nothing from larger ones. */
 const MAX_BIN = 4; // Å
 
+/** A search that took more memory gives it back: Wasm memory never shrinks. */
+const KEEP_BYTES = 64 * 2 ** 20;
+
 let searcher: KernelMemory | undefined;
 
 /** What to look for: `k` = 0 is every neighbour within `cutoff` (Å), unsorted. */
@@ -99,6 +102,7 @@ function lookUp(structure: Structure, query: Query): NeighborLists & { image?: F
     }
   } finally {
     memory.release(mark);
+    if (memory.bytes > KEEP_BYTES) searcher = undefined;
   }
 }
 

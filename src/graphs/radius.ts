@@ -15,7 +15,7 @@ import {
   roundedLattice,
   roundingMargin,
 } from "./jarvis.js";
-import { checkDistances, findNeighborImages } from "./neighbors.js";
+import { checkDistances, findNeighborImages, MAX_NEIGHBORS } from "./neighbors.js";
 import { isolatedAtoms, structureNotes } from "./warnings.js";
 
 /** Nearer than this (Å) is the atom itself. */
@@ -26,6 +26,9 @@ const RANGE_MARGIN = 0.5;
 
 /** Extensions of the cutoff at most: a search each. */
 export const MAX_EXTENSIONS = 256;
+
+/** Bonds that all of them may find together: a coordinate far outside the cell hides the last atom's from ever wider searches. */
+const MAX_SEARCHED = MAX_NEIGHBORS;
 
 /**
  * ALIGNN's "radius_graph": every pair of atoms no farther than `cutoff`, periodic images (an atom's own, too) included,
@@ -52,18 +55,21 @@ export function buildRadiusGraph(structure: Structure, config: RadiusGraphConfig
   const N = structure.numbers.length;
   const rounded = roundedLattice(structure.lattice);
   let { cutoff } = config;
-  let edges = radiusEdges(structure, rounded, cutoff);
+  let { found: searched, edges } = radiusEdges(structure, rounded, cutoff);
   // Where far images are missed an edge may lack its reverse, so either end counts.
-  for (let extensions = 1; ![edges.source, edges.receiver].some((ends) => ends.includes(N - 1)); extensions++) {
-    if (extensions > MAX_EXTENSIONS)
+  const isReached = () => [edges.source, edges.receiver].some((ends) => ends.includes(N - 1));
+  for (let extensions = 1; !isReached(); extensions++) {
+    if (extensions > MAX_EXTENSIONS || searched > MAX_SEARCHED)
       throw new UnitcellError(
         "LIMIT",
-        `atom ${N - 1} has no neighbour within ${cutoff} Å, after ${MAX_EXTENSIONS} extensions by ${cutoffExtra} Å`,
+        `atom ${N - 1} has no neighbour within ${cutoff} Å, after ${extensions - 1} extensions by ${cutoffExtra} Å`,
         { limit: MAX_EXTENSIONS },
       );
     cutoff += cutoffExtra;
     checkCutoff(cutoff, "no neighbour");
-    edges = radiusEdges(structure, rounded, cutoff);
+    const next = radiusEdges(structure, rounded, cutoff);
+    searched += next.found;
+    edges = next.edges;
   }
   const { vectors, ...sorted } = sortEdges(N, edges);
   const extended = cutoff > config.cutoff ? [N - 1] : [];
@@ -84,7 +90,8 @@ export function buildRadiusGraph(structure: Structure, config: RadiusGraphConfig
   };
 }
 
-function radiusEdges(structure: Structure, rounded: Float64Array, cutoff: number): EdgeList {
+/** The edges, and how many neighbours were looked at for them. */
+function radiusEdges(structure: Structure, rounded: Float64Array, cutoff: number): { edges: EdgeList; found: number } {
   const { lattice, fracCoords, numbers } = structure;
   const margin = roundingMargin(structure, rounded);
   const lists = findNeighborImages({ ...structure, pbc: [true, true, true] }, cutoff + margin, 0);
@@ -106,5 +113,8 @@ function radiusEdges(structure: Structure, rounded: Float64Array, cutoff: number
       for (let x = 0; x < 3; x++) vectors[3 * E + x] = Math.fround(D[x]);
       E++;
     }
-  return { source: source.subarray(0, E), receiver: receiver.subarray(0, E), vectors: vectors.subarray(0, 3 * E) };
+  return {
+    edges: { source: source.subarray(0, E), receiver: receiver.subarray(0, E), vectors: vectors.subarray(0, 3 * E) },
+    found: lists.index.length,
+  };
 }

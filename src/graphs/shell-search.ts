@@ -29,6 +29,9 @@ export interface Shells {
   readonly short: readonly number[];
 }
 
+/** Neighbours of one atom that are worth keeping in order while they are found, which takes time with their square. */
+const MAX_SORTED = 4096;
+
 /** Pairs closer than this (Å) are no neighbours to upstream; its image range reaches as much farther. */
 const BOND_TOLERANCE = 0.15;
 
@@ -87,17 +90,20 @@ function search(frame: Frame, cutoff: number): Pick<Shells, "lists" | "distance"
     ? imageRange(structure.fracCoords, cutoff + BOND_TOLERANCE, frame.reciprocal)
     : undefined;
   for (let wanted = k; ; wanted *= 2) {
-    const lists = findNeighborImages(structure, cutoff + tolerance, wanted, tolerance);
+    const all = wanted > MAX_SORTED;
+    const lists = findNeighborImages(structure, cutoff + tolerance, all ? 0 : wanted, tolerance);
     checkDistances(lists);
     const distance = upstreamDistances(frame, lists, range);
     const last = lastPlaces(lists, distance, k);
     // Complete where all nearer ones are listed, or everything within the cutoff is.
-    const complete = last.every((d, i) => {
-      const end = lists.start[i] + wanted - 1;
-      if (end >= lists.start[i + 1]) return true;
-      const reach = lists.distance[end] + tolerance;
-      return Math.min(d, cutoff) + SHELL_TOLERANCE + margin <= reach;
-    });
+    const complete =
+      all ||
+      last.every((d, i) => {
+        const end = lists.start[i] + wanted - 1;
+        if (end >= lists.start[i + 1]) return true;
+        const reach = lists.distance[end] + tolerance;
+        return Math.min(d, cutoff) + SHELL_TOLERANCE + margin <= reach;
+      });
     if (complete) return { lists, distance, last };
   }
 }

@@ -4,7 +4,7 @@ import { UnitcellError } from "../errors.js";
 import type { TorchValue } from "../formats/values.js";
 import type { StateDict } from "../tensor.js";
 import { countLayers, type Recognized, type Settings } from "./architecture.js";
-import { compareSizes, SettingsReader } from "./settings-reader.js";
+import { compareSizes, MOST, SettingsReader } from "./settings-reader.js";
 
 /** Tensors that every ALIGNN has; their shapes tell the sizes. */
 export const ALIGNN_MARKS = [
@@ -98,16 +98,16 @@ function graphSettings(settings: SettingsReader, lineGraph: boolean): AlignnConf
   if (settings.choice("neighbor_strategy", ["k-nearest", "radius_graph"], "k-nearest") === "radius_graph")
     return {
       select: "radius-graph",
-      cutoff: settings.number("cutoff", 8),
-      cutoffExtra: settings.number("cutoff_extra", 3),
+      cutoff: settings.number("cutoff", 8, { above: 0, most: MOST.cutoff }),
+      cutoffExtra: settings.number("cutoff_extra", 3, { above: 0, most: MOST.cutoff }),
       lineGraph,
     };
   return {
     select: "shell",
-    cutoff: settings.number("cutoff", 8),
-    maxNeighbors: settings.positiveInteger("max_neighbors", 12),
+    cutoff: settings.number("cutoff", 8, { above: 0, most: MOST.cutoff }),
+    maxNeighbors: settings.positiveInteger("max_neighbors", 12, MOST.neighbors),
     canonize: settings.flag("use_canonize", true),
-    neighborPolicy: (settings.raw("neighborPolicy") as "upstream" | "symmetric" | undefined) ?? "upstream",
+    neighborPolicy: "upstream",
     lineGraph,
   };
 }
@@ -115,8 +115,8 @@ function graphSettings(settings: SettingsReader, lineGraph: boolean): AlignnConf
 /** Settings of alignn_atomwise that change its graph-level output. */
 function atomwiseSettings(settings: SettingsReader): Pick<AlignnConfig, "envelope" | "penalty"> {
   const envelope = settings.flag("use_cutoff_function", false) && {
-    cutoff: settings.number("inner_cutoff", 3),
-    exponent: settings.positiveInteger("exponent", 5),
+    cutoff: settings.number("inner_cutoff", 3, { above: 0, most: MOST.cutoff }),
+    exponent: settings.positiveInteger("exponent", 5, MOST.exponent),
     multiply: settings.flag("multiply_cutoff", false),
   };
   // Upstream adds the penalty to the output in place; with energy_mult_natoms it goes to a copy that is not returned.

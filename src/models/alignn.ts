@@ -1,4 +1,5 @@
 import type { AlignnConfig } from "../config.js";
+import { UnitcellError } from "../errors.js";
 import { atomicNumberTable, cgcnnElementTable } from "../graphs/features.js";
 import { type Param, type Program, ProgramBuilder, type Value } from "../ops/program.js";
 import { ALIGNN_MARKS, readAlignnConfig } from "./alignn-config.js";
@@ -121,10 +122,16 @@ class AlignnBuilder extends ProgramBuilder {
     return this.label(this.silu(this.#norm(this.linear(x, `${at}.layer.0`), `${at}.layer.1`)), at);
   }
 
-  /** RBFExpansion and two MLPs. The exponent's factor is 1 / step and not 1 / step², as upstream has it. */
+  /**
+   * RBFExpansion and two MLPs. The exponent's factor is 1 / step and not 1 / step², as upstream has it.
+   * @throws {UnitcellError} CORRUPT where the centres give no step
+   */
   expansion(x: Value, at: string): Value {
     const centers = this.data(`${at}.0.centers`);
-    const gamma = (centers.length - 1) / (centers[centers.length - 1] - centers[0]);
+    const [first, last] = [centers[0], centers[centers.length - 1]];
+    const gamma = (centers.length - 1) / (last - first);
+    if (!(last > first && gamma > 0 && Number.isFinite(gamma)))
+      throw new UnitcellError("CORRUPT", `${at}.0.centers must ascend, found ${first} to ${last}`);
     const basis = this.label(this.radialBasis(x, `${at}.0.centers`, gamma), `${at}.0`);
     return this.mlp(this.mlp(basis, `${at}.1`), `${at}.2`);
   }

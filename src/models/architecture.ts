@@ -1,5 +1,6 @@
 import type { Checkpoint } from "../checkpoint.js";
 import type { ModelConfig } from "../config.js";
+import { UnitcellError } from "../errors.js";
 import type { ElementTable } from "../graphs/features.js";
 import type { ExpectedTensor } from "../load-report.js";
 import type { Param, Program } from "../ops/program.js";
@@ -77,15 +78,25 @@ export class TensorList {
   }
 }
 
+/** Layers of one kind, of which published networks have 3 to 9: each is dozens of tensors and operations. */
+export const MAX_LAYERS = 256;
+
 /**
  * Highest layer number that a name holds, plus one; gaps are caught when the state dict is read. Numbers beyond the count
  * of tensors are no layer's: a name must not make us expect a billion of them.
+ * @throws {UnitcellError} LIMIT beyond MAX_LAYERS
  */
 export function countLayers(stateDict: StateDict, name: RegExp): number {
   let count = 0;
   for (const key of stateDict.keys()) {
     const layer = Number(name.exec(key)?.[1] ?? -1);
-    if (layer < stateDict.size) count = Math.max(count, layer + 1);
+    if (layer >= stateDict.size || layer < count) continue;
+    if (layer >= MAX_LAYERS)
+      throw new UnitcellError("LIMIT", `expected at most ${MAX_LAYERS} layers of a kind, found ${key}`, {
+        name: key,
+        limit: MAX_LAYERS,
+      });
+    count = layer + 1;
   }
   return count;
 }

@@ -3,7 +3,7 @@ import type { CgcnnConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import type { StateDict } from "../tensor.js";
 import { countLayers, type Recognized, type Settings } from "./architecture.js";
-import { compareSizes, SettingsReader } from "./settings-reader.js";
+import { compareSizes, MOST, SettingsReader, shownSetting } from "./settings-reader.js";
 
 /** Tensors whose shapes tell the sizes. */
 export const CGCNN_MARKS = [
@@ -30,11 +30,11 @@ export function readCgcnnConfig(
   if (!(hidden && elementFeatures && dense && outputs && gates === 2 * hidden && inputs > 2 * hidden))
     throw new UnitcellError("MISMATCH", `shapes of ${CGCNN_MARKS.join(", ")} are not a CGCNN's`);
   const settings = new SettingsReader(new Map(Object.entries(overrides)), args);
-  const cutoff = settings.number("radius", 8);
-  const maxNeighbors = settings.positiveInteger("max_num_nbr", 12);
+  const cutoff = settings.number("radius", 8, { above: 0, most: MOST.cutoff });
+  const maxNeighbors = settings.positiveInteger("max_num_nbr", 12, MOST.neighbors);
   const basis = {
     first: settings.number("dmin", 0),
-    step: settings.number("step", 0.2),
+    step: settings.number("step", 0.2, { above: 0 }),
     count: inputs - 2 * hidden,
   };
   const config: CgcnnConfig = {
@@ -62,7 +62,7 @@ export function readCgcnnConfig(
 function readTask(args: Arguments, outputs: number): CgcnnConfig["task"] {
   const task = args.get("task") ?? (outputs === 1 ? "regression" : "classification");
   if ((task === "regression" && outputs === 1) || (task === "classification" && outputs > 1)) return task;
-  throw new UnitcellError("MISMATCH", `task ${JSON.stringify(task)} does not go with ${outputs} outputs`);
+  throw new UnitcellError("MISMATCH", `task ${shownSetting(task)} does not go with ${outputs} outputs`);
 }
 
 /** As numpy.arange(dmin, radius + step, step) counts. */

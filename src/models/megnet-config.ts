@@ -5,7 +5,7 @@ import type { TorchValue } from "../formats/values.js";
 import { SYMBOLS } from "../structures/elements.js";
 import type { StateDict } from "../tensor.js";
 import { countLayers, type Recognized, type Settings } from "./architecture.js";
-import { SettingsReader } from "./settings-reader.js";
+import { MOST, SettingsReader, shownSetting } from "./settings-reader.js";
 
 /** Tensors that every MEGNet of matgl has. */
 export const MEGNET_MARKS = [
@@ -39,17 +39,17 @@ export function readMegnetConfig(
     outputs: head[head.length - 1],
     elementFeatures: shape("embedding.layer_node_embedding.weight")[1],
     edgeBasis: shape("bond_expansion.rbf.centers")[0],
-    gaussWidth: settings.number("gauss_width", 0.5),
+    gaussWidth: settings.number("gauss_width", 0.5, { above: 0 }),
     encoder: layerSizes(stateDict, "edge_encoder"),
     dense: layerSizes(stateDict, "blocks.1.edge_func"),
     conv: layerSizes(stateDict, "blocks.0.conv.edge_func"),
     head,
     blocks: countLayers(stateDict, /^blocks\.(\d+)\.conv\.edge_func\.layers\.0\.weight$/),
     set2setWidth: shape("edge_s2s.lstm.weight_hh_l0")[1],
-    set2setSteps: settings.positiveInteger("niters_set2set", 2),
+    set2setSteps: settings.positiveInteger("niters_set2set", 2, MOST.set2setSteps),
     stateFeatures,
     stateTypes,
-    graph: { select: "sphere", cutoff: settings.number("cutoff", 4) },
+    graph: { select: "sphere", cutoff: settings.number("cutoff", 4, { above: 0, most: MOST.cutoff }) },
   };
   const sizes = [
     ...config.encoder,
@@ -76,7 +76,7 @@ function layerSizes(stateDict: StateDict, at: string): number[] {
 function refuseOthers(settings: SettingsReader, stateDict: StateDict): void {
   const activation = settings.raw("activation_type");
   if (activation !== undefined && activation !== "softplus2")
-    throw new UnitcellError("UNSUPPORTED", `activation_type softplus2 is known, found ${JSON.stringify(activation)}`);
+    throw new UnitcellError("UNSUPPORTED", `activation_type softplus2 is known, found ${shownSetting(activation)}`);
   if (stateDict.has("edge_s2s.lstm.weight_hh_l1"))
     throw new UnitcellError("UNSUPPORTED", "Set2Set readouts with more than one LSTM layer are not known");
 }
@@ -101,6 +101,6 @@ export function megnetElements(args: Checkpoint["args"], rows: number): readonly
 
 function atomicNumber(symbol: TorchValue): number {
   const number = typeof symbol === "string" ? SYMBOLS.indexOf(symbol) : -1;
-  if (number < 1) throw new UnitcellError("CORRUPT", `element_types: ${JSON.stringify(symbol)} names no element`);
+  if (number < 1) throw new UnitcellError("CORRUPT", `element_types: ${shownSetting(symbol)} names no element`);
   return number;
 }

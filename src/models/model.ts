@@ -83,6 +83,7 @@ export function modelFromCheckpoint(checkpoint: Checkpoint, options: ModelOption
   const filled = `${absent} tensors that the checkpoint does not give are zeros, in batch norms the identity`;
   const unit = options.unit ?? (config.task === "classification" ? "probability" : named && unitOf(named));
   const normalizer = options.normalizer ?? checkpoint.normalizer;
+  if (normalizer) checkNormalizer(normalizer, options.normalizer ? "ARGUMENT" : "CORRUPT");
   const { name, sha256 } = options;
   return {
     config: withPolicy(config, options.neighborPolicy),
@@ -100,6 +101,15 @@ export function modelFromCheckpoint(checkpoint: Checkpoint, options: ModelOption
     ...(name !== undefined && { name }),
     ...(sha256 !== undefined && { sha256 }),
   };
+}
+
+/** Training on one value, or on none, leaves a std of 0 or NaN: no prediction can be read with those. */
+function checkNormalizer({ mean, std }: Normalizer, code: "ARGUMENT" | "CORRUPT"): void {
+  if (!(Number.isFinite(mean) && Number.isFinite(std) && std > 0))
+    throw new UnitcellError(
+      code,
+      `a normalizer has a finite mean and a positive std, found mean ${mean} and std ${std}`,
+    );
 }
 
 function withPolicy(config: ModelConfig, neighborPolicy: ModelOptions["neighborPolicy"]): ModelConfig {
@@ -207,30 +217,28 @@ export function outputRow(model: Model, batch: Batch, outputs: Float32Array, b: 
 /** Weights as float32 by name, for those that the state dict lacks what they would start from. */
 function toParams(wanted: ReadonlyMap<string, ModelTensor>, tensors: ReadonlyMap<string, Tensor>): Map<string, Param> {
   const params = new Map<string, Param>();
+  const limit = DEFAULT_LIMITS.copyFloorBytes;
+  let filledBytes = 0;
   for (const [name, { shape: expected, optional, initial }] of wanted) {
     if (optional) continue;
     const tensor = tensors.get(name);
     const shape = tensor?.shape ?? expected;
     if (!shape) throw new UnitcellError("MISMATCH", `${name} is missing, and its size is told by nothing else`);
-    params.set(name, { shape, data: tensor ? toFloat32(tensor) : filled(name, shape, initial) });
+    if (tensor) {
+      params.set(name, { shape, data: toFloat32(tensor) });
+      continue;
+    }
+    const count = numElements(shape);
+    filledBytes += 4 * count;
+    if (filledBytes > limit)
+      throw new UnitcellError(
+        "LIMIT",
+        `missing tensors up to ${name} [${shape}] would take ${filledBytes} bytes, the limit is ${limit}`,
+        { name, shape, limit },
+      );
+    params.set(name, { shape, data: new Float32Array(count).fill(initial) });
   }
   return params;
-}
-
-function filled(name: string, shape: readonly number[], value: number): Float32Array {
-  const count = numElements(shape);
-  const limit = DEFAULT_LIMITS.copyFloorBytes;
-  if (count * 4 > limit)
-    throw new UnitcellError(
-      "LIMIT",
-      `missing ${name} [${shape}] would take ${count * 4} bytes, the limit is ${limit}`,
-      {
-        name,
-        shape,
-        limit,
-      },
-    );
-  return new Float32Array(count).fill(value);
 }
 
 /** Rows by atomic number from 0, those of elements without one zero: checkElements keeps them from being read. */

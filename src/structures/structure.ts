@@ -29,6 +29,9 @@ export const MIN_ATOM_DISTANCE = 0.1; // Å
 /** Cells with more atoms are refused: graphs of that size are no crystal graphs, and a count in a file is not trusted. */
 export const MAX_ATOMS = 200_000;
 
+/** Cells from the origin: beyond, rounding takes more than 1e-9 of a cell off an atom's place, and searches of images never end. */
+const MAX_COORDINATE = 1e6;
+
 /** A cell thinner than this (volume over the product of its edge lengths) is taken as collapsed. */
 const MIN_CELL_FLATNESS = 1e-5;
 
@@ -59,7 +62,7 @@ export function makeStructure(parts: Structure): Structure {
  * and lengths, finite numbers, a cell with volume.
  * @returns the cell's volume, Å³
  * @throws {UnitcellError} ARGUMENT or MISMATCH for an array of the wrong type or length; CORRUPT when there is no atom, a
- *   number is not finite or the cell has no volume
+ *   number is not finite, a coordinate beyond MAX_COORDINATE or the cell has no volume
  */
 export function checkStructure({ lattice, pbc, numbers, fracCoords }: Structure): number {
   const found = [lattice, numbers, fracCoords].map((array) => Object.prototype.toString.call(array).slice(8, -1));
@@ -83,10 +86,12 @@ export function checkStructure({ lattice, pbc, numbers, fracCoords }: Structure)
   if (!(volume > MIN_CELL_FLATNESS * edges[0] * edges[1] * edges[2]))
     throw new UnitcellError("CORRUPT", `cell has no volume: ${volume} Å³ for edges ${edges.join(", ")} Å`, { volume });
   for (let i = 0; i < fracCoords.length; i++)
-    if (!Number.isFinite(fracCoords[i]))
-      throw new UnitcellError("CORRUPT", `atom ${Math.floor(i / 3)}: coordinate ${"xyz"[i % 3]} is ${fracCoords[i]}`, {
-        atom: Math.floor(i / 3),
-      });
+    if (!(Math.abs(fracCoords[i]) <= MAX_COORDINATE))
+      throw new UnitcellError(
+        "CORRUPT",
+        `atom ${Math.floor(i / 3)}: coordinate ${"xyz"[i % 3]} is ${fracCoords[i]} cells, expected at most ${MAX_COORDINATE}`,
+        { atom: Math.floor(i / 3) },
+      );
   return volume;
 }
 
