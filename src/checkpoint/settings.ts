@@ -2,12 +2,13 @@
 import { FileBytes, type Input, type Limits, limitsOf } from "../bytes.js";
 import { isUnitcellError, UnitcellError } from "../errors.js";
 import { checkSettingsSize, parseSettings } from "../formats/json-values.js";
+import { kindOf } from "../formats/kind-of.js";
 import { NamesFound } from "../formats/pickle.js";
 import { openTorch, type ReadOptions } from "../formats/torch.js";
 import { PythonObject, type TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
 import { CONFIG, MATGL_ARGS, MATGL_TEXT } from "./file-names.js";
-import { isStateDict, kindOf, namedValues, readNormalizer } from "./parts.js";
+import { isStateDict, namedValues, readNormalizer } from "./parts.js";
 
 export interface Settings {
   readonly args?: ReadonlyMap<string, TorchValue>;

@@ -1,5 +1,5 @@
-import { kindOf } from "../checkpoint/parts.js";
 import { UnitcellError } from "../errors.js";
+import { kindOf } from "../formats/kind-of.js";
 import type { TorchValue } from "../formats/values.js";
 
 type Dict = ReadonlyMap<string, TorchValue>;
