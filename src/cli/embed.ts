@@ -21,8 +21,10 @@ are read as by unitcell predict. Of CGCNN and ALIGNN a crystal's vector is the m
 convolution; of MEGNet it is [Set2Set of the atoms, Set2Set of the bonds, state].
 
 Options:
-  -m, --model FILE            PyTorch checkpoint. Without it: a small example model that ships with unitcell
-  -f, --format FORMAT         cif, poscar, xyz or pymatgen, where the file's name does not tell
+  -m, --model PATH            PyTorch checkpoint: a file, or a folder or zip as ALIGNN and matgl write it. Without it: a
+                              small example model that ships with unitcell
+  -f, --format FORMAT         cif, poscar, xyz, json (any kind), pymatgen, optimade, jarvis or ase, where the file's name
+                              does not tell
       --atoms                 also elements, vectors and shares of the atoms
       --csv                   id,formula,e0,e1,... instead of JSON Lines
       --shares                id,atom,element,share instead: each atom's part of the prediction, in its unit, adding up
