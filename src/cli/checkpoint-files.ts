@@ -45,7 +45,10 @@ function chooseIn(folder: string): string {
     return stateDictFile(names.sort());
   } catch (error) {
     if (!(error instanceof UnitcellError)) throw error;
-    throw new UnitcellError(error.code, `the folder ${folder}: ${error.message}`, error.detail, { cause: error });
+    const where = names.length === 0 ? "; folders inside it are not looked at" : "";
+    throw new UnitcellError(error.code, `the folder ${folder}: ${error.message}${where}`, error.detail, {
+      cause: error,
+    });
   }
 }
 

@@ -9,7 +9,7 @@ import { csvLine } from "./csv.js";
 import { listInputs, readInputs } from "./inputs.js";
 import { EXAMPLES, openModels } from "./models.js";
 import { Notes } from "./notes.js";
-import { FORMATS } from "./predict.js";
+import { FORMATS, parseState } from "./predict.js";
 import { Progress } from "./progress.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
@@ -79,9 +79,9 @@ export async function embedCommand(args: string[]): Promise<number> {
     throw new UsageError(`--format is one of ${FORMATS.join(", ")}, found "${format}"`);
   const outputs = (["atoms", "csv", "shares"] as const).filter((name) => values[name]);
   if (outputs.length > 1) throw new UsageError(`--${outputs.join(" and --")} exclude each other`);
-  const state = parseState(values.state);
   const { model, description } = await openModels([values.model ?? EXAMPLES[0]], values);
   if ("members" in model) throw new Error("one path is one model");
+  const state = parseState(model, values.state);
   if (values.shares) checkShares(model);
   if (!values.quiet) process.stderr.write(`${description.join("\n")}\n\n`);
   const files = await listInputs(positionals);
@@ -92,12 +92,6 @@ export async function embedCommand(args: string[]): Promise<number> {
   const shares = values.atoms || values.shares;
   const embedded = embedAlong(model, inputs, { shares, ...(state !== undefined && { state }) });
   return report(embedded, writerFor(values), progress, { quiet: values.quiet, signal: abort.signal });
-}
-
-function parseState(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (!/^\d+$/.test(text)) throw new UsageError(`--state takes a number from 0 on, found "${text}"`);
-  return Number(text);
 }
 
 /** @throws {UnitcellError} UNSUPPORTED */

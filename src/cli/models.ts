@@ -124,11 +124,16 @@ function build({ path, read, checkpoint, metadata, without }: Opened, options: M
   );
 }
 
+/** What to do with a file that names code, such as a whole module. */
+const CODE_HINT = "unitcell convert FILE weights.safetensors leaves the code out and keeps the tensors";
+
 /** The path in front of what is wrong. */
 function withPath<T>(path: string, work: () => T): T {
   const named = (error: unknown): never => {
-    if (!(error instanceof UnitcellError) || error.message.includes(path)) throw error;
-    throw new UnitcellError(error.code, `${path}: ${error.message}`, error.detail, { cause: error });
+    if (!(error instanceof UnitcellError)) throw error;
+    const hint = error.code === "UNSAFE" ? `. ${CODE_HINT}` : "";
+    if (error.message.includes(path) && !hint) throw error;
+    throw new UnitcellError(error.code, `${path}: ${error.message}${hint}`, error.detail, { cause: error });
   };
   try {
     const result = work();
@@ -182,7 +187,7 @@ function parseModelOptions(args: ModelArguments): ModelOptions {
   return {
     ...(property !== undefined && { property }),
     ...(unit !== undefined && { unit }),
-    ...(table !== undefined && { elements: parseElementTable(readText(table)) }),
+    ...(table !== undefined && { elements: withPath(table, () => parseElementTable(readText(table))) }),
     ...(normalizer !== undefined && { normalizer: parseNormalizer(normalizer) }),
     ...(policy !== undefined && { neighborPolicy: policy }),
   };
