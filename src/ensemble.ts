@@ -64,6 +64,8 @@ export function combinePredictions(
   for (const [i, record] of records.entries())
     if ("error" in record) {
       const { code, message } = record.error;
+      // What every member says is about the structure.
+      if (records.every((other) => "error" in other && other.error.message === message)) return record;
       return { ...record, error: { code, message: `${members[i].name ?? members[i].architecture}: ${message}` } };
     } else predictions.push(record);
   const [{ id, formula, sites, property, unit }] = predictions;

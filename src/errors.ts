@@ -46,6 +46,11 @@ export class UnitcellError extends Error {
   }
 }
 
+/** An error in other words: with the place before it, or what helps behind it. */
+export function reworded(error: UnitcellError, message: string): UnitcellError {
+  return new UnitcellError(error.code, message, error.detail, { cause: error });
+}
+
 /** True for errors unitcell threw on purpose, narrowed to one code when given. */
 export function isUnitcellError(error: unknown, code?: ErrorCode): error is UnitcellError {
   return error instanceof UnitcellError && (code === undefined || error.code === code);

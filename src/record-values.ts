@@ -3,8 +3,9 @@
  * what a file holds, so that there is one list of fields. Understands what that schema uses and no more; tests compare it
  * with a validator that knows all of JSON Schema.
  */
-import { kindOf } from "./checkpoint/parts.js";
+
 import { UnitcellError } from "./errors.js";
+import { kindOf } from "./formats/kind-of.js";
 import { Float, type TorchValue } from "./formats/values.js";
 import type { Prediction } from "./prediction.js";
 import document from "./prediction.schema.json" with { type: "json" };

@@ -151,7 +151,7 @@ const named = (module: string, name: string) => call(global(module, name), str("
 const modelPt = (transformer: readonly number[]) =>
   torchZip(ops("EMPTY_DICT", str("target_transformer"), transformer, "SETITEM"));
 const REFUSED: [what: string, input: () => Input | CheckpointFiles, code: ErrorCode, message: RegExp][] = [
-  ["no files", () => new Map(), "NOT_FOUND", /expected a checkpoint .* found no files/],
+  ["no files", () => new Map(), "NOT_FOUND", /expected a checkpoint .* found none$/],
   [
     "no checkpoint",
     () => files({ "a.txt": text(""), "b.txt": text(""), "config.json": text({}) }),

@@ -68,9 +68,19 @@ test("inspect takes the settings beside a file into account, as predict does", a
 
 const FAILS: [what: string, path: () => string, code: ErrorCode, message: RegExp][] = [
   ["a path that is not there", () => at("nothing.pt"), "NOT_FOUND", /nothing\.pt/],
-  ["an empty folder", () => at("empty"), "NOT_FOUND", /the folder .*empty: expected a checkpoint .* found no files$/],
-  ["a folder with settings only", () => at("settings"), "NOT_FOUND", /found no files$/],
-  ["a folder of folders", () => BUNDLES.replace("/bundles", ""), "NOT_FOUND", /found no files/],
+  [
+    "an empty folder",
+    () => at("empty"),
+    "NOT_FOUND",
+    /the folder .*empty: expected a checkpoint .* found none; folders inside .*$/,
+  ],
+  ["a folder with settings only", () => at("settings"), "NOT_FOUND", /found none; folders inside/],
+  [
+    "a folder of folders",
+    () => BUNDLES.replace("/bundles", ""),
+    "NOT_FOUND",
+    /found none; folders inside it are not looked at$/,
+  ],
   ["a folder with several", () => at("several"), "ARGUMENT", /found 2: "a\.pt", "b\.ckpt"; name the file/],
   ["settings beyond the limit", () => at("large/a.pt"), "LIMIT", /config\.json has 2097152 bytes/],
 ];

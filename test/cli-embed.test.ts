@@ -99,8 +99,8 @@ for (const [args, message] of USAGE)
 
 test("a state that the model does not have", () => {
   const { stderr, status } = unitcell(["-q", "--state", "1", FILES[0]]);
-  assert.is(status, 1);
-  assert.match(stderr, /ARGUMENT: state 1 given, but no model has states/);
+  assert.is(status, 2);
+  assert.match(stderr, /unitcell: --state: state 1 given, but no model has states/);
 });
 
 if (haveFixtures("cgcnn") && haveFixtures("megnet"))

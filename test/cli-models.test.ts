@@ -152,7 +152,24 @@ const REFUSED: [what: string, args: () => string[], status: number, message: Reg
     1,
     /ARGUMENT: .*cgcnn\.pt: neighborPolicy is about ALIGNN's k-nearest graphs/,
   ],
-  ["a folder without a checkpoint", () => ["-m", "src"], 1, /NOT_FOUND: the folder src: /],
+  [
+    "a folder without a checkpoint",
+    () => ["-m", "src"],
+    1,
+    /NOT_FOUND: the folder src: .*, found none; folders inside/,
+  ],
+  [
+    "code in a file",
+    () => ["-m", "test/fixtures/bundles/matgl/model.pt"],
+    1,
+    /UNSAFE: .*matgl.*Normalizer; nothing was run; .* unitcell convert FILE weights\.safetensors leaves the code out/,
+  ],
+  [
+    "an element table that is none",
+    () => ["--atom-init", "README.md"],
+    1,
+    /CORRUPT: README\.md: element table is not JSON/,
+  ],
 ];
 for (const [what, args, status, message] of REFUSED)
   test(`refused: ${what}`, () => {

@@ -161,6 +161,16 @@ test("five models have no columns in a table, all of them in CSV, under names th
   ]);
 });
 
+test("a table's long names are cut, a model given twice is told", () => {
+  const long = join(scratch, `${"a_run_with_a_long_name_".repeat(4)}best.pt`);
+  cpSync(FINAL, long);
+  const options = ["--property", "energy", "--unit", "eV"];
+  const { stdout, stderr } = unitcell(["predict", "--table", "-m", BEST, "-m", long, "-m", BEST, ...options, CSCL]);
+  assert.match(stdout, /^structure .* {2}cgcnn_ionic_best {2}a_run_with_\.\.\w{11} {2}cgcnn_ionic_best_2\n/);
+  assert.ok(Math.max(...stdout.split("\n").map(({ length }) => length)) < 120);
+  assert.match(stderr.replace(/\s+/g, " "), /not calibrated; cgcnn_ionic_best\.pt given twice /);
+});
+
 test("models of different properties are refused", () => {
   cpSync(BEST, join(scratch, "other_best.pt"));
   writeFileSync(join(scratch, "other_metadata.json"), JSON.stringify({ property: "gap", unit: "eV" }));
@@ -263,6 +273,12 @@ test("a bad structure gives an error record, the rest go on, exit code 1", () =>
     [undefined, "CORRUPT", "NOT_FOUND", undefined],
   );
   assert.match(stderr, /error: bad: CORRUPT: .*_cell_length_a/);
+  const ensembleToo = unitcell(["predict", "-q", "--jsonl", "-m", BEST, "-m", FINAL, bad]);
+  assert.match(
+    ensembleToo.stderr,
+    /^error: bad: CORRUPT: (?!cgcnn).*_cell_length_a/m,
+    "the structure's fault, no model's",
+  );
   const table = unitcell(["predict", "-q", "--table", CSCL, bad]);
   assert.match(table.stdout, /bad +- +- +failed {2}CORRUPT/);
 });

@@ -231,7 +231,7 @@ const REFUSED: [what: string, record: Record<string, unknown>, message: RegExp][
   ["std without members", without("members"), /there is no members/],
   ["text for a number", { ...FULL, value: "1" }, /x\.value: expected a finite number, found "1"/],
   ["a number for text", { ...FULL, formula: 1 }, /x\.formula: expected a string, found 1/],
-  ["null", { ...FULL, value: null }, /x\.value: expected a finite number, found null/],
+  ["null", { ...FULL, value: null }, /x\.value: expected a finite number, found None/],
   ["half an atom", { ...FULL, sites: 0.5 }, /x\.sites: expected a integer/],
   ["no atoms", { ...FULL, sites: 0 }, /x\.sites: expected at least 1/],
   ["a cutoff of 0", { ...FULL, cutoff: 0 }, /x\.cutoff: expected more than 0/],
@@ -250,7 +250,7 @@ const REFUSED: [what: string, record: Record<string, unknown>, message: RegExp][
     { ...FULL, members: [MEMBER, { ...MEMBER, std: 1 }] },
     /members\[1\]: .* no field "std"/,
   ],
-  ["a list for a dict", { ...FULL, model: [] }, /x\.model: expected a dict, found a Array/],
+  ["a list for a dict", { ...FULL, model: [] }, /x\.model: expected a dict, found a list or tuple/],
 ];
 const toMaps = (value: unknown): TorchValue => {
   if (Array.isArray(value)) return value.map(toMaps);

@@ -238,7 +238,7 @@ test("settings inside their bounds are taken", () => {
 /** Settings that decide work or memory, what is too much of them, and what is none. */
 const BOUNDED: [string, (changes: Record<string, TorchValue>) => Checkpoint, number[], TorchValue[]][] = [
   ["cutoff", inAlignn, [100.5, 1e300], [0, -1, Number.NaN, Number.POSITIVE_INFINITY, true, null, 10n ** 30n, [8]]],
-  ["max_neighbors", inAlignn, [1001, 1e9, 2 ** 32 + 1], [0, -1, 1e-9, Number.NaN, 10n ** 30n, new Map()]],
+  ["max_neighbors", inAlignn, [257, 1e9, 2 ** 32 + 1], [0, -1, 1e-9, Number.NaN, 10n ** 30n, new Map()]],
   ["cutoff", inRadiusGraph, [1e6], [0, -1]],
   ["cutoff_extra", inRadiusGraph, [1e6], [0, -3, Number.NaN, "3"]],
   ["exponent", withCutoffFunction, [101, 1e9], [0, -5, 2.5, Number.NaN]],
@@ -249,7 +249,7 @@ const BOUNDED: [string, (changes: Record<string, TorchValue>) => Checkpoint, num
   ["niters_set2set", inMegnet, [101, 1e9], [0, -2, 1.5, Number.NaN]],
   ["gauss_width", inMegnet, [], [0, -0.5, Number.NaN, Number.POSITIVE_INFINITY]],
   ["radius", inCgcnn, [1e6], [0, -8, Number.NaN]],
-  ["max_num_nbr", inCgcnn, [1001, 1e9], [0, 12.5]],
+  ["max_num_nbr", inCgcnn, [257, 1e9], [0, 12.5]],
   ["step", inCgcnn, [], [0, -0.2, Number.NaN]],
   ["dmin", inCgcnn, [], [Number.NaN, Number.POSITIVE_INFINITY]],
 ];
@@ -261,7 +261,7 @@ for (const [name, of, tooMuch, wrong] of BOUNDED)
         (error: Error) => isUnitcellError(error, code) && error.message.startsWith(`setting "${name}" ${message}`),
         `${name} ${String(value)}`,
       );
-    for (const value of tooMuch) refused(value, "LIMIT", `is ${value}, the limit is 1`);
+    for (const value of tooMuch) refused(value, "LIMIT", `is ${value}, the limit is `);
     for (const value of wrong) refused(value, "CORRUPT", "must be a");
   });
 

@@ -1,6 +1,6 @@
 /** A checkpoint and the files that belong to it, opened without reading tensors: one file, a set of files, or a plain zip. */
 import type { Input } from "../bytes.js";
-import { isUnitcellError, UnitcellError } from "../errors.js";
+import { isUnitcellError, reworded } from "../errors.js";
 import { openTorch, type ReadOptions, type TorchFile } from "../formats/torch.js";
 import { CONFIG, companionsOf, stateDictFile } from "./file-names.js";
 import { readSettings, type Settings } from "./settings.js";
@@ -93,7 +93,7 @@ async function openFiles(files: CheckpointFiles, options: ReadOptions): Promise<
     }
     const isAlone = files.size === 1 && !isZip;
     if (!isUnitcellError(error) || isAlone || error.message.includes(name)) throw error;
-    throw new UnitcellError(error.code, `${name}: ${error.message}`, error.detail, { cause: error });
+    throw reworded(error, `${name}: ${error.message}`);
   }
 }
 

@@ -43,7 +43,7 @@ export function stateDictFile(names: readonly string[]): string {
   const candidates = byEnding.length === 0 && others.length === 1 ? others : byEnding;
   if (candidates.length === 1) return candidates[0];
   if (candidates.length === 0) {
-    const found = names.length > 0 ? listed(names) : "no files";
+    const found = names.length > 0 ? listed(names) : "none";
     throw new UnitcellError("NOT_FOUND", `expected a checkpoint (.pt, .pth, .ckpt, .safetensors), found ${found}`, {
       names,
     });

@@ -1,6 +1,7 @@
 /** What training programs put around a state dict. One row per layout; a new layout is a new row. */
 import type { Checkpoint } from "../checkpoint.js";
 import { UnitcellError } from "../errors.js";
+import { kindOf } from "../formats/kind-of.js";
 import { isModule, moduleStateDict } from "../formats/module.js";
 import type { TorchValue } from "../formats/values.js";
 import type { StateDict } from "../tensor.js";
@@ -8,7 +9,6 @@ import {
   type Dict,
   findArgs,
   isStateDict,
-  kindOf,
   readArgs,
   readNormalizer,
   readNumber,

@@ -1,5 +1,6 @@
 /** The parts of checkpoints, each read or refused: a part that is there is never left out in silence. */
 import { UnitcellError } from "../errors.js";
+import { kindOf } from "../formats/kind-of.js";
 import { numpyNumber } from "../formats/numpy-values.js";
 import { NumpyArray, NumpyScalar, PythonObject, type TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
@@ -82,16 +83,4 @@ export function readNumber(value: TorchValue, what: string): number {
   const scalar = value instanceof NumpyScalar || value instanceof NumpyArray ? numpyNumber(value) : undefined;
   if (scalar !== undefined) return scalar;
   throw new UnitcellError("MISMATCH", `${what} should be a number, found ${kindOf(value)}`);
-}
-
-/** A word for messages, never the value: it may be large. */
-export function kindOf(value: TorchValue): string {
-  if (value === null) return "None";
-  if (value instanceof Map) return "a dict";
-  if (value instanceof Uint8Array) return "bytes";
-  if (Array.isArray(value)) return "a list or tuple";
-  if (isTensor(value)) return `a tensor of shape [${value.shape}]`;
-  if (value instanceof NumpyArray) return `a numpy array of shape [${value.shape}]`;
-  if (value instanceof PythonObject) return `an object of ${value.type}`;
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }

@@ -1,13 +1,14 @@
 /** What the files beside a state dict say: ALIGNN's config.json, matgl's model.pt and model.json. */
 import { FileBytes, type Input, type Limits, limitsOf } from "../bytes.js";
-import { isUnitcellError, UnitcellError } from "../errors.js";
+import { isUnitcellError, reworded, UnitcellError } from "../errors.js";
 import { checkSettingsSize, parseSettings } from "../formats/json-values.js";
+import { kindOf } from "../formats/kind-of.js";
 import { NamesFound } from "../formats/pickle.js";
 import { openTorch, type ReadOptions } from "../formats/torch.js";
 import { PythonObject, type TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
 import { CONFIG, MATGL_ARGS, MATGL_TEXT } from "./file-names.js";
-import { isStateDict, kindOf, namedValues, readNormalizer } from "./parts.js";
+import { isStateDict, namedValues, readNormalizer } from "./parts.js";
 
 export interface Settings {
   readonly args?: ReadonlyMap<string, TorchValue>;
@@ -57,7 +58,7 @@ async function inFile<T>(
     return await read(input);
   } catch (error) {
     if (!isUnitcellError(error) || error.message.startsWith(name)) throw error;
-    throw new UnitcellError(error.code, `${name}: ${error.message}`, error.detail, { cause: error });
+    throw reworded(error, `${name}: ${error.message}`);
   }
 }
 

@@ -1,7 +1,7 @@
 /** The file of cached predictions. */
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { UnitcellError } from "../errors.js";
+import { reworded, UnitcellError } from "../errors.js";
 import { PredictionCache } from "../prediction-cache.js";
 import { fileSink } from "../stores/fs.js";
 
@@ -19,10 +19,7 @@ export async function openCache(path: string): Promise<PredictionCache> {
   try {
     return await PredictionCache.load(readFileSync(path));
   } catch (error) {
-    if (error instanceof UnitcellError)
-      throw new UnitcellError(error.code, `${path}: ${error.message}; it is left as it is`, error.detail, {
-        cause: error,
-      });
+    if (error instanceof UnitcellError) throw reworded(error, `${path}: ${error.message}; it is left as it is`);
     throw new UnitcellError("CORRUPT", `cannot read ${path}: ${(error as Error).message}`, {}, { cause: error });
   }
 }

@@ -5,7 +5,7 @@ import { DEFAULT_LIMITS, FileBytes, type Input } from "../bytes.js";
 import type { CheckpointFiles } from "../checkpoint/bundle.js";
 import { companionsOf, isWeights, stateDictFile } from "../checkpoint/file-names.js";
 import { openZipFiles, ZippedFile } from "../checkpoint/zip-files.js";
-import { UnitcellError } from "../errors.js";
+import { reworded, UnitcellError } from "../errors.js";
 import { checkSettingsSize } from "../formats/json-values.js";
 import { sha256 } from "../sha256.js";
 import { fileSource } from "../stores/fs.js";
@@ -45,7 +45,8 @@ function chooseIn(folder: string): string {
     return stateDictFile(names.sort());
   } catch (error) {
     if (!(error instanceof UnitcellError)) throw error;
-    throw new UnitcellError(error.code, `the folder ${folder}: ${error.message}`, error.detail, { cause: error });
+    const where = names.length === 0 ? "; folders inside it are not looked at" : "";
+    throw reworded(error, `the folder ${folder}: ${error.message}${where}`);
   }
 }
 

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { isUnitcellError, UnitcellError } from "../errors.js";
+import { isUnitcellError, reworded, UnitcellError } from "../errors.js";
 import { SHARED_KEY, writeSafetensors } from "../formats/safetensors-save.js";
 import { writeTorch } from "../formats/torch-save.js";
 import { fileSink } from "../stores/fs.js";
@@ -108,7 +108,7 @@ function parseMetadata(text: string): [string, string] {
 
 function withHint(error: UnitcellError): UnitcellError {
   const hint = "--keep-unknown-classes would write these names again, a .safetensors has none";
-  return new UnitcellError(error.code, `${error.message}; ${hint}`, error.detail, { cause: error });
+  return reworded(error, `${error.message}; ${hint}`);
 }
 
 type Sink = (bytes: Uint8Array) => void;

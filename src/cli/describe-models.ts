@@ -61,7 +61,9 @@ export function describeTogether(model: Model | Ensemble, metadata: readonly Met
 
 function describeEnsemble({ members, calibration }: Ensemble): string {
   const spread = calibration === undefined ? "their spread, not calibrated" : `their spread times ${calibration}`;
-  return `${members.length} models: the value is their mean, ± ${spread}`;
+  const twice = members.filter(({ sha256 }, i) => members.findIndex((other) => other.sha256 === sha256) < i);
+  const same = twice.length && twice[0].sha256 ? `; ${twice.map(({ name }) => name).join(", ")} given twice` : "";
+  return `${members.length} models: the value is their mean, ± ${spread}${same}`;
 }
 
 /** Trained numbers: weights and biases, without running statistics and the element table. */

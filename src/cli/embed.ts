@@ -9,7 +9,7 @@ import { csvLine } from "./csv.js";
 import { listInputs, readInputs } from "./inputs.js";
 import { EXAMPLES, openModels } from "./models.js";
 import { Notes } from "./notes.js";
-import { FORMATS } from "./predict.js";
+import { FORMATS, parseState } from "./predict.js";
 import { Progress } from "./progress.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
@@ -21,8 +21,10 @@ are read as by unitcell predict. Of CGCNN and ALIGNN a crystal's vector is the m
 convolution; of MEGNet it is [Set2Set of the atoms, Set2Set of the bonds, state].
 
 Options:
-  -m, --model FILE            PyTorch checkpoint. Without it: a small example model that ships with unitcell
-  -f, --format FORMAT         cif, poscar, xyz or pymatgen, where the file's name does not tell
+  -m, --model PATH            PyTorch checkpoint: a file, or a folder or zip as ALIGNN and matgl write it. Without it: a
+                              small example model that ships with unitcell
+  -f, --format FORMAT         cif, poscar, xyz, json (any kind), pymatgen, optimade, jarvis or ase, where the file's name
+                              does not tell
       --atoms                 also elements, vectors and shares of the atoms
       --csv                   id,formula,e0,e1,... instead of JSON Lines
       --shares                id,atom,element,share instead: each atom's part of the prediction, in its unit, adding up
@@ -77,9 +79,9 @@ export async function embedCommand(args: string[]): Promise<number> {
     throw new UsageError(`--format is one of ${FORMATS.join(", ")}, found "${format}"`);
   const outputs = (["atoms", "csv", "shares"] as const).filter((name) => values[name]);
   if (outputs.length > 1) throw new UsageError(`--${outputs.join(" and --")} exclude each other`);
-  const state = parseState(values.state);
   const { model, description } = await openModels([values.model ?? EXAMPLES[0]], values);
   if ("members" in model) throw new Error("one path is one model");
+  const state = parseState(model, values.state);
   if (values.shares) checkShares(model);
   if (!values.quiet) process.stderr.write(`${description.join("\n")}\n\n`);
   const files = await listInputs(positionals);
@@ -90,12 +92,6 @@ export async function embedCommand(args: string[]): Promise<number> {
   const shares = values.atoms || values.shares;
   const embedded = embedAlong(model, inputs, { shares, ...(state !== undefined && { state }) });
   return report(embedded, writerFor(values), progress, { quiet: values.quiet, signal: abort.signal });
-}
-
-function parseState(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (!/^\d+$/.test(text)) throw new UsageError(`--state takes a number from 0 on, found "${text}"`);
-  return Number(text);
 }
 
 /** @throws {UnitcellError} UNSUPPORTED */

@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Checkpoint, loadCheckpoint } from "../checkpoint.js";
 import { type Ensemble, ensemble } from "../ensemble.js";
-import { isUnitcellError, UnitcellError } from "../errors.js";
+import { isUnitcellError, reworded, UnitcellError } from "../errors.js";
 import { parseElementTable } from "../graphs/features.js";
 import { type Model, type ModelOptions, modelFromCheckpoint } from "../models/model.js";
 import { recognizeModel } from "../models/recognize.js";
@@ -77,9 +77,7 @@ function together(models: readonly Model[], calibration: number | undefined): En
     );
     if (!isUnitcellError(error, "MISMATCH") || !unknown) throw error;
     const option = unknown === "property" ? "--property NAME" : "--unit UNIT";
-    throw new UnitcellError(error.code, `${error.message}; if it is the same, ${option} says so`, error.detail, {
-      cause: error,
-    });
+    throw reworded(error, `${error.message}; if it is the same, ${option} says so`);
   }
 }
 
@@ -124,11 +122,16 @@ function build({ path, read, checkpoint, metadata, without }: Opened, options: M
   );
 }
 
+/** What to do with a file that names code, such as a whole module. */
+const CODE_HINT = "unitcell convert FILE weights.safetensors leaves the code out and keeps the tensors";
+
 /** The path in front of what is wrong. */
 function withPath<T>(path: string, work: () => T): T {
   const named = (error: unknown): never => {
-    if (!(error instanceof UnitcellError) || error.message.includes(path)) throw error;
-    throw new UnitcellError(error.code, `${path}: ${error.message}`, error.detail, { cause: error });
+    if (!(error instanceof UnitcellError)) throw error;
+    const hint = error.code === "UNSAFE" ? `. ${CODE_HINT}` : "";
+    if (error.message.includes(path) && !hint) throw error;
+    throw reworded(error, `${path}: ${error.message}${hint}`);
   };
   try {
     const result = work();
@@ -182,7 +185,7 @@ function parseModelOptions(args: ModelArguments): ModelOptions {
   return {
     ...(property !== undefined && { property }),
     ...(unit !== undefined && { unit }),
-    ...(table !== undefined && { elements: parseElementTable(readText(table)) }),
+    ...(table !== undefined && { elements: withPath(table, () => parseElementTable(readText(table))) }),
     ...(normalizer !== undefined && { normalizer: parseNormalizer(normalizer) }),
     ...(policy !== undefined && { neighborPolicy: policy }),
   };

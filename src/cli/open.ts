@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { type ByteSource, DEFAULT_LIMITS, type Input } from "../bytes.js";
 import { type Bundle, openBundle } from "../checkpoint/bundle.js";
 import { isWeights } from "../checkpoint/file-names.js";
-import { UnitcellError } from "../errors.js";
+import { reworded, UnitcellError } from "../errors.js";
 import { loadShards, parseShardIndex } from "../formats/shards.js";
 import { openTorch, type ReadOptions, type TorchFile } from "../formats/torch.js";
 import type { Storage } from "../formats/torch-tensors.js";
@@ -77,7 +77,7 @@ export async function openCheckpoint(
 /** Puts the file's name before an error's message. */
 export function named(name: string, error: unknown): unknown {
   if (!(error instanceof UnitcellError) || error.message.includes(name)) return error;
-  return new UnitcellError(error.code, `${name}: ${error.message}`, error.detail, { cause: error });
+  return reworded(error, `${name}: ${error.message}`);
 }
 
 function isAddress(name: string): boolean {

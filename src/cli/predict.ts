@@ -115,7 +115,7 @@ export async function predictCommand(args: string[]): Promise<number> {
 }
 
 /** @throws {UsageError} for what is no state of the model, or none where it needs one */
-function parseState(model: Model | Ensemble, text: string | undefined): number | undefined {
+export function parseState(model: Model | Ensemble, text: string | undefined): number | undefined {
   if (text !== undefined && !/^\d{1,9}$/.test(text)) throw new UsageError(`--state takes a number, found "${text}"`);
   const state = text === undefined ? undefined : Number(text);
   try {

@@ -2,6 +2,9 @@ import type { Prediction, TieRange } from "../prediction.js";
 import type { Record } from "./records.js";
 import { oneLine } from "./shown.js";
 
+/** Characters of a member's name; of a longer one its beginning and end. */
+const MOST_CHARACTERS = 24;
+
 /** An ensemble of more has no columns for its members: they would not fit a terminal. */
 const MOST_MEMBERS = 4;
 
@@ -66,7 +69,7 @@ function tieCell(members: readonly string[]): (p: Prediction) => string {
   };
 }
 
-/** Names without the words that all of them begin or end with: "best" and "final" of two checkpoints of one run. */
+/** Names without the words that all of them begin or end with ("best" and "final" of two checkpoints of one run), cut. */
 function shorten(names: readonly string[]): string[] {
   if (names.length === 0) return [];
   const words = names.map((name) => name.split("_"));
@@ -75,7 +78,12 @@ function shorten(names: readonly string[]): string[] {
   const allHave = (at: (of: string[]) => string | undefined) => words.every((of) => at(of) === at(words[0]));
   while (start < shortest - 1 && allHave((of) => of[start])) start++;
   while (end < shortest - 1 - start && allHave((of) => of.at(-1 - end))) end++;
-  return words.map((of) => of.slice(start, of.length - end).join("_"));
+  return words.map((of) => cut(of.slice(start, of.length - end).join("_")));
+}
+
+function cut(name: string): string {
+  const half = MOST_CHARACTERS / 2 - 1;
+  return name.length > MOST_CHARACTERS ? `${name.slice(0, half)}..${name.slice(-half)}` : name;
 }
 
 function notesOn(predictions: readonly Prediction[]): string[] {

@@ -1,5 +1,5 @@
-import { kindOf } from "../checkpoint/parts.js";
 import { UnitcellError } from "../errors.js";
+import { kindOf } from "../formats/kind-of.js";
 import type { TorchValue } from "../formats/values.js";
 
 type Dict = ReadonlyMap<string, TorchValue>;
@@ -12,7 +12,7 @@ export const MOST = {
   /** Å. CGCNN and ALIGNN have 8, MEGNet 4 to 5; a sphere of 100 Å holds some 400,000 atoms. */
   cutoff: 100,
   /** CGCNN and ALIGNN have 12; the time for one atom's list grows with the square. */
-  neighbors: 1000,
+  neighbors: 256,
   /** ALIGNN has 5; a loop in the kernel for each bond. */
   exponent: 100,
   /** matgl has 2; a dozen operations each. */

@@ -1,5 +1,5 @@
 /** What the text formats share: lines, numbers, and errors that say where. */
-import { UnitcellError } from "../errors.js";
+import { reworded, UnitcellError } from "../errors.js";
 
 /** Without byte order mark, and with \n for every line end (Windows \r\n, old Macintosh \r). */
 export function normalizeText(text: string): string {
@@ -43,6 +43,6 @@ export function located<T>(place: string, run: () => T): T {
     return run();
   } catch (error) {
     if (!(error instanceof UnitcellError)) throw error;
-    throw new UnitcellError(error.code, `${place}: ${error.message}`, { ...error.detail }, { cause: error });
+    throw reworded(error, `${place}: ${error.message}`);
   }
 }
