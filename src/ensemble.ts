@@ -33,7 +33,10 @@ export function ensemble(members: readonly Model[], options: { calibration?: num
   sameOf(members, "property", ({ property }) => property);
   sameOf(members, "unit", ({ unit }) => unit);
   sameOf(members, "task", ({ config }) => config.task);
-  sameOf(members, "number of outputs", ({ config }) => (config.task === "classification" ? undefined : config.outputs));
+  sameOf(members, "number of outputs or classes", ({ config: { task, outputs } }) =>
+    // One output of a classifier is the probability of the second of two classes.
+    task === "classification" ? Math.max(2, outputs) : outputs,
+  );
   const [{ property, unit }] = members;
   return {
     members,
