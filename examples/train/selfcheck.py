@@ -145,7 +145,7 @@ def check_megnet() -> bool:
 def check_checkpoints() -> bool:
     """Saved files: small, only tensors and plain values inside, no paths."""
     ok = True
-    for path in sorted((REPO / "examples/saved_models").glob("*.pt")):
+    for path in sorted((REPO / "examples/saved_models").glob("*_ionic_*.pt")):
         with zipfile.ZipFile(path) as archive:
             ops = list(pickletools.genops(archive.read(_pickle_name(archive))))
         names = {str(arg) for op, arg, _ in ops if op.name == "GLOBAL"}
