@@ -33,7 +33,7 @@ function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
 
 const plain = runOracle(model.program, batch)[model.program.output.id].data;
 
-/** A network of each architecture on three small crystals. */
+/** A network of each architecture, run on small crystals. */
 const NETWORKS: [name: string, model: Model][] = [
   ["CGCNN", model],
   ["ALIGNN", await exampleModel("alignn_ionic_best.pt")],
@@ -50,7 +50,7 @@ const CHAINS: [name: string, passes: Pass[]][] = [
   ["all", [...DEFAULT_PASSES]],
 ];
 for (const [title, { program: original, config }] of NETWORKS) {
-  const small = exampleStructures().filter(({ numbers }) => numbers.length <= 3);
+  const small = exampleStructures().filter(({ numbers }) => numbers.length <= 8);
   const some = collate(small.map((structure) => buildGraph(structure, config.graph)));
   const exact = runOracle(original, some)[original.output.id].data;
   for (const [name, passes] of CHAINS)
@@ -61,7 +61,7 @@ for (const [title, { program: original, config }] of NETWORKS) {
       const session = await wasmBackend({ passes }).createSession(original);
       const found = difference(await session.run(some), exact);
       console.log(`  ${title}, ${name}: ${program.nodes.length} nodes, Wasm differs by ${found.toExponential(2)}`);
-      assert.ok(found < 3e-6, `${found}`);
+      assert.ok(found < 2e-6, `${found}`);
       session.dispose();
     });
 }
