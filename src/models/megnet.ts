@@ -1,4 +1,5 @@
 import type { MegnetConfig } from "../config.js";
+import { UnitcellError } from "../errors.js";
 import { type Param, type Program, ProgramBuilder, type Value } from "../ops/program.js";
 import { type Architecture, ELEMENT_TABLE, type ModelTensor, TensorList } from "./architecture.js";
 import { MEGNET_MARKS, megnetElements, readMegnetConfig } from "./megnet-config.js";
@@ -73,6 +74,7 @@ interface Features {
 /** Output (B, 1): the normalised property, or the probability of class 1. */
 function megnetProgram(config: MegnetConfig, params: ReadonlyMap<string, Param>): Program {
   const p = new MegnetBuilder(params);
+  checkCenters(p.data(CENTERS), config.graph.cutoff);
   const basis = p.label(p.radialBasis(p.input("lengths", "E", 1), CENTERS, config.gaussWidth), "bond_expansion");
   const elements = p.label(p.embedding(ELEMENT_TABLE, "numbers", "N"), "embedding_node");
   // A model without a table of states gets the zeros that matgl gives it.
@@ -89,6 +91,23 @@ function megnetProgram(config: MegnetConfig, params: ReadonlyMap<string, Param>)
   const readout = p.label(p.concat(nodes, edges, features.state), "crystal");
   const out = p.label(p.mlp(readout, "output_proj", false), "output_proj");
   return p.build(p.label(config.task === "classification" ? p.sigmoid(out) : out, "output"));
+}
+
+/** Centres are stored in float32. */
+const CENTER_TOLERANCE = 1e-3; // Å
+
+/**
+ * matgl's bond expansion ends 1 Å beyond the cutoff, so the tensors tell a cutoff that was assumed and is another's.
+ * @throws {UnitcellError} MISMATCH
+ */
+function checkCenters(centers: Float32Array, cutoff: number): void {
+  const end = centers[centers.length - 1];
+  if (Math.abs(end - cutoff - 1) <= CENTER_TOLERANCE) return;
+  throw new UnitcellError(
+    "MISMATCH",
+    `the Gaussian centres end at ${end.toPrecision(4)} Å, but with a cutoff of ${cutoff} Å matgl's end at ${cutoff + 1}; ` +
+      "give the cutoff it was trained with, or the model.pt that was saved with the state dict",
+  );
 }
 
 /** The layers of matgl's own modules. */
