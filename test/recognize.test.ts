@@ -181,6 +181,13 @@ const REFUSED: [what: string, checkpoint: Checkpoint, options: ModelOptions, cod
     /softplus2 is known, found "tanh"/,
   ],
   [
+    "a cutoff that the centres contradict",
+    withArgs(megnet, { cutoff: 4 }),
+    {},
+    "MISMATCH",
+    /centres end at 6\.000 Å, but with a cutoff of 4 Å matgl's end at 5; give the cutoff/,
+  ],
+  [
     "too few elements",
     withArgs(megnet, { element_types: ["H"] }),
     {},
