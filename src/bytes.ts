@@ -110,6 +110,9 @@ export interface ByteSource {
 
 export type Input = ByteSource | Uint8Array | ArrayBuffer;
 
+/** Takes the bytes of a file in order; what it was given stays unchanged unless the caller changes a tensor. */
+export type Sink = (bytes: Uint8Array) => void | Promise<void>;
+
 /** Bytes start (included) to end (excluded) of a file. */
 export interface Range {
   readonly start: number;

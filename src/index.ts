@@ -1,7 +1,7 @@
 export { type ArchitectureSummary, summarizeArchitecture } from "./architecture-summary.js";
 export type { Backend, Session } from "./backends/backend.js";
 export { wasmBackend } from "./backends/wasm.js";
-export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits } from "./bytes.js";
+export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits, type Sink } from "./bytes.js";
 export { type Checkpoint, type CheckpointFiles, loadCheckpoint } from "./checkpoint.js";
 export type {
   AlignnConfig,
@@ -43,7 +43,6 @@ export {
   type TorchValue,
 } from "./formats/values.js";
 export { type Place, placeName, walkTensors } from "./formats/walk.js";
-export type { Sink } from "./formats/zip-writer.js";
 export { type Batch, collate } from "./graphs/batch.js";
 export { cgcnnElementTable, type ElementTable, parseElementTable } from "./graphs/features.js";
 export { buildGraph, type CrystalGraph } from "./graphs/graph.js";

@@ -3,12 +3,13 @@
  * values give equal bytes.
  */
 
+import type { Sink } from "../bytes.js";
 import { crc32 } from "./crc32.js";
 import type { StorageUse } from "./pickled-storages.js";
 import { Pickler } from "./pickler.js";
 import type { Storage } from "./torch-tensors.js";
 import type { TorchValue } from "./values.js";
-import { type Sink, type ZipRecord, zipBytes, zipStream } from "./zip-writer.js";
+import { type ZipRecord, zipBytes, zipStream } from "./zip-writer.js";
 
 /** torch's name for the root folder of a file saved to a buffer. */
 const ROOT = "archive";

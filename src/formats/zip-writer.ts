@@ -4,6 +4,7 @@
  * directory. Newer torch computes storage offsets from this layout, so every byte of padding counts. All names and
  * sizes are known before the first byte, and so is the size of the archive.
  */
+import type { Sink } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { crc32 } from "./crc32.js";
 
@@ -81,9 +82,6 @@ function allocate(size: number): Uint8Array {
     throw new UnitcellError("BACKEND", message, { size }, { cause });
   }
 }
-
-/** Takes the bytes of a file in order; what it was given stays unchanged unless the caller changes a tensor. */
-export type Sink = (bytes: Uint8Array) => void | Promise<void>;
 
 /**
  * The archive piece by piece. Payload pieces go to the sink as they are, each awaited before the next is asked for.

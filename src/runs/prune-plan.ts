@@ -1,0 +1,13 @@
+/** What a retention policy would do to a folder; nothing is deleted by making one. */
+import type { CheckpointInfo } from "./checkpoint-info.js";
+
+export interface PrunePlan {
+  readonly keep: readonly KeptCheckpoint[];
+  readonly remove: readonly CheckpointInfo[];
+  readonly bytesFreed: number;
+}
+
+export interface KeptCheckpoint extends CheckpointInfo {
+  /** "policy", or the rule that overrules it: "best", "final", "last", "pinned", "other" (no policy touches it), "last valid". */
+  readonly because: string;
+}

@@ -1,0 +1,123 @@
+/**
+ * A store: named files, wherever they lie. Checkpoints, their JSON and unitcell's own notes are all files of one.
+ * The contract every store keeps is test/store.contract.ts.
+ */
+import type { ByteSource, Sink } from "../bytes.js";
+import { UnitcellError } from "../errors.js";
+
+/** One file, as a listing shows it. */
+export interface StoreEntry {
+  /** Its name: folders and file joined by "/", as "cgcnn_mp_best.pt" or "runs/a/best_model.pt". */
+  readonly key: string;
+  readonly size: number;
+  /** By the store's clock, which may be wrong: nothing but display and `keepYoungerThan` stands on it. */
+  readonly modified: Date;
+  /** Another one for other contents: the number of a write, an ETag, time and inode of a file. */
+  readonly version: string;
+}
+
+/** A file that was found. Its contents stay those of that moment where the store can do that (files, memory). */
+export interface StoreSource extends ByteSource {
+  /** Gives back what it holds (a file descriptor). */
+  close?(): void;
+}
+
+export interface ReadStore {
+  /** A file by its key; undefined where there is none. */
+  get(key: string): Promise<StoreSource | undefined>;
+  /**
+   * The files in a folder and in all below it ("" is everything), in no order. What is in folders whose names begin with a
+   * dot is listed only where `folder` names them; unfinished files never are.
+   */
+  list(folder?: string): AsyncIterable<StoreEntry>;
+}
+
+/** The bytes of a file: at once, or written piece by piece. */
+export type Content = Uint8Array | ((sink: Sink) => Promise<void>);
+
+export interface PutOptions {
+  /** Only where there is no file of that name yet; the check and the writing are one step. */
+  readonly ifAbsent?: boolean;
+}
+
+export interface Store extends ReadStore {
+  /**
+   * Write a file whole, over another of that name. Readers find the former file or the new one, also after a crash in the
+   * middle, and once this has returned the new one survives a power failure (as far as the host lets it).
+   * @returns false where `ifAbsent` was asked for and there is a file
+   * @throws {UnitcellError} BACKEND when the disk is full, may not be written or fails: the former file is then still there
+   */
+  put(key: string, content: Content, options?: PutOptions): Promise<boolean>;
+  /** Give a file another name, over another file of that name. @throws {UnitcellError} NOT_FOUND */
+  move(from: string, to: string): Promise<void>;
+  /** Remove a file; one that is not there is no error. */
+  delete(key: string): Promise<void>;
+  /** Remove unfinished files of writers that died; how many. Files that are still written to stay. */
+  clean?(): Promise<number>;
+  /** Who writes, for locks; a store that cannot tell leaves it out. */
+  readonly liveness?: Liveness;
+}
+
+/** Whether another writer still lives, without waiting for a sign of it. */
+export interface Liveness {
+  /** A name for this writer that tells it from all others, those before a restart included. */
+  readonly self: string;
+  /** undefined: this store cannot know (the writer is on another machine). */
+  isAlive(writer: string): Promise<boolean | undefined>;
+}
+
+/** Longest key; file systems stop at 255 bytes for a name. */
+const MOST_KEY_CHARS = 1024;
+
+/**
+ * The key itself, if it can be one everywhere.
+ * @throws {UnitcellError} ARGUMENT for an empty one, and for empty parts, "." and "..", backslashes and control characters
+ */
+export function checkKey(key: string): string {
+  const parts = typeof key === "string" ? key.split("/") : [""];
+  const isPlain = parts.every((part) => part !== "" && part !== "." && part !== "..");
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  if (isPlain && key.length <= MOST_KEY_CHARS && !/[\\\u0000-\u001f\u007f]/.test(key)) return key;
+  throw new UnitcellError("ARGUMENT", `expected a key as "folder/name.pt", found ${JSON.stringify(key)}`, { key });
+}
+
+/** What ReadStore.list promises of folders, for stores that know keys only. */
+export function isListed(key: string, folder: string): boolean {
+  const inside = folder === "" ? key : key.startsWith(`${folder}/`) ? key.slice(folder.length + 1) : undefined;
+  return (
+    inside !== undefined &&
+    !inside
+      .split("/")
+      .slice(0, -1)
+      .some((part) => part.startsWith("."))
+  );
+}
+
+/** The bytes of a file in one array, for stores that write nothing else. */
+export async function collect(content: Content): Promise<Uint8Array> {
+  if (typeof content !== "function") return content;
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  await content((piece) => {
+    pieces.push(piece.slice());
+    size += piece.byteLength;
+  });
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.byteLength;
+  }
+  return bytes;
+}
+
+/** A small file whole. */
+export async function readFile(store: ReadStore, key: string): Promise<Uint8Array | undefined> {
+  const source = await store.get(key);
+  if (!source) return undefined;
+  try {
+    return new Uint8Array(await source.slice(0, source.size).arrayBuffer());
+  } finally {
+    source.close?.();
+  }
+}
