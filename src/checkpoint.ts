@@ -20,7 +20,9 @@ export interface Checkpoint {
    */
   readonly args?: ReadonlyMap<string, TorchValue>;
   readonly epoch?: number;
-  /** By the name in the file, e.g. best_mae_error (CGCNN's name for the AUC of a classifier too). */
+  /**
+   * By the name in the file: best_mae_error (CGCNN's name for the AUC of a classifier too), and those of a dict `metrics`.
+   */
   readonly metrics?: Readonly<Record<string, number>>;
   /**
    * What was around the state dict: "training" (a dict with it and more, as CGCNN and most scripts write), "lightning",

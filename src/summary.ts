@@ -2,13 +2,12 @@
 import type { Input } from "./bytes.js";
 import { type Bundle, type CheckpointFiles, type Companion, openBundle } from "./checkpoint/bundle.js";
 import { findStateDict } from "./checkpoint/layouts.js";
-import { findArgs } from "./checkpoint/parts.js";
+import { findArgs, numberOf, readMetrics } from "./checkpoint/parts.js";
 import { isUnitcellError } from "./errors.js";
-import { numpyNumber } from "./formats/numpy-values.js";
 import { findShared } from "./formats/shared-memory.js";
 import type { ReadOptions, TorchFile, TorchFormat } from "./formats/torch.js";
 import { elementCount, isContiguous, storedBytes, TorchTensor } from "./formats/torch-tensors.js";
-import { NumpyArray, NumpyScalar, type TorchValue } from "./formats/values.js";
+import type { TorchValue } from "./formats/values.js";
 import { placeName, walkTensors } from "./formats/walk.js";
 import type { DType, Tensor } from "./tensor.js";
 
@@ -47,7 +46,7 @@ export interface CheckpointSummary {
   /** The state dict's in its order, then the others in the order of the file. */
   readonly tensors: readonly TensorSummary[];
   readonly epoch: number | undefined;
-  /** Numbers at the top level that are named like a metric. */
+  /** Numbers at the top level that are named like a metric, and those of a dict called metrics. */
   readonly metrics: Readonly<Record<string, number>>;
   /** Training arguments, as saved. */
   readonly args: ReadonlyMap<string, TorchValue> | undefined;
@@ -193,11 +192,5 @@ function metricsOf(top: ReadonlyMap<TorchValue, TorchValue>, stateDictKey: strin
     if (typeof key === "string" && key !== stateDictKey && METRIC.test(key) && number !== undefined)
       metrics.push([key, number]);
   }
-  return Object.fromEntries(metrics);
-}
-
-/** A Python or numpy number. One in a tensor would have to be read, and is not. */
-function numberOf(value: TorchValue | undefined): number | undefined {
-  if (typeof value === "number") return value;
-  return value instanceof NumpyScalar || value instanceof NumpyArray ? numpyNumber(value) : undefined;
+  return { ...Object.fromEntries(metrics), ...readMetrics(top.get("metrics")) };
 }

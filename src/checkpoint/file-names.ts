@@ -2,7 +2,7 @@
 import { UnitcellError } from "../errors.js";
 import { quoted } from "../formats/json-scanner.js";
 
-const WEIGHTS = /\.(pt|pth|pth\.tar|ckpt|safetensors)$/i;
+const WEIGHTS = /\.(pt|pth\.tar|pth|ckpt|safetensors)$/i;
 
 /** ALIGNN's settings. */
 export const CONFIG = "config.json";
@@ -19,6 +19,11 @@ const MOST_NAMES = 20;
 
 export function isWeights(name: string): boolean {
   return WEIGHTS.test(name);
+}
+
+/** "cgcnn_mp_best" of "cgcnn_mp_best.pt". */
+export function withoutWeightsEnding(name: string): string {
+  return name.replace(WEIGHTS, "");
 }
 
 /** Files that are looked at in a folder or zip; everything else there is left alone. */

@@ -10,6 +10,7 @@ import {
   findArgs,
   isStateDict,
   readArgs,
+  readMetrics,
   readNormalizer,
   readNumber,
   readStateDict,
@@ -138,12 +139,16 @@ function readTraining(rest: Map<TorchValue, TorchValue>): Omit<Parts, "extra"> {
   const normalizer = take("normalizer");
   const epoch = take("epoch");
   const best = take("best_mae_error");
+  const metrics = readMetrics(rest.get("metrics"));
+  if (metrics) rest.delete("metrics");
   const args = takeArgs(rest);
   return {
     ...(normalizer !== null && { normalizer: readNormalizer(normalizer) }),
     ...(args && { args }),
     ...(epoch !== null && { epoch: readNumber(epoch, "epoch") }),
-    ...(best !== null && { metrics: { best_mae_error: readNumber(best, "best_mae_error") } }),
+    ...((best !== null || metrics) && {
+      metrics: { ...(best !== null && { best_mae_error: readNumber(best, "best_mae_error") }), ...metrics },
+    }),
   };
 }
 

@@ -2,7 +2,7 @@
 import { UnitcellError } from "../errors.js";
 import { kindOf } from "../formats/kind-of.js";
 import { numpyNumber } from "../formats/numpy-values.js";
-import { NumpyArray, NumpyScalar, PythonObject, type TorchValue } from "../formats/values.js";
+import { NumpyArray, NumpyScalar, OrderedDict, PythonObject, type TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
 import { numElements, type StateDict, toScalar } from "../tensor.js";
 
@@ -26,7 +26,10 @@ export function isStateDict(root: TorchValue): root is Map<TorchValue, TorchValu
 
 /** @throws {UnitcellError} MISMATCH for a dict with anything but named tensors */
 export function readStateDict(dict: Dict): StateDict {
-  const stateDict: StateDict = new Map();
+  // nn.Module.load_state_dict reads module versions from the dict's _metadata, so saving again must find it.
+  const ordered = new OrderedDict();
+  if (dict instanceof OrderedDict) ordered.attributes = dict.attributes;
+  const stateDict = ordered as unknown as StateDict;
   const other: string[] = [];
   for (const [name, value] of dict)
     if (typeof name === "string" && isTensor(value)) stateDict.set(name, value);
@@ -48,6 +51,21 @@ export function readNormalizer(value: TorchValue, what = "normalizer"): { mean: 
     mean: readNumber(value.get("mean") ?? null, `${what} mean`),
     std: readNumber(value.get("std") ?? null, `${what} std`),
   };
+}
+
+/** A dict of named numbers, as `metrics`; undefined for anything else. */
+export function readMetrics(value: TorchValue | undefined): Readonly<Record<string, number>> | undefined {
+  if (!(value instanceof Map)) return undefined;
+  const entries = [...value].map(([name, item]) => [name, numberOf(item)] as const);
+  const isMetrics =
+    entries.length > 0 && entries.every(([name, item]) => typeof name === "string" && item !== undefined);
+  return isMetrics ? Object.fromEntries(entries as [string, number][]) : undefined;
+}
+
+/** A Python or numpy number; undefined for anything else, one in a tensor too. */
+export function numberOf(value: TorchValue | undefined): number | undefined {
+  if (typeof value === "number") return value;
+  return value instanceof NumpyScalar || value instanceof NumpyArray ? numpyNumber(value) : undefined;
 }
 
 /** Names under which training scripts keep their arguments. */

@@ -12,7 +12,7 @@ export interface CheckpointInfo extends StoreEntry {
   /** "cgcnn_mp" of cgcnn_mp_best.pt; of files that a program names itself, their folder ("." is the store's own). */
   readonly run: string;
   readonly tag: Tag;
-  /** By the file's name, else by the run's history; Lightning and CGCNN count from 0, others from 1. */
+  /** By the file's name, else from the file itself where it has been opened; Lightning and CGCNN count from 0, others from 1. */
   readonly epoch?: number;
   /** From the file's name (Lightning), the run's history, or the file itself where it has been opened. */
   readonly metrics?: Readonly<Record<string, number>>;

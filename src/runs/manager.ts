@@ -1,0 +1,471 @@
+/** One run of training in a store: its checkpoints, its history, the best of it, and how to go on after a crash. */
+import { isUnitcellError, UnitcellError } from "../errors.js";
+import type { ReadOptions } from "../formats/torch.js";
+import { writeTorch } from "../formats/torch-save.js";
+import type { Lock } from "../stores/lock.js";
+import type { Content, Store } from "../stores/store.js";
+import type { CheckpointInfo } from "./checkpoint-info.js";
+import { checkpointKey, checkRunName } from "./checkpoint-names.js";
+import {
+  describeHistory,
+  type HistoryRow,
+  isBetter,
+  type RunMetadata,
+  readHistory,
+  readMetadata,
+  type TrainingHistory,
+  writeHistory,
+  writeMetadata,
+} from "./history.js";
+import { listCheckpoints } from "./listing.js";
+import { changing, lockRun } from "./notes.js";
+import {
+  type PlanOptions,
+  type PruneOptions,
+  type PruneResult,
+  planStorePrune,
+  pruneStore,
+  removeFiles,
+} from "./prune.js";
+import type { PrunePlan } from "./prune-plan.js";
+import { checkCheckpoint, describeCheckpoint, type Restored, restoreCheckpoint, type Which } from "./restore.js";
+import { keepEvery, type Ranking, type RetentionPolicy, rank } from "./retention.js";
+import {
+  decodeRecord,
+  decodeState,
+  encodeState,
+  type Part,
+  type RunRecord,
+  type TrainingState,
+} from "./training-state.js";
+import { moveToTrash } from "./trash.js";
+
+export interface RunOptions {
+  /** Files are called after it: "cgcnn_mp" writes cgcnn_mp_epoch1.pt, cgcnn_mp_best.pt, cgcnn_mp_final.pt. */
+  readonly run: string;
+  /** Which of the metrics tells the best epoch. Default: "val_mae". */
+  readonly metric?: string;
+  /** Default: "min". */
+  readonly mode?: "min" | "max";
+  /** Write the file of every so many epochs; the best one is written whatever its number. Default: 1. */
+  readonly every?: number;
+  /** Write no epoch file sooner than so many seconds after the last one. Default: 0. */
+  readonly seconds?: number;
+  /** What to keep of the epoch files; the others are deleted after each save. Default: everything. */
+  readonly retention?: RetentionPolicy;
+  /** For training_history.json. */
+  readonly hyperparameters?: Readonly<Record<string, unknown>>;
+}
+
+export interface ResumeOptions extends ReadOptions {
+  /** Parts that may be missing; they are null then. Files of most programs lack some. */
+  readonly without?: readonly Part[];
+  /** Another run to go on from, under the manager's own name; "." is what programs that name files themselves wrote. */
+  readonly from?: string;
+}
+
+export interface Resumed extends Omit<Restored, "checkpoint"> {
+  readonly state: TrainingState;
+  /** Every epoch up to the one resumed. */
+  readonly history: readonly HistoryRow[];
+  readonly best: RunRecord["best"];
+  /** The epochs that have files, the best first. */
+  readonly top: readonly CheckpointInfo[];
+  /** s of training before. */
+  readonly seconds: number;
+  /** What a person should know: what did not load, what was put right. */
+  readonly notes: readonly string[];
+}
+
+export interface Saved {
+  /** Keys of the checkpoints written: the epoch's, the best's, none when it was not its turn. */
+  readonly written: readonly string[];
+  /** It is the best so far. */
+  readonly best: boolean;
+  /** What retention removed. */
+  readonly removed: readonly string[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * The checkpoints of one run. `begin` or `resume` makes this the only writer of the run until `close`; reading (`list`,
+ * `restore`, `history`) needs neither. Calls that write are done one after another. Await `save` before changing tensors.
+ */
+export class CheckpointManager {
+  readonly run: string;
+  private readonly store: Store;
+  private readonly by: Ranking;
+  private readonly options: RunOptions;
+  private lock: Lock | undefined;
+  private record: RunRecord;
+  /** By the monotonic clock, in ms: the begin of this session, and the last epoch file. */
+  private began = 0;
+  private lastFile = Number.NEGATIVE_INFINITY;
+  /** Files of a branch that is given up; they go to the trash with the first save. */
+  private superseded: readonly string[] = [];
+  /** A best file of which nobody knows how good it is: it goes to the trash when a new one is written. */
+  private unknownBest = false;
+  private queue: Promise<unknown> = Promise.resolve();
+
+  /** @throws {UnitcellError} ARGUMENT for options that make no sense */
+  constructor(store: Store, options: RunOptions) {
+    const { run, metric = "val_mae", mode = "min", every = 1, seconds = 0 } = options;
+    if (typeof run !== "string" || run === "") throw new UnitcellError("ARGUMENT", "a manager needs the name of a run");
+    if (mode !== "min" && mode !== "max")
+      throw new UnitcellError("ARGUMENT", `expected mode "min" or "max", found ${JSON.stringify(mode)}`);
+    keepEvery(every);
+    if (!(seconds >= 0)) throw new UnitcellError("ARGUMENT", `expected a number of seconds, found ${seconds}`);
+    this.store = store;
+    this.run = run;
+    this.by = { metric, mode };
+    this.options = options;
+    this.record = { run, ...this.by, seconds: 0, best: undefined, history: [] };
+  }
+
+  /**
+   * Begin a new run.
+   * @param options.existing what to do when there are checkpoints of this name: "refuse", or move them to the trash
+   * @throws {UnitcellError} ARGUMENT when the run exists, or has a name that no file can have; BACKEND when another writer has it
+   */
+  begin(options: { readonly existing?: "refuse" | "trash" } = {}): Promise<void> {
+    return this.inTurn(() => this.beginNow(options.existing ?? "refuse"));
+  }
+
+  /**
+   * Go on with a run: load the state, and take the run over. A checkpoint that does not load is passed over for the next
+   * (as `restore`), which `skipped` and `notes` say. What was saved after the epoch resumed is of a branch given up: with
+   * the first save it goes to the trash, the best file stays.
+   * @throws {UnitcellError} as restore; MISMATCH when the checkpoint is no complete state, naming the parts it lacks;
+   *   ARGUMENT when a later epoch is pinned; BACKEND when another writer has the run
+   */
+  resume(which: Which = "latest", options: ResumeOptions = {}): Promise<Resumed> {
+    return this.inTurn(() => this.resumeNow(which, options));
+  }
+
+  /**
+   * Save the state after an epoch: its file when it is due, the best file when the metric has improved, the history; then
+   * remove what retention does not keep. A crash at any point leaves every listed checkpoint whole.
+   * @throws {UnitcellError} ARGUMENT for an incomplete state or an epoch before the last; BACKEND when the disk is full or
+   *   fails (what was there is still there), or the run was taken over
+   */
+  save(state: TrainingState): Promise<Saved> {
+    return this.inTurn(() => this.saveNow(state, false));
+  }
+
+  /** Save the last state, as <run>_final.pt. @throws {UnitcellError} as save */
+  saveFinal(state: TrainingState): Promise<Saved> {
+    return this.inTurn(() => this.saveNow(state, true));
+  }
+
+  /**
+   * Load a checkpoint to look at or predict with; changes nothing.
+   * @throws {UnitcellError} as restoreCheckpoint
+   */
+  async restore(which: Which, options: ReadOptions = {}): Promise<Restored> {
+    return this.restoreOf(this.run, which, options);
+  }
+
+  /** The run's checkpoints by epoch and name, without opening them. */
+  async list(): Promise<CheckpointInfo[]> {
+    return (await listCheckpoints(this.store)).filter(({ run }) => run === this.run);
+  }
+
+  /** What a policy would remove of this run. @throws {UnitcellError} as planStorePrune */
+  planPrune(policy: RetentionPolicy, options: Omit<PlanOptions, "run"> = {}): Promise<PrunePlan> {
+    return planStorePrune(this.store, policy, { ...options, run: this.run });
+  }
+
+  /** Do it. @throws {UnitcellError} MISMATCH when the checkpoints have changed since, as pruneStore */
+  prune(plan: PrunePlan, options: PruneOptions = {}): Promise<PruneResult> {
+    return pruneStore(this.store, plan, options);
+  }
+
+  /** The run in training_history.json, or in ALIGNN's history files. */
+  history(): Promise<TrainingHistory | undefined> {
+    return readHistory(this.store, this.run);
+  }
+
+  /** <run>_metadata.json. */
+  metadata(): Promise<RunMetadata | undefined> {
+    return readMetadata(this.store, this.run);
+  }
+
+  /** Write metadata over those there are, key by key. */
+  setMetadata(metadata: RunMetadata): Promise<void> {
+    checkRunName(this.run);
+    return changing(this.store, () => writeMetadata(this.store, this.run, metadata));
+  }
+
+  /** Let others write the run; what has been called before is finished first. */
+  close(): Promise<void> {
+    return this.inTurn(async () => {
+      const { lock } = this;
+      this.lock = undefined;
+      await lock?.release();
+    });
+  }
+
+  private inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.queue.then(action);
+    this.queue = result.catch(() => {});
+    return result;
+  }
+
+  private async beginNow(existing: "refuse" | "trash"): Promise<void> {
+    await this.taking(async () => {
+      const infos = (await this.list()).filter(({ tag }) => tag !== "other");
+      if (infos.length > 0) {
+        if (existing === "refuse") throw this.exists(infos);
+        const keys = infos.map(({ key }) => key);
+        await changing(this.store, () => moveToTrash(this.store, keys, `run ${this.run} was begun anew`));
+      }
+      this.start({ run: this.run, ...this.by, seconds: 0, best: undefined, history: [] });
+    });
+  }
+
+  private exists(infos: readonly CheckpointInfo[]): UnitcellError {
+    const keys = infos.map(({ key }) => key);
+    const shown = keys.slice(0, 5).join(", ") + (keys.length > 5 ? ` and ${keys.length - 5} more` : "");
+    return new UnitcellError(
+      "ARGUMENT",
+      `run "${this.run}" has checkpoints already (${shown}): resume it, choose another name, or begin with existing: "trash"`,
+      { keys },
+    );
+  }
+
+  private async resumeNow(which: Which, { without, from = this.run, ...options }: ResumeOptions): Promise<Resumed> {
+    return this.taking(async () => {
+      const { info, checkpoint, skipped } = await this.restoreOf(from, which, options);
+      const record = decodeRecord(checkpoint);
+      const state = decodeState(checkpoint, {
+        key: info.key,
+        epoch: info.epoch ?? checkpoint.epoch,
+        ...(without && { without }),
+      });
+      const notes = skipped.map(
+        ({ key, problem }) => `${key} does not load, ${info.key} was taken instead: ${problem}`,
+      );
+      const own = await this.described(this.run, true);
+      if (from !== this.run && own.some(({ tag }) => tag !== "other")) throw this.exists(own);
+      const later = own.filter(({ tag, epoch }) => tag !== "best" && tag !== "other" && (epoch ?? 0) > state.epoch);
+      const pinned = later.filter((one) => one.pinned).map(({ key }) => key);
+      if (pinned.length > 0)
+        throw new UnitcellError(
+          "ARGUMENT",
+          `resuming epoch ${state.epoch} gives up later ones, and ${pinned.join(", ")} is pinned; unpin it or choose another name`,
+          { pinned },
+        );
+      const history = record?.history ?? (await this.rowsUpTo(from, state.epoch));
+      const best = await this.findBest(own, record, notes);
+      this.start({ run: this.run, ...this.by, seconds: record?.seconds ?? 0, best, history });
+      this.superseded = later.map(({ key }) => key);
+      const epochs = own.filter(({ tag, epoch = 0 }) => tag === "epoch" && epoch <= state.epoch);
+      const top = rank(epochs, this.by);
+      return { state, info, skipped, history, best, top, seconds: this.record.seconds, notes };
+    });
+  }
+
+  /** What is known of a run that another program wrote: its history file, else the metrics in its epoch files. */
+  private async rowsUpTo(run: string, epoch: number): Promise<HistoryRow[]> {
+    const written = (await readHistory(this.store, run).catch(ignoreCorrupt))?.history;
+    if (written) return written.filter((row) => row.epoch <= epoch);
+    const infos = (await listCheckpoints(this.store)).filter((info) => info.run === run && info.tag === "epoch");
+    const rows: HistoryRow[] = [];
+    for (const info of infos) {
+      if (info.epoch === undefined || info.epoch > epoch) continue;
+      const { metrics } = await describeCheckpoint(this.store, info);
+      rows.push({ ...metrics, epoch: info.epoch });
+    }
+    return rows;
+  }
+
+  /** How good the best file is. One that does not load is replaced by the best epoch that does. */
+  private async findBest(
+    own: readonly CheckpointInfo[],
+    record: RunRecord | undefined,
+    notes: string[],
+  ): Promise<RunRecord["best"]> {
+    const file = own.find(({ tag }) => tag === "best");
+    const value = file?.metrics?.[this.by.metric];
+    const problem = file && (file.problem ?? (await checkCheckpoint(this.store, file)));
+    this.unknownBest = false;
+    if (file && problem === undefined) {
+      if (value !== undefined) return { epoch: file.epoch ?? 0, value };
+      this.unknownBest = true;
+      notes.push(`how good ${file.key} is, is not known; the next best epoch moves it to the trash`);
+      return undefined;
+    }
+    if (!file && !record?.best) return undefined;
+    for (const info of rank(
+      own.filter(({ tag }) => tag === "epoch"),
+      this.by,
+    )) {
+      if ((await checkCheckpoint(this.store, info)) !== undefined) continue;
+      await this.copyToBest(info, file);
+      notes.push(
+        `the best file ${file ? `does not load (${problem})` : "is gone"}; ${info.key} is the best that loads`,
+      );
+      return { epoch: info.epoch!, value: info.metrics![this.by.metric] };
+    }
+    return undefined;
+  }
+
+  private async copyToBest({ key }: CheckpointInfo, broken: CheckpointInfo | undefined): Promise<void> {
+    await changing(this.store, async () => {
+      if (broken) await moveToTrash(this.store, [broken.key], "does not load");
+      const source = await this.store.get(key);
+      if (!source) throw new UnitcellError("NOT_FOUND", `there is no file ${key}`, { key });
+      try {
+        const bytes = new Uint8Array(await source.slice(0, source.size).arrayBuffer());
+        await this.store.put(checkpointKey(this.run, "best"), bytes);
+      } finally {
+        source.close?.();
+      }
+    });
+  }
+
+  private async saveNow(state: TrainingState, isFinal: boolean): Promise<Saved> {
+    if (!this.lock) await this.beginNow("refuse");
+    await this.lock!.check();
+    const last = this.record.history.at(-1)?.epoch ?? Number.NEGATIVE_INFINITY;
+    if (state.epoch < last)
+      throw new UnitcellError("ARGUMENT", `epoch ${state.epoch} comes after ${last}; resume from it to go back`);
+    const value = state.metrics?.[this.by.metric];
+    const best = isBetter(value, this.record.best?.value, this.by.mode);
+    const record: RunRecord = {
+      ...this.record,
+      seconds: this.record.seconds + this.elapsed(),
+      best: best ? { epoch: state.epoch, value } : this.record.best,
+      history: [
+        ...this.record.history.filter(({ epoch }) => epoch < state.epoch),
+        { ...state.metrics, epoch: state.epoch },
+      ],
+    };
+    const { value: file, refused } = encodeState(state, record);
+    const notes = refused.map((place) => `torch.load takes ${place} only with weights_only=False`);
+    if (value === undefined)
+      notes.push(
+        `there is no ${this.by.metric} among the metrics (${Object.keys(state.metrics).join(", ")}): best is as before`,
+      );
+    const keys = this.keysDue(state.epoch, best, isFinal);
+    const content: Content = (sink) => writeTorch(file, sink);
+    return changing(this.store, async () => {
+      await this.giveUpBranch(best, notes);
+      for (const key of keys) await this.store.put(key, content);
+      this.commit(record, keys.includes(checkpointKey(this.run, { epoch: state.epoch })));
+      await this.describe(notes);
+      return { written: keys, best, removed: await this.retain(keys, notes), notes };
+    });
+  }
+
+  private keysDue(epoch: number, best: boolean, isFinal: boolean): string[] {
+    const { every = 1, seconds = 0 } = this.options;
+    const isDue = !isFinal && epoch % every === 0 && performance.now() - this.lastFile >= seconds * 1000;
+    return [
+      ...(isDue ? [checkpointKey(this.run, { epoch })] : []),
+      ...(best ? [checkpointKey(this.run, "best")] : []),
+      ...(isFinal ? [checkpointKey(this.run, "final")] : []),
+    ];
+  }
+
+  private async giveUpBranch(best: boolean, notes: string[]): Promise<void> {
+    const keys = [...this.superseded, ...(best && this.unknownBest ? [checkpointKey(this.run, "best")] : [])];
+    if (keys.length > 0) {
+      const batch = await moveToTrash(this.store, keys, `run ${this.run} went on from an earlier epoch`);
+      notes.push(`in the trash as batch ${batch}: ${keys.join(", ")}`);
+    }
+    this.superseded = [];
+    if (best) this.unknownBest = false;
+  }
+
+  /** The files are written: from here on this is what has been saved, whatever happens to the descriptions. */
+  private commit(record: RunRecord, isEpochFile: boolean): void {
+    this.record = record;
+    this.began = performance.now();
+    if (isEpochFile) this.lastFile = performance.now();
+  }
+
+  private async describe(notes: string[]): Promise<void> {
+    const { hyperparameters } = this.options;
+    const { history, seconds } = this.record;
+    const description = describeHistory(this.run, history, this.by, {
+      seconds,
+      ...(hyperparameters && { hyperparameters }),
+    });
+    const aside = await writeHistory(this.store, this.run, description);
+    if (aside !== undefined)
+      notes.push(`the history file could not be read; it is ${aside} now, and a new one was begun`);
+  }
+
+  /** The checkpoint is saved: what cannot be removed is a note, and no error. */
+  private async retain(written: readonly string[], notes: string[]): Promise<string[]> {
+    const { retention } = this.options;
+    if (!retention) return [];
+    try {
+      const plan = await planStorePrune(this.store, retention, { run: this.run, sound: written });
+      const { removed } = await removeFiles(this.store, plan, {});
+      return removed.map(({ key }) => key);
+    } catch (error) {
+      if (!isUnitcellError(error)) throw error;
+      notes.push(`old checkpoints could not be removed: ${error.code}: ${error.message}`);
+      return [];
+    }
+  }
+
+  private async restoreOf(run: string, which: Which, options: ReadOptions): Promise<Restored> {
+    const infos = await this.described(run, which === "best");
+    const rows = (await readHistory(this.store, run).catch(ignoreCorrupt))?.history;
+    const { metric } = this.by;
+    const isOfBranch = ({ epoch, metrics }: CheckpointInfo) =>
+      rows?.some((row) => row.epoch === epoch && Object.is(row[metric], metrics?.[metric])) ?? true;
+    const overtaken = infos.filter((info) => info.tag === "best" && !isOfBranch(info)).map(({ key }) => key);
+    return restoreCheckpoint(this.store, infos, which, { ...options, by: this.by, overtaken: new Set(overtaken) });
+  }
+
+  /** The checkpoints of a run; the few whose names do not tell their epoch are looked into, and epochs without metrics where asked. */
+  private async described(run: string, withMetrics: boolean): Promise<CheckpointInfo[]> {
+    const infos = (await listCheckpoints(this.store)).filter((info) => info.run === run);
+    const described: CheckpointInfo[] = [];
+    for (const info of infos) {
+      const isTold = info.tag === "other" || (info.tag === "epoch" && (info.metrics || !withMetrics));
+      if (isTold) described.push(info);
+      else {
+        const { parts, ...rest } = await describeCheckpoint(this.store, info);
+        described.push(rest);
+      }
+    }
+    return described;
+  }
+
+  private async taking<T>(action: () => Promise<T>): Promise<T> {
+    checkRunName(this.run);
+    const held = this.lock;
+    const lock = held ?? (await lockRun(this.store, this.run));
+    try {
+      await this.store.clean?.();
+      const result = await action();
+      this.lock = lock;
+      return result;
+    } catch (error) {
+      if (!held) await lock.release();
+      throw error;
+    }
+  }
+
+  private start(record: RunRecord): void {
+    this.record = record;
+    this.began = performance.now();
+    this.lastFile = Number.NEGATIVE_INFINITY;
+    this.superseded = [];
+  }
+
+  /** s since the last save of this session. */
+  private elapsed(): number {
+    return (performance.now() - this.began) / 1000;
+  }
+}
+
+/** A history that cannot be read only describes; what it describes is still there. */
+function ignoreCorrupt(error: unknown): undefined {
+  if (!isUnitcellError(error, "CORRUPT")) throw error;
+}

@@ -1,0 +1,24 @@
+/** unitcell's own notes in a store, beside the checkpoints but out of sight: locks, pins, the trash. */
+import { acquireLock, type Lock } from "../stores/lock.js";
+import type { Store } from "../stores/store.js";
+
+/** Listed only where it is named, as everything in folders with a dot. */
+export const NOTES_FOLDER = ".unitcell";
+
+/** Saving a large checkpoint to a slow disk may take this long, and the next writer waits. */
+const WAIT_MS = 120_000;
+
+/** Do something that changes the folder, while nobody else does. */
+export async function changing<T>(store: Store, change: () => Promise<T>): Promise<T> {
+  const lock = await acquireLock(store, "folder", { waitMs: WAIT_MS, what: "the folder" });
+  try {
+    return await change();
+  } finally {
+    await lock.release();
+  }
+}
+
+/** The lock of a run: one trains, all others look on. */
+export function lockRun(store: Store, run: string): Promise<Lock> {
+  return acquireLock(store, `run-${encodeURIComponent(run)}`, { what: `run "${run}"` });
+}

@@ -1,0 +1,113 @@
+/** Deleting checkpoints: a plan first, then exactly that plan. */
+import { UnitcellError } from "../errors.js";
+import type { ReadStore, Store } from "../stores/store.js";
+import type { CheckpointInfo } from "./checkpoint-info.js";
+import { listCheckpoints } from "./listing.js";
+import { changing } from "./notes.js";
+import type { PrunePlan } from "./prune-plan.js";
+import { checkCheckpoint, describeCheckpoint } from "./restore.js";
+import { byRun, newestFirst, planPrune, type RetentionPolicy } from "./retention.js";
+import { moveToTrash } from "./trash.js";
+
+export interface PlanOptions {
+  /** Files to remove whatever protects them, by key. */
+  readonly remove?: readonly string[];
+  /** Only of this run; default: of all in the store. */
+  readonly run?: string;
+  /** Keys of files that are known to load: they were written a moment ago. */
+  readonly sound?: readonly string[];
+}
+
+export interface PruneOptions {
+  /** Move to the trash, from where `undo` brings back, and no space is freed. Default: false. */
+  readonly trash?: boolean;
+}
+
+export interface PruneResult {
+  readonly removed: readonly CheckpointInfo[];
+  readonly bytesFreed: number;
+  /** The batch in the trash. */
+  readonly batch?: string;
+}
+
+/**
+ * What a policy would remove from a store; nothing is deleted. Metrics that no history has are read from the files, and of
+ * every run that would lose something one checkpoint that stays has been read to its end and found to load.
+ * @throws {UnitcellError} as listCheckpoints and the pure planPrune
+ */
+export async function planStorePrune(
+  store: ReadStore,
+  policy: RetentionPolicy,
+  options: PlanOptions = {},
+): Promise<PrunePlan> {
+  const listed = (await listCheckpoints(store)).filter(({ run }) => options.run === undefined || run === options.run);
+  const infos: CheckpointInfo[] = [];
+  for (const info of listed) infos.push(info.tag === "epoch" && !info.metrics ? await withMetrics(store, info) : info);
+  const checked = new Set(options.sound);
+  for (;;) {
+    const plan = planPrune(infos, policy, options);
+    const doubtful = firstUnchecked(plan, checked);
+    if (!doubtful) return plan;
+    checked.add(doubtful.key);
+    const problem = await checkCheckpoint(store, doubtful);
+    const at = infos.findIndex(({ key }) => key === doubtful.key);
+    if (problem !== undefined) infos[at] = { ...infos[at], problem };
+  }
+}
+
+async function withMetrics(store: ReadStore, info: CheckpointInfo): Promise<CheckpointInfo> {
+  const { metrics } = await describeCheckpoint(store, info);
+  return { ...info, ...(metrics && { metrics }) };
+}
+
+/** Of the first run that loses something and has no checkpoint yet that was found to load, the newest that stays. */
+function firstUnchecked({ keep, remove }: PrunePlan, checked: ReadonlySet<string>): CheckpointInfo | undefined {
+  const kept = byRun(keep.filter(({ tag }) => tag !== "other"));
+  for (const run of byRun(remove.filter(({ tag }) => tag !== "other")).keys()) {
+    const sound = newestFirst(kept.get(run) ?? []).filter(({ problem }) => problem === undefined);
+    if (sound.length > 0 && !sound.some(({ key }) => checked.has(key))) return sound[0];
+  }
+  return undefined;
+}
+
+/**
+ * Delete exactly what a plan says, or move it to the trash.
+ * @throws {UnitcellError} MISMATCH when the checkpoints are no longer those the plan was made from (nothing is deleted
+ *   then; make a new plan), BACKEND when the store fails
+ */
+export function pruneStore(store: Store, plan: PrunePlan, options: PruneOptions = {}): Promise<PruneResult> {
+  return changing(store, async () => {
+    await checkUnchanged(store, plan);
+    return removeFiles(store, plan, options);
+  });
+}
+
+/** The deleting itself; the caller holds the folder's lock, and has made the plan under it or checked it. */
+export async function removeFiles(store: Store, plan: PrunePlan, options: PruneOptions): Promise<PruneResult> {
+  const removed = plan.remove;
+  if (removed.length === 0) return { removed, bytesFreed: 0 };
+  const keys = removed.map(({ key }) => key);
+  if (options.trash) return { removed, bytesFreed: 0, batch: await moveToTrash(store, keys, "prune") };
+  for (const key of keys) await store.delete(key);
+  return { removed, bytesFreed: plan.bytesFreed };
+}
+
+async function checkUnchanged(store: Store, plan: PrunePlan): Promise<void> {
+  const planned = [...plan.keep, ...plan.remove];
+  const before = new Map(planned.map((info) => [info.key, info]));
+  const runs = new Set(planned.map(({ run }) => run));
+  const changes: string[] = [];
+  for (const now of (await listCheckpoints(store)).filter(({ run }) => runs.has(run))) {
+    const was = before.get(now.key);
+    before.delete(now.key);
+    if (!was) changes.push(`${now.key} is new`);
+    else if (was.version !== now.version || was.size !== now.size) changes.push(`${now.key} is another file now`);
+    else if (was.pinned !== now.pinned) changes.push(`${now.key} is ${now.pinned ? "pinned" : "no longer pinned"} now`);
+  }
+  for (const key of before.keys()) changes.push(`${key} is gone`);
+  if (changes.length === 0) return;
+  const shown = changes.slice(0, 10).join(", ") + (changes.length > 10 ? ` and ${changes.length - 10} more` : "");
+  throw new UnitcellError("MISMATCH", `the folder has changed since the plan was made: ${shown}; make a new plan`, {
+    changes,
+  });
+}

@@ -1,0 +1,56 @@
+/** JSON as Python's json module reads and writes it: NaN, Infinity and -Infinity are numbers there. */
+import { UnitcellError } from "../errors.js";
+
+/** Stand-ins for what JSON lacks, as strings that no file can hold by accident (JSON text has no raw control characters). */
+const MARK = "\u0000";
+const WORDS: ReadonlyMap<string, number> = new Map([
+  ["NaN", Number.NaN],
+  ["Infinity", 1 / 0],
+  ["-Infinity", -1 / 0],
+]);
+/** Strings are matched too, so that words inside them stay. */
+const TOKEN = /"(?:[^"\\]|\\.)*"|-?Infinity|NaN/g;
+
+/** @throws {UnitcellError} CORRUPT, with the name, for what is no JSON */
+export function parsePythonJson(bytes: Uint8Array, name: string): unknown {
+  const text = new TextDecoder().decode(bytes);
+  const marked = text.replace(TOKEN, (token) => (token.startsWith('"') ? token : `"\\u0000${token}"`));
+  try {
+    return JSON.parse(marked, (_key, value) =>
+      typeof value === "string" && value.startsWith(MARK) ? (WORDS.get(value.slice(1)) ?? value) : value,
+    );
+  } catch (cause) {
+    throw new UnitcellError("CORRUPT", `${name} is no JSON: ${(cause as Error).message}`, { name }, { cause });
+  }
+}
+
+/** With an indent of two; the rows of a list of objects of numbers stand in a line each. */
+export function formatPythonJson(value: unknown): Uint8Array {
+  return new TextEncoder().encode(`${format(value, "")}\n`);
+}
+
+function format(value: unknown, indent: string): string {
+  if (typeof value === "number" && !Number.isFinite(value)) return String(value);
+  if (typeof value !== "object" || value === null) return JSON.stringify(value ?? null);
+  const deeper = `${indent}  `;
+  if (Array.isArray(value)) {
+    if (value.length === 0) return "[]";
+    const items = value.map((item) => deeper + (isRow(item) ? formatRow(item) : format(item, deeper)));
+    return `[\n${items.join(",\n")}\n${indent}]`;
+  }
+  const entries = Object.entries(value).filter(([, item]) => item !== undefined);
+  if (entries.length === 0) return "{}";
+  const lines = entries.map(([key, item]) => `${deeper}${JSON.stringify(key)}: ${format(item, deeper)}`);
+  return `{\n${lines.join(",\n")}\n${indent}}`;
+}
+
+function isRow(value: unknown): value is Record<string, number> {
+  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+  return isObject && Object.values(value).every((item) => typeof item === "number");
+}
+
+function formatRow(row: Record<string, number>): string {
+  return `{${Object.entries(row)
+    .map(([key, item]) => `${JSON.stringify(key)}: ${format(item, "")}`)
+    .join(", ")}}`;
+}
