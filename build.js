@@ -1,8 +1,8 @@
 /**
  * Builds dist/ (what npm ships), or with --tests / --bench the test and bench bundles in build/.
  *   dist/unitcell.wasm   the AssemblyScript kernels
- *   dist/index.js        the library, Wasm inlined; dist/fs.js its files for Node, Deno and Bun; dist/cli.js the
- *                        command; all share chunks
+ *   dist/index.js        the library, Wasm inlined; dist/checkpoints.js its checkpoint toolkit alone; dist/fs.js its files
+ *                        for Node, Deno and Bun; dist/cli.js the command; all share chunks
  *   dist/types/          declarations
  *   dist/prediction.schema.json   the JSON Schema of records
  */
@@ -40,7 +40,12 @@ async function buildDist() {
   buildKernels();
   await esbuild.build({
     ...shared,
-    entryPoints: { index: "src/index.ts", fs: "src/stores/fs.ts", cli: "src/cli.ts" },
+    entryPoints: {
+      index: "src/index.ts",
+      checkpoints: "src/checkpoints.ts",
+      fs: "src/stores/fs.ts",
+      cli: "src/cli.ts",
+    },
     outdir: "dist",
     minify: true,
     external: ["node:*", "fflate"],

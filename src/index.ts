@@ -1,8 +1,7 @@
 export { type ArchitectureSummary, summarizeArchitecture } from "./architecture-summary.js";
 export type { Backend, Session } from "./backends/backend.js";
 export { wasmBackend } from "./backends/wasm.js";
-export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits, type Sink } from "./bytes.js";
-export { type Checkpoint, type CheckpointFiles, loadCheckpoint } from "./checkpoint.js";
+export * from "./checkpoints.js";
 export type {
   AlignnConfig,
   CgcnnConfig,
@@ -18,13 +17,10 @@ export type {
 } from "./config.js";
 export { type Embedding, type EmbedOptions, embed, embedStream } from "./embed.js";
 export { type Ensemble, ensemble } from "./ensemble.js";
-export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
 export { castTensor } from "./formats/cast.js";
 export { isModule, moduleStateDict } from "./formats/module.js";
 export { type SafetensorsOptions, saveSafetensors, writeSafetensors } from "./formats/safetensors-save.js";
 export { loadShards, parseShardIndex, type ShardIndex } from "./formats/shards.js";
-export { loadTorch, openTorch, type ReadOptions, TorchFile, type TorchFormat } from "./formats/torch.js";
-export { saveTorch, type WriteOptions, writeTorch } from "./formats/torch-save.js";
 export { Storage, TorchTensor } from "./formats/torch-tensors.js";
 export {
   ByteArray,
@@ -40,7 +36,6 @@ export {
   SparseTensor,
   TorchConstant,
   TorchSize,
-  type TorchValue,
 } from "./formats/values.js";
 export { type Place, placeName, walkTensors } from "./formats/walk.js";
 export { type Batch, collate } from "./graphs/batch.js";
@@ -66,6 +61,5 @@ export { type CacheOptions, PredictionCache } from "./prediction-cache.js";
 export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";
-export { type CheckpointSummary, inspectCheckpoint, type TensorSummary } from "./summary.js";
-export { type DType, type StateDict, type Tensor, toFloat32 } from "./tensor.js";
+export { toFloat32 } from "./tensor.js";
 export { StatsAccumulator, type TensorStats, tensorStats } from "./tensor-stats.js";

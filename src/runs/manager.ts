@@ -274,7 +274,7 @@ export class CheckpointManager {
     for (const info of infos) {
       if (info.epoch === undefined || info.epoch > epoch) continue;
       const { metrics } = await describeCheckpoint(this.store, info);
-      rows.push({ ...metrics, epoch: info.epoch });
+      rows.push(rowOf(info.epoch, metrics));
     }
     return rows;
   }
@@ -336,10 +336,7 @@ export class CheckpointManager {
       ...this.record,
       seconds: this.record.seconds + this.elapsed(),
       best: best ? { epoch: state.epoch, value } : this.record.best,
-      history: [
-        ...this.record.history.filter(({ epoch }) => epoch < state.epoch),
-        { ...state.metrics, epoch: state.epoch },
-      ],
+      history: [...this.record.history.filter(({ epoch }) => epoch < state.epoch), rowOf(state.epoch, state.metrics)],
     };
     const { value: file, refused } = encodeState(state, record);
     const notes = refused.map((place) => `torch.load takes ${place} only with weights_only=False`);
@@ -463,6 +460,13 @@ export class CheckpointManager {
   private elapsed(): number {
     return (performance.now() - this.began) / 1000;
   }
+}
+
+/** The epoch first, and itself whatever the metrics are called. */
+function rowOf(epoch: number, metrics: Readonly<Record<string, number>> | undefined): HistoryRow {
+  const row = { epoch, ...metrics };
+  row.epoch = epoch;
+  return row;
 }
 
 /** A history that cannot be read only describes; what it describes is still there. */

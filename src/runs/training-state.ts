@@ -190,12 +190,12 @@ function decodeRows(columns: ReadonlyMap<TorchValue, TorchValue>): HistoryRow[] 
   const epochs = columns.get("epoch");
   if (!Array.isArray(epochs)) return [];
   return epochs.map((epoch, i) => {
-    const row: Record<string, number> = {};
+    const row: Record<string, number> = { epoch: Number(epoch) };
     for (const [name, column] of columns) {
       const value = Array.isArray(column) ? column[i] : undefined;
       if (typeof name === "string" && typeof value === "number") row[name] = value;
     }
-    return { ...row, epoch: Number(epoch) };
+    return row as unknown as HistoryRow;
   });
 }
 

@@ -1,0 +1,43 @@
+/**
+ * The checkpoint toolkit alone, as "unitcell/checkpoints": reading and writing checkpoint files, stores, runs. It holds no
+ * Wasm and no networks; `unitcell` exports all of it too.
+ */
+export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits, type Sink } from "./bytes.js";
+export { type Checkpoint, type CheckpointFiles, loadCheckpoint } from "./checkpoint.js";
+export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
+export { loadTorch, openTorch, type ReadOptions, TorchFile, type TorchFormat } from "./formats/torch.js";
+export { saveTorch, type WriteOptions, writeTorch } from "./formats/torch-save.js";
+export type { TorchValue } from "./formats/values.js";
+export type { CheckpointInfo, Tag } from "./runs/checkpoint-info.js";
+export type { HistoryRow, RunMetadata, TrainingHistory } from "./runs/history.js";
+export { listCheckpoints } from "./runs/listing.js";
+export {
+  CheckpointManager,
+  type Resumed,
+  type ResumeOptions,
+  type RunOptions,
+  type Saved,
+} from "./runs/manager.js";
+export { pin, unpin } from "./runs/pins.js";
+export { type PlanOptions, type PruneOptions, type PruneResult, planStorePrune, pruneStore } from "./runs/prune.js";
+export type { KeptCheckpoint, PrunePlan } from "./runs/prune-plan.js";
+export { checkCheckpoint, type Described, describeCheckpoint, type Restored, type Which } from "./runs/restore.js";
+export {
+  allOf,
+  anyOf,
+  keepBest,
+  keepEvery,
+  keepLatest,
+  keepTagged,
+  keepWithin,
+  keepYoungerThan,
+  planPrune,
+  type Ranking,
+  type RetentionPolicy,
+} from "./runs/retention.js";
+export type { Part, TrainingState } from "./runs/training-state.js";
+export { emptyTrash, listTrash, type TrashBatch, undo } from "./runs/trash.js";
+export { memoryStore } from "./stores/memory.js";
+export type { Content, PutOptions, ReadStore, Store, StoreEntry, StoreSource } from "./stores/store.js";
+export { type CheckpointSummary, inspectCheckpoint, type TensorSummary } from "./summary.js";
+export type { DType, StateDict, Tensor } from "./tensor.js";
