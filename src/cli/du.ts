@@ -27,6 +27,8 @@ ${KEEP_HELP}`;
 const TAGS: readonly Tag[] = ["best", "final", "last", "epoch", "other"];
 /** Sets of duplicates that are listed. */
 const MOST_SETS = 20;
+/** Characters of why a file does not load; unitcell verify says all. */
+const MOST_PROBLEM = 120;
 
 export async function duCommand(args: string[]): Promise<number> {
   const { values, positionals } = parseOptions({
@@ -90,6 +92,7 @@ function lines({ path, argument }: Folder, report: StorageReport, batches: numbe
 
 function runLines({ byRun, byTag, checkpoints }: StorageReport): string[] {
   const tags = TAGS.filter((tag) => byTag[tag]);
+  const grows = byRun.some(({ growth }) => growth?.bytesPerEpoch !== undefined);
   const cells = (amount: Amount, ofTags: StorageReport["byTag"]) => [
     String(amount.files),
     sized(amount.bytes),
@@ -100,10 +103,15 @@ function runLines({ byRun, byTag, checkpoints }: StorageReport): string[] {
     { title: "files", right: true },
     { title: "size", right: true },
     ...tags.map((title) => ({ title, right: true })),
-    { title: "" },
+    ...(grows ? [{ title: "per epoch", right: true }] : []),
   ];
-  const rows = byRun.map((run) => [shownName(run.run), ...cells(run, run.byTag), growthText(run.growth)]);
-  if (byRun.length > 1) rows.push(["all", ...cells(checkpoints, byTag), ""]);
+  const row = (name: string, amount: Amount, ofTags: StorageReport["byTag"], growth?: Growth) => [
+    name,
+    ...cells(amount, ofTags),
+    ...(grows ? [growthText(growth)] : []),
+  ];
+  const rows = byRun.map((run) => row(shownName(run.run), run, run.byTag, run.growth));
+  if (byRun.length > 1) rows.push(row("all", checkpoints, byTag));
   return table(columns, rows);
 }
 
@@ -116,11 +124,7 @@ function tagText(tag: Tag, amount: Amount | undefined): string {
 }
 
 function growthText(growth: Growth | undefined): string {
-  if (!growth) return "";
-  const { epochsPerFile, bytesPerEpoch, bytesPerFile } = growth;
-  if (epochsPerFile === undefined || bytesPerEpoch === undefined) return "";
-  if (epochsPerFile === 1) return `grows ${sized(bytesPerFile)} an epoch`;
-  return `grows ${sized(bytesPerEpoch)} an epoch (a file every ${epochsPerFile})`;
+  return growth?.bytesPerEpoch === undefined ? "-" : sized(growth.bytesPerEpoch);
 }
 
 function duplicateLines(sets: readonly Duplicates[]): string[] {
@@ -139,7 +143,7 @@ function brokenLines(broken: readonly CheckpointInfo[]): string[] {
   if (broken.length === 0) return labelled("damaged", "none: every checkpoint was read to its end");
   return [
     ...labelled("damaged", plural(broken.length, "checkpoint")),
-    ...broken.flatMap(({ key, problem = "" }) => labelled("", `${shownName(key)}: ${escaped(problem)}`)),
+    ...broken.flatMap(({ key, problem = "" }) => labelled("", `${shownName(key)}: ${escaped(problem, MOST_PROBLEM)}`)),
   ];
 }
 

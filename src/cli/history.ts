@@ -25,9 +25,10 @@ import { writeOut } from "./write.js";
 
 export const HISTORY_HELP = `Usage: unitcell history [options] [DIR]
 
-Shows how the runs of a folder went: last epochs, best epoch, metadata and, on a terminal, the curves of losses and metrics.
-${DIR_HELP} Reads training_history.json (one run or several),
-RUN_metadata.json, ALIGNN's history_val.json and history_train.json, and the metrics in Lightning's file names.
+Shows how the runs of a folder went: best epoch, last epochs, metadata and, on a terminal, the curves of losses and
+metrics. ${DIR_HELP}
+Reads training_history.json (one run or several), RUN_metadata.json, ALIGNN's history_val.json and history_train.json,
+and the metrics in Lightning's file names.
 
 Options:
       --run RUN        only this run
@@ -110,7 +111,7 @@ function lines(run: RunHistory, { names, last, chart, log }: Shown): string[] {
   const { rows, metadata } = run;
   const curves = chart && rows.length > 1 ? curvesOf(rows, names) : [];
   return [
-    ...labelled(`${shownName(run.run)}:`, summaryText(run)),
+    `${shownName(run.run)}: ${summaryText(run)}`,
     ...(metadata ? labelled("  metadata", metadataText(metadata)) : []),
     ...(rows.length > 0 ? ["", ...rowLines(run, names, last)] : []),
     ...(curves.length > 0

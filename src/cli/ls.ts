@@ -10,7 +10,8 @@ import { writeOut } from "./write.js";
 
 export const LS_HELP = `Usage: unitcell ls [options] [DIR]
 
-Lists the checkpoints of a folder and of those in it, by run and epoch. ${DIR_HELP}
+Lists the checkpoints of a folder and of those in it, by run and epoch.
+${DIR_HELP}
 Runs, tags and epochs are told by the names: RUN_best.pt, RUN_final.pt, RUN_epochN.pt, and what CGCNN, ALIGNN, matgl and
 Lightning write. Metrics are those of training_history.json and of the names; best, final and last files are opened for
 theirs (where there are at most 200 of them), other files are not.

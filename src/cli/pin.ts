@@ -8,8 +8,8 @@ import { writeOut } from "./write.js";
 export const PIN_HELP = `Usage: unitcell pin [options] [DIR] FILE...
        unitcell pin --list [DIR]
 
-Pins checkpoints, so that no policy of unitcell prune removes them. FILEs are in DIR, or named by their paths; without DIR
-their folder is saved_models where they are in it, else the one they lie in. The list is .unitcell/pins.json in the folder.
+Pins checkpoints, so that no policy of unitcell prune removes them. FILEs are in DIR, or named by their paths; without
+DIR their folder is saved_models where they are in it, else the one they lie in. The list is .unitcell/pins.json there.
 
 Options:
       --remove      undo a pin

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Checkpoint } from "../checkpoint.js";
-import { isUnitcellError } from "../errors.js";
+import { isUnitcellError, UnitcellError } from "../errors.js";
 import type { CheckpointInfo } from "../runs/checkpoint-info.js";
 import type { HistoryRow, TrainingHistory } from "../runs/history.js";
 import { listCheckpoints } from "../runs/listing.js";
@@ -9,7 +9,7 @@ import { type Described, describeCheckpoint } from "../runs/restore.js";
 import { byRun } from "../runs/retention.js";
 import type { Part } from "../runs/training-state.js";
 import type { ReadStore } from "../stores/store.js";
-import { inspectCheckpoint } from "../summary.js";
+import { type CheckpointSummary, inspectCheckpoint } from "../summary.js";
 import { withRow } from "./described.js";
 import { DIR_HELP, type Folder, openFolder } from "./folder.js";
 import { modeOf } from "./metrics.js";
@@ -108,9 +108,7 @@ async function infoOf({ path, store }: Folder, run: string, metric: string): Pro
     candidates,
     missing,
     python:
-      info && checkpoint
-        ? resumeInPython(join(path, info.key), checkpoint, info, await stateDictKey(store, info.key))
-        : [],
+      info && checkpoint ? resumeInPython(join(path, info.key), checkpoint, info, await inspect(store, info.key)) : [],
     javascript: info ? resumeInJavaScript(path, run, missing) : [],
   };
 }
@@ -131,12 +129,13 @@ async function candidateOf(
   }
 }
 
-async function stateDictKey(store: ReadStore, key: string): Promise<string | undefined> {
+async function inspect(store: ReadStore, key: string): Promise<CheckpointSummary> {
   const source = await store.get(key);
+  if (!source) throw new UnitcellError("NOT_FOUND", `${key} is gone since it was listed`, { key });
   try {
-    return source && ((await inspectCheckpoint(source)).stateDict || undefined);
+    return await inspectCheckpoint(source);
   } finally {
-    source?.close?.();
+    source.close?.();
   }
 }
 
@@ -171,7 +170,7 @@ function lines(
   const advice =
     missing.length === 0
       ? "nothing: the latest is a complete training state"
-      : `${missing.join(", ")} in the latest; the lines below go on without`;
+      : `${missing.join(", ")}: the lines below go on without`;
   return [
     `${shownName(run)}: ${history}`,
     ...table(columns, rows),

@@ -5,20 +5,28 @@ import type { TorchValue } from "../formats/values.js";
 import { checkRunName } from "../runs/checkpoint-names.js";
 import type { Described } from "../runs/restore.js";
 import { findPart, type Part } from "../runs/training-state.js";
+import type { CheckpointSummary } from "../summary.js";
+import { escaped } from "./shown.js";
 
-/** @param stateDictKey undefined where the file is the state dict itself */
+/** What names code is loaded with weights_only=False or not at all, and a person should know. */
 export function resumeInPython(
   path: string,
   { extra, layout }: Checkpoint,
   { epoch, parts }: Described,
-  stateDictKey: string | undefined,
+  { stateDict, unsafeGlobals }: Pick<CheckpointSummary, "stateDict" | "unsafeGlobals">,
 ): string[] {
   const file = literal(path);
   if (path.toLowerCase().endsWith(".safetensors"))
     return [`model.load_state_dict(safetensors.torch.load_file(${file}))`];
   if (layout === "lightning") return [`trainer.fit(model, ckpt_path=${file})`];
-  const lines = [`checkpoint = torch.load(${file}, map_location="cpu")`];
-  const weights = stateDictKey === undefined ? "checkpoint" : item(stateDictKey);
+  const lines =
+    unsafeGlobals.length === 0
+      ? [`checkpoint = torch.load(${file}, map_location="cpu")`]
+      : [
+          `# it names code (${escaped(unsafeGlobals[0])}) that loading runs: only if you trust the file`,
+          `checkpoint = torch.load(${file}, map_location="cpu", weights_only=False)`,
+        ];
+  const weights = stateDict ? item(stateDict) : "checkpoint";
   lines.push(`model.load_state_dict(${weights})`);
   for (const part of ["optimizer", "scheduler"] as const)
     if (parts[part] === "there") lines.push(`${part}.load_state_dict(${item(keyOf(extra, part))})`);

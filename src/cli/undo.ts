@@ -7,7 +7,8 @@ import { writeOut } from "./write.js";
 export const UNDO_HELP = `Usage: unitcell undo [options] [DIR] [BATCH]
 
 Brings back what unitcell prune (or a training that went on from an earlier epoch) moved to the trash: the last batch, or
-the one with this number. Nothing is moved where a file of one of the names is there again. ${DIR_HELP}
+the one with this number. Nothing is moved where a file of one of the names is there again.
+${DIR_HELP}
 
 Options:
       --list        what is in the trash
@@ -16,6 +17,8 @@ Options:
 `;
 
 const BATCH_DIGITS = 6;
+/** Names of what came back. */
+const MOST_LINES = 40;
 /** Names in a line of --list. */
 const MOST_NAMES = 3;
 
@@ -43,9 +46,16 @@ export async function undoCommand(args: string[]): Promise<number> {
   await writeOut(
     values.json
       ? toJson({ folder: folder.path, ...brought })
-      : `${oneLine(folder.path)}: ${filesOf(brought)} back from batch ${brought.id}\n${brought.files.map(({ key }) => `  ${shownName(key)}\n`).join("")}`,
+      : `${oneLine(folder.path)}: ${filesOf(brought)} back from batch ${brought.id}\n${names(brought)}`,
   );
   return 0;
+}
+
+function names({ files }: TrashBatch): string {
+  const lines = files.slice(0, MOST_LINES).map(({ key }) => `  ${shownName(key)}\n`);
+  return (
+    lines.join("") + (files.length > MOST_LINES ? `  ... and ${plural(files.length - MOST_LINES, "file")} more\n` : "")
+  );
 }
 
 async function list({ path, store }: Folder, json: boolean): Promise<number> {
@@ -56,9 +66,9 @@ async function list({ path, store }: Folder, json: boolean): Promise<number> {
   }
   const rows = batches.map((batch) => {
     const { id, date, files, why } = batch;
-    const names = files.slice(0, MOST_NAMES).map(({ key }) => shownName(key));
+    const first = files.slice(0, MOST_NAMES).map(({ key }) => shownName(key));
     const more = files.length > MOST_NAMES ? ` and ${files.length - MOST_NAMES} more` : "";
-    return [id, shownDate(date), filesOf(batch), escaped(why), `${names.join(", ")}${more}`];
+    return [id, shownDate(date), filesOf(batch), escaped(why), `${first.join(", ")}${more}`];
   });
   const columns = [{ title: "batch" }, { title: "removed" }, { title: "files" }, { title: "why" }, { title: "" }];
   const header = `${oneLine(path)}: ${batches.length === 0 ? "the trash is empty" : `${plural(batches.length, "batch", "es")} in the trash`}`;
