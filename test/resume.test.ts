@@ -24,7 +24,6 @@ type Point = [epoch: number, loss: string, valMae: string];
 
 const SCRIPT = "test/resume_training.py";
 const RUN = "mlp_toy";
-const TOTAL = 60;
 
 /** The Pythons that can train, with what differs between them to a user. */
 const PYTHONS = [process.env.UNITCELL_PYTHON ?? "/usr/bin/python3", PYTHON_2];
@@ -33,17 +32,20 @@ for (const python of PYTHONS) {
   const versions = versionsOf(python);
   if (!versions) continue;
   const torch = `torch ${versions.torch}`;
-  const run = <T>(...args: string[]): T => JSON.parse(execFileSync(python, [SCRIPT, ...args], { encoding: "utf8" })) as T;
-  const train = (folder: string, first: number, last: number, ...from: string[]) =>
-    run<Point[]>("train", folder, String(first), String(last), ...from);
-  const uninterrupted = train("-", 1, TOTAL);
+  const run = <T>(...args: string[]): T =>
+    JSON.parse(execFileSync(python, [SCRIPT, ...args], { encoding: "utf8" })) as T;
+  const train = (folder: string, last: number) => run<Point[]>("train", folder, String(last));
+  /** The curves from these files on. */
+  const finish = (folder: string, names: readonly string[]) =>
+    run<Point[][]>("finish", ...names.map((name) => join(folder, name)));
+  const uninterrupted = run<Point[]>("finish");
   const after = (epoch: number) => uninterrupted.slice(epoch);
   const bestOf = (points: readonly Point[]) => points.reduce((a, b) => (real(b[2]) < real(a[2]) ? b : a));
 
   test(`${torch} saves epochs 1 to 50, unitcell prunes, pins and reports, ${torch} goes on from what is left`, async () => {
     const folder = mkdtempSync(join(tmpdir(), "unitcell-resume-"));
     try {
-      assert.equal(train(folder, 1, 50), uninterrupted.slice(0, 50));
+      assert.equal(train(folder, 50), uninterrupted.slice(0, 50));
       const store = fsStore(folder);
       const manager = new CheckpointManager(store, { run: RUN });
       const infos = await manager.list();
@@ -61,12 +63,11 @@ for (const python of PYTHONS) {
       const { removed } = await manager.prune(plan, { trash: true });
       assert.is(removed.length, 51 - keys.length);
       assert.equal(checkpoints(folder), keys);
-      for (const epoch of left)
-        assert.equal(train("-", epoch + 1, TOTAL, join(folder, `${RUN}_epoch${epoch}.pt`)), after(epoch));
-      assert.equal(train("-", best + 1, TOTAL, join(folder, `${RUN}_best.pt`)), after(best));
+      const names = [...left.map((epoch) => `${RUN}_epoch${epoch}.pt`), `${RUN}_best.pt`];
+      assert.equal(finish(folder, names), [...left, best].map(after));
       await undo(store);
       assert.is(checkpoints(folder).length, 51);
-      assert.equal(train("-", 34, TOTAL, join(folder, `${RUN}_epoch33.pt`)), after(33), "what came back from the trash");
+      assert.equal(finish(folder, [`${RUN}_epoch33.pt`]), [after(33)], "what came back from the trash");
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -109,10 +110,12 @@ for (const python of PYTHONS) {
       // And the other way round: PyTorch alone goes on from each file that unitcell has left.
       rmSync(join(folder, "handed-over.tmp"));
       const best = bestOf(curve)[0];
-      for (const [file, epoch] of [[`${RUN}_epoch50.pt`, 50], [`${RUN}_best.pt`, best]] as const)
-        assert.equal(train("-", epoch + 1, TOTAL, join(folder, file)), after(epoch));
+      assert.equal(finish(folder, [`${RUN}_epoch50.pt`, `${RUN}_best.pt`]), [after(50), after(best)]);
       const found = run<Record<string, unknown>>("load", join(folder, `${RUN}_best.pt`));
-      assert.equal(found.metrics, { val_mae: ["float", real(curve[best - 1][2])], loss: ["float", real(curve[best - 1][1])] });
+      assert.equal(found.metrics, {
+        val_mae: ["float", real(curve[best - 1][2])],
+        loss: ["float", real(curve[best - 1][1])],
+      });
       assert.is(found.epoch, "int");
     } finally {
       rmSync(folder, { recursive: true });
@@ -122,7 +125,7 @@ for (const python of PYTHONS) {
   test(`${torch}'s run becomes unitcell's: resumed from it, saved again, gone on with`, async () => {
     const folder = mkdtempSync(join(tmpdir(), "unitcell-resume-"));
     try {
-      train(folder, 1, 30);
+      train(folder, 30);
       const store = fsStore(folder);
       const manager = new CheckpointManager(store, { run: RUN });
       const { state, history, best } = await manager.resume({ epoch: 25 });
@@ -131,7 +134,7 @@ for (const python of PYTHONS) {
       // The state of an epoch that was done before, saved as the next one would be: the files are then unitcell's own.
       await manager.save({ ...state, metrics: { val_mae: real(uninterrupted[24][2]) } });
       await manager.close();
-      assert.equal(train("-", 26, TOTAL, join(folder, `${RUN}_epoch25.pt`)), after(25));
+      assert.equal(finish(folder, [`${RUN}_epoch25.pt`]), [after(25)]);
       // What was saved after epoch 25 is of a branch given up.
       assert.not.ok(checkpoints(folder).includes(`${RUN}_epoch30.pt`));
       const plan = await planStorePrune(store, keepLatest(1));
@@ -188,7 +191,10 @@ function startTrainer(python: string, from?: string) {
       const source = fileSource(to);
       const state = decodeState(await loadCheckpoint(source), { key: to });
       source.close();
-      return { point, state: { ...state, metrics: { val_mae: real(point[2]), loss: real(point[1]) }, extra: new Map() } };
+      return {
+        point,
+        state: { ...state, metrics: { val_mae: real(point[2]), loss: real(point[1]) }, extra: new Map() },
+      };
     },
     kill: () => child.kill("SIGKILL"),
   };

@@ -2,8 +2,9 @@
 AdamW (moments), OneCycleLR (schedule). Losses are printed as hexadecimal floats, so that curves are compared bit for bit.
 
   versions                          JSON of versions
-  train FOLDER FIRST LAST [FILE]    epochs FIRST..LAST, from FILE where it is given; saves FOLDER/mlp_toy_epoch<N>.pt, the best,
-                                    and training_history.json as a person would; prints [[epoch, loss, val_mae], ...]
+  train FOLDER LAST                 epochs 1..LAST; saves FOLDER/mlp_toy_epoch<N>.pt, the best, and training_history.json as a
+                                    person would; prints the curve, [[epoch, loss, val_mae], ...]
+  finish FILE...                    goes on from each file to the last epoch; prints their curves; without files the whole curve
   serve [FILE]                      reads lines {"to": FILE} and trains one epoch each, saved to that file; prints [epoch, loss, val_mae]
   load FILE                         what torch.load gives of a file that unitcell wrote: types and numbers as JSON
 """
@@ -93,27 +94,32 @@ def write_history(folder, rows):
         json.dump(history, file, indent=2)
 
 
-def train(folder, first, last, path=None):
+def train(folder, last):
     training = Training()
-    if path:
-        training.restore(path)
-    assert training.epoch == first - 1, f"{path} is of epoch {training.epoch}"
     best = float("inf")
     curve, rows = [], []
     while training.epoch < last:
         loss, val_mae = training.step()
         curve.append([training.epoch, loss.hex(), val_mae.hex()])
         rows.append({"epoch": training.epoch, "loss": loss, "val_mae": val_mae})
-        if folder == "-":
-            continue
         state = training.state(val_mae)
         torch.save(state, os.path.join(folder, f"mlp_toy_epoch{training.epoch}.pt"))
         if val_mae < best:
             best = val_mae
             torch.save(state, os.path.join(folder, "mlp_toy_best.pt"))
-    if folder != "-":
-        write_history(folder, rows)
-    print(json.dumps(curve))
+    write_history(folder, rows)
+    return curve
+
+
+def finish(path=None):
+    training = Training()
+    if path:
+        training.restore(path)
+    curve = []
+    while training.epoch < TOTAL:
+        loss, val_mae = training.step()
+        curve.append([training.epoch, loss.hex(), val_mae.hex()])
+    return curve
 
 
 def serve(path=None):
@@ -146,7 +152,9 @@ if __name__ == "__main__":
     if command == "versions":
         print(json.dumps({"torch": torch.__version__, "python": sys.version.split()[0]}))
     elif command == "train":
-        train(args[0], int(args[1]), int(args[2]), *args[3:])
+        print(json.dumps(train(args[0], int(args[1]))))
+    elif command == "finish":
+        print(json.dumps([finish(path) for path in args] or finish()))
     elif command == "serve":
         serve(*args)
     elif command == "load":
