@@ -70,7 +70,7 @@ function candidates(
   const isOvertaken = ({ key }: CheckpointInfo) => overtaken.has(key);
   const newest = [...ordered.filter((info) => !isOvertaken(info)), ...ordered.filter(isOvertaken)];
   if (typeof which === "object") {
-    const found = newest.filter(({ tag, epoch }) => tag === "epoch" && epoch === which.epoch);
+    const found = newest.filter(({ epoch }) => epoch === which.epoch);
     if (found.length === 0) throw absent(`epoch ${which.epoch}`, infos);
     return found;
   }
