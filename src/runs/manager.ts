@@ -10,6 +10,7 @@ import {
   describeHistory,
   type HistoryRow,
   isBetter,
+  isUnreadable,
   type RunMetadata,
   readHistory,
   readMetadata,
@@ -267,7 +268,7 @@ export class CheckpointManager {
 
   /** What is known of a run that another program wrote: its history file, else the metrics in its epoch files. */
   private async rowsUpTo(run: string, epoch: number): Promise<HistoryRow[]> {
-    const written = (await readHistory(this.store, run).catch(ignoreCorrupt))?.history;
+    const written = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
     if (written) return written.filter((row) => row.epoch <= epoch);
     const infos = (await listCheckpoints(this.store)).filter((info) => info.run === run && info.tag === "epoch");
     const rows: HistoryRow[] = [];
@@ -406,7 +407,7 @@ export class CheckpointManager {
 
   private async restoreOf(run: string, which: Which, options: ReadOptions): Promise<Restored> {
     const infos = await this.described(run, which === "best");
-    const rows = (await readHistory(this.store, run).catch(ignoreCorrupt))?.history;
+    const rows = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
     const { metric } = this.by;
     const isOfBranch = ({ epoch, metrics }: CheckpointInfo) =>
       rows?.some((row) => row.epoch === epoch && Object.is(row[metric], metrics?.[metric])) ?? true;
@@ -464,7 +465,6 @@ function rowOf(epoch: number, metrics: Readonly<Record<string, number>> | undefi
   return row;
 }
 
-/** A history that cannot be read only describes; what it describes is still there. */
-function ignoreCorrupt(error: unknown): undefined {
-  if (!isUnitcellError(error, "CORRUPT")) throw error;
+function ignoreUnreadable(error: unknown): undefined {
+  if (!isUnreadable(error)) throw error;
 }
