@@ -133,7 +133,7 @@ export async function writeHistory(store: Store, run: string, history: TrainingH
   try {
     histories = await readHistories(store, key);
   } catch (error) {
-    if (!isUnitcellError(error, "CORRUPT")) throw error;
+    if (!isUnreadable(error)) throw error;
     aside = await moveAside(store, key);
   }
   const at = histories.findIndex(({ model_name }) => model_name === history.model_name);
@@ -141,6 +141,11 @@ export async function writeHistory(store: Store, run: string, history: TrainingH
   else histories[at] = { ...histories[at], ...history };
   await store.put(key, formatPythonJson(histories.length === 1 ? histories[0] : histories));
   return aside;
+}
+
+/** A description that cannot be read only describes; what it describes is still there. */
+export function isUnreadable(error: unknown): boolean {
+  return isUnitcellError(error, "CORRUPT") || isUnitcellError(error, "LIMIT");
 }
 
 async function moveAside(store: Store, key: string): Promise<string> {

@@ -10,6 +10,7 @@ import {
   describeHistory,
   type HistoryRow,
   isBetter,
+  isUnreadable,
   type RunMetadata,
   readHistory,
   readMetadata,
@@ -134,7 +135,7 @@ export class CheckpointManager {
   /**
    * Go on with a run: load the state, and take the run over. A checkpoint that does not load is passed over for the next
    * (as `restore`), which `skipped` and `notes` say. What was saved after the epoch resumed is of a branch given up: with
-   * the first save it goes to the trash, the best file stays.
+   * the first save those epochs go to the trash; the best and final files stay.
    * @throws {UnitcellError} as restore; MISMATCH when the checkpoint is no complete state, naming the parts it lacks;
    *   ARGUMENT when a later epoch is pinned; BACKEND when another writer has the run
    */
@@ -247,7 +248,7 @@ export class CheckpointManager {
       );
       const own = await this.described(this.run, true);
       if (from !== this.run && own.some(({ tag }) => tag !== "other")) throw this.exists(own);
-      const later = own.filter(({ tag, epoch }) => tag !== "best" && tag !== "other" && (epoch ?? 0) > state.epoch);
+      const later = own.filter(({ tag, epoch = 0 }) => tag === "epoch" && epoch > state.epoch);
       const pinned = later.filter((one) => one.pinned).map(({ key }) => key);
       if (pinned.length > 0)
         throw new UnitcellError(
@@ -256,7 +257,7 @@ export class CheckpointManager {
           { pinned },
         );
       const history = record?.history ?? (await this.rowsUpTo(from, state.epoch));
-      const best = await this.findBest(own, record, notes);
+      const best = await this.findBest(own, notes);
       this.start({ run: this.run, ...this.by, seconds: record?.seconds ?? 0, best, history });
       this.superseded = later.map(({ key }) => key);
       const epochs = own.filter(({ tag, epoch = 0 }) => tag === "epoch" && epoch <= state.epoch);
@@ -267,7 +268,7 @@ export class CheckpointManager {
 
   /** What is known of a run that another program wrote: its history file, else the metrics in its epoch files. */
   private async rowsUpTo(run: string, epoch: number): Promise<HistoryRow[]> {
-    const written = (await readHistory(this.store, run).catch(ignoreCorrupt))?.history;
+    const written = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
     if (written) return written.filter((row) => row.epoch <= epoch);
     const infos = (await listCheckpoints(this.store)).filter((info) => info.run === run && info.tag === "epoch");
     const rows: HistoryRow[] = [];
@@ -279,12 +280,8 @@ export class CheckpointManager {
     return rows;
   }
 
-  /** How good the best file is. One that does not load is replaced by the best epoch that does. */
-  private async findBest(
-    own: readonly CheckpointInfo[],
-    record: RunRecord | undefined,
-    notes: string[],
-  ): Promise<RunRecord["best"]> {
+  /** How good the best file is. One that is not there or does not load is replaced by the best epoch that does. */
+  private async findBest(own: readonly CheckpointInfo[], notes: string[]): Promise<RunRecord["best"]> {
     const file = own.find(({ tag }) => tag === "best");
     const value = file?.metrics?.[this.by.metric];
     const problem = file && (file.problem ?? (await checkCheckpoint(this.store, file)));
@@ -295,7 +292,6 @@ export class CheckpointManager {
       notes.push(`how good ${file.key} is, is not known; the next best epoch moves it to the trash`);
       return undefined;
     }
-    if (!file && !record?.best) return undefined;
     for (const info of rank(
       own.filter(({ tag }) => tag === "epoch"),
       this.by,
@@ -411,11 +407,11 @@ export class CheckpointManager {
 
   private async restoreOf(run: string, which: Which, options: ReadOptions): Promise<Restored> {
     const infos = await this.described(run, which === "best");
-    const rows = (await readHistory(this.store, run).catch(ignoreCorrupt))?.history;
+    const rows = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
     const { metric } = this.by;
     const isOfBranch = ({ epoch, metrics }: CheckpointInfo) =>
       rows?.some((row) => row.epoch === epoch && Object.is(row[metric], metrics?.[metric])) ?? true;
-    const overtaken = infos.filter((info) => info.tag === "best" && !isOfBranch(info)).map(({ key }) => key);
+    const overtaken = infos.filter((info) => info.tag !== "epoch" && !isOfBranch(info)).map(({ key }) => key);
     return restoreCheckpoint(this.store, infos, which, { ...options, by: this.by, overtaken: new Set(overtaken) });
   }
 
@@ -469,7 +465,6 @@ function rowOf(epoch: number, metrics: Readonly<Record<string, number>> | undefi
   return row;
 }
 
-/** A history that cannot be read only describes; what it describes is still there. */
-function ignoreCorrupt(error: unknown): undefined {
-  if (!isUnitcellError(error, "CORRUPT")) throw error;
+function ignoreUnreadable(error: unknown): undefined {
+  if (!isUnreadable(error)) throw error;
 }

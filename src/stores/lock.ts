@@ -3,7 +3,7 @@
  * disks, in browsers and in object storage alike.
  *
  * A lock is a folder of numbered tickets, and belongs to the writer of the highest one. To give it back is to rename the
- * ticket from "N" to "N.free", which needs no space on a full disk. Whoever finds the highest ticket given back or its writer
+ * ticket N to N.free, which needs no space on a full disk. Whoever finds the highest ticket given back or its writer
  * dead tries to create the next number, which only one can; the highest ticket is never deleted, so numbers only grow and a
  * slow reader cannot take an old one for new: after creating a ticket it looks whether a higher one is there. A writer is
  * dead when the store knows it (a process of this machine, a tab of this browser), or when its ticket, which it writes anew
