@@ -22,6 +22,8 @@ const LONGEST_PAUSE_MS = 250;
 const TICKET_DIGITS = 12;
 const FREE = ".free";
 const UNKNOWN = "unknown";
+/** A power failure ends all writers, and what it leaves of their tickets is theirs or nobody's. */
+const FAST = { durable: false } as const;
 
 interface Ticket {
   /** Liveness.self of the one who holds it, or a random name. */
@@ -92,7 +94,7 @@ async function take(
   try {
     if (!(await create(store, keyOf(folder, number), ticket))) return undefined;
     if ((await highestTicket(store, folder)).number > number) {
-      await store.delete(keyOf(folder, number));
+      await store.delete(keyOf(folder, number), FAST);
       return undefined;
     }
     await deleteBelow(store, folder, number);
@@ -107,10 +109,10 @@ async function take(
 /** On a full disk an empty ticket can still be made; whose it is then only shows by its silence. */
 async function create(store: Store, key: string, ticket: Ticket): Promise<boolean> {
   try {
-    return await store.put(key, encode(ticket), { ifAbsent: true });
+    return await store.put(key, encode(ticket), { ifAbsent: true, ...FAST });
   } catch (error) {
     if (!isUnitcellError(error, "BACKEND")) throw error;
-    return store.put(key, new Uint8Array(0), { ifAbsent: true });
+    return store.put(key, new Uint8Array(0), { ifAbsent: true, ...FAST });
   }
 }
 
@@ -138,7 +140,7 @@ export class Lock {
     this.timer = setInterval(() => {
       this.ticket = { ...this.ticket, beat: this.ticket.beat + 1 };
       // A sign that could not be given is no failure: the next may be, and `check` tells if it was too late.
-      this.beating = this.store.put(this.key, encode(this.ticket)).catch(() => {});
+      this.beating = this.store.put(this.key, encode(this.ticket), FAST).catch(() => {});
     }, BEAT_MS);
     // Where a timer keeps the process alive, a forgotten lock must not.
     (this.timer as { unref?: () => void }).unref?.();
@@ -157,7 +159,7 @@ export class Lock {
     this.timer = undefined;
     await this.beating;
     try {
-      await this.store.move(this.key, `${this.key}${FREE}`);
+      await this.store.move(this.key, `${this.key}${FREE}`, FAST);
     } catch (error) {
       // Another took it over, and has cleared it away.
       if (!isUnitcellError(error, "NOT_FOUND")) throw error;
@@ -223,7 +225,7 @@ async function highestTicket(store: Store, folder: string): Promise<Highest> {
 async function deleteBelow(store: Store, folder: string, number: number): Promise<void> {
   const keys: string[] = [];
   for await (const { key } of store.list(folder)) if (numberOf(key) < number) keys.push(key);
-  for (const key of keys) await store.delete(key);
+  for (const key of keys) await store.delete(key, FAST);
 }
 
 /** undefined where it is gone. An empty one (a full disk, a power failure) is that of an unknown writer. */
