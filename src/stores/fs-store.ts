@@ -45,7 +45,7 @@ class FsStore implements Store {
   async get(key: string) {
     const path = this.path(key);
     try {
-      return openFile(path);
+      return openFile(path, "BACKEND");
     } catch (error) {
       // Folders and devices are no files of the store, and no file has a name that is too long.
       const isNone = isAbsent(error) || ["ENAMETOOLONG", "ELOOP"].includes(codeOf(error) ?? "");
