@@ -107,8 +107,9 @@ class FsStore implements Store {
     const path = this.path(key);
     try {
       await unlink(path).catch(async (error) => {
-        // Systems have several words for a folder, which is no file of the store.
-        if (!isAbsent(error) && !(await lstat(path)).isDirectory()) throw error;
+        // Systems have two words for a folder, and where nothing may be written some do not look first.
+        const mayBeNone = ["EISDIR", "EPERM", "EROFS"].includes(codeOf(error) ?? "");
+        if (!isAbsent(error) && !(mayBeNone && (await isNone(path)))) throw error;
       });
       // Also where it was gone already: the one who removed it may not have come so far.
       if (durable) await syncFolder(dirname(path));
@@ -219,6 +220,11 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** No file of the store is there: nothing, or a folder. */
+async function isNone(path: string): Promise<boolean> {
+  return lstat(path).then((stats) => stats.isDirectory(), isAbsent);
 }
 
 function isKey(text: string): boolean {
