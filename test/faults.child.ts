@@ -147,7 +147,9 @@ async function script(store: Store, manager: CheckpointManager): Promise<Done> {
       const plan = await manager.planPrune(keepLatest(1));
       // A checkpoint that could not be read once is not therefore a broken one.
       const isNewest = ({ tag, epoch = 0 }: CheckpointInfo) => tag === "epoch" && epoch >= done.latest;
-      if (!plan.keep.some(isNewest)) done.wrong.push("the newest would be removed");
+      const isRisky = plan.remove.length > 0 && !plan.keep.some(isNewest);
+      if (isRisky) done.wrong.push("the newest would be removed");
+      await manager.prune(plan, { trash: true });
       for (const { key } of plan.remove) done.files.delete(key);
     },
     () => gone(isPruned),
