@@ -287,7 +287,7 @@ export class CheckpointManager {
     const problem = file && (file.problem ?? (await checkCheckpoint(this.store, file)));
     this.unknownBest = false;
     if (file && problem === undefined) {
-      if (value !== undefined) return { epoch: file.epoch ?? 0, value };
+      if (value !== undefined) return this.promote(own, record, { file, value }, notes);
       this.unknownBest = true;
       notes.push(`how good ${file.key} is, is not known; the next best epoch moves it to the trash`);
       return undefined;
@@ -304,6 +304,23 @@ export class CheckpointManager {
       return { epoch: info.epoch!, value: info.metrics![this.by.metric] };
     }
     return undefined;
+  }
+
+  /** The end may have come between an epoch's file and the best one: the epoch that the record calls best becomes it then. */
+  private async promote(
+    own: readonly CheckpointInfo[],
+    record: RunRecord | undefined,
+    { file, value }: { file: CheckpointInfo; value: number },
+    notes: string[],
+  ): Promise<RunRecord["best"]> {
+    const found = { epoch: file.epoch ?? 0, value };
+    const isSame = record?.metric === this.by.metric && record.mode === this.by.mode;
+    if (!isSame || !record.best || !isBetter(record.best.value, value, this.by.mode)) return found;
+    const better = own.find(({ tag, epoch }) => tag === "epoch" && epoch === record.best!.epoch);
+    if (!better || (await checkCheckpoint(this.store, better)) !== undefined) return found;
+    await this.copyToBest(better, undefined);
+    notes.push(`the best file was of epoch ${found.epoch}; it is ${better.key} now, which is better`);
+    return record.best;
   }
 
   private async copyToBest({ key }: CheckpointInfo, broken: CheckpointInfo | undefined): Promise<void> {

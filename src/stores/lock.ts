@@ -7,7 +7,8 @@
  * dead tries to create the next number, which only one can; the highest ticket is never deleted, so numbers only grow and a
  * slow reader cannot take an old one for new: after creating a ticket it looks whether a higher one is there. A writer is
  * dead when the store knows it (a process of this machine, a tab of this browser), or when its ticket, which it writes anew
- * every few seconds, has not changed for `STALE_MS` by the observer's own clock: clocks are never compared.
+ * every few seconds, has not changed for `STALE_MS` by the observer's own clock: clocks are never compared. A ticket of this
+ * very writer that it does not hold is a dead one's too: the disk failed when it was to be given back.
  */
 import { isUnitcellError, UnitcellError } from "../errors.js";
 import { readFile, type Store } from "./store.js";
@@ -21,14 +22,21 @@ const LONGEST_PAUSE_MS = 250;
 const TICKET_DIGITS = 12;
 const FREE = ".free";
 const UNKNOWN = "unknown";
+/** A power failure ends all writers, and what it leaves of their tickets is theirs or nobody's. */
+const FAST = { durable: false } as const;
 
 interface Ticket {
   /** Liveness.self of the one who holds it, or a random name. */
   readonly writer: string;
+  /** Of this ticket alone. */
+  readonly id: string;
   /** When it was taken, for messages. */
   readonly since: string;
   readonly beat: number;
 }
+
+/** Ids of the tickets that are being made or held here. */
+const held = new Set<string>();
 
 /** The highest ticket of a lock; number 0 where there is none yet. */
 interface Highest {
@@ -44,7 +52,7 @@ export interface LockOptions {
 }
 
 /**
- * Take a lock.
+ * Take a lock. Whether a writer of another machine lives is seen by waiting for its sign, up to `STALE_MS` whatever `waitMs` is.
  * @param name of letters, digits and "%._-"
  * @throws {UnitcellError} BACKEND when another writer holds it for longer than `waitMs`; the message says who and since when
  */
@@ -58,33 +66,53 @@ export async function acquireLock(store: Store, name: string, options: LockOptio
     const holder = highest.free ? undefined : await readTicket(store, folder, highest.number);
     // Renamed or deleted since it was listed.
     if (!highest.free && holder === undefined) continue;
-    if (holder && !(await watch.isDead(highest.number, holder))) {
-      if (performance.now() - start >= (options.waitMs ?? 0)) throw taken(options.what, holder);
-      await new Promise((resolve) => setTimeout(resolve, pause));
-      pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
+    const sign = holder ? await watch.look(highest.number, holder) : "dead";
+    if (sign === "dead") {
+      const lock = await take(store, folder, highest.number + 1, writer, options.what);
+      if (lock) return lock;
       continue;
     }
-    const mine = highest.number + 1;
-    const ticket: Ticket = { writer, since: new Date().toISOString(), beat: 0 };
-    if (!(await create(store, keyOf(folder, mine), ticket))) continue;
-    const lock = new Lock(store, folder, mine, ticket, options.what);
-    if ((await highestTicket(store, folder)).number > mine) {
-      await store.delete(keyOf(folder, mine));
-      continue;
-    }
-    await deleteBelow(store, folder, mine);
-    lock.keep();
-    return lock;
+    if (sign === "alive" && performance.now() - start >= (options.waitMs ?? 0)) throw taken(options.what, holder!);
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
   }
+}
+
+/** The lock with a ticket of this number; undefined when another was faster. */
+async function take(
+  store: Store,
+  folder: string,
+  number: number,
+  writer: string,
+  what: string,
+): Promise<Lock | undefined> {
+  const ticket: Ticket = { writer, id: crypto.randomUUID(), since: new Date().toISOString(), beat: 0 };
+  const lock = new Lock(store, folder, number, ticket, what);
+  // Before it can be seen: others here must not take it for that of a dead one.
+  held.add(ticket.id);
+  let isMine = false;
+  try {
+    if (!(await create(store, keyOf(folder, number), ticket))) return undefined;
+    if ((await highestTicket(store, folder)).number > number) {
+      await store.delete(keyOf(folder, number), FAST);
+      return undefined;
+    }
+    await deleteBelow(store, folder, number);
+    isMine = true;
+  } finally {
+    if (!isMine) held.delete(ticket.id);
+  }
+  lock.keep();
+  return lock;
 }
 
 /** On a full disk an empty ticket can still be made; whose it is then only shows by its silence. */
 async function create(store: Store, key: string, ticket: Ticket): Promise<boolean> {
   try {
-    return await store.put(key, encode(ticket), { ifAbsent: true });
+    return await store.put(key, encode(ticket), { ifAbsent: true, ...FAST });
   } catch (error) {
     if (!isUnitcellError(error, "BACKEND")) throw error;
-    return store.put(key, new Uint8Array(0), { ifAbsent: true });
+    return store.put(key, new Uint8Array(0), { ifAbsent: true, ...FAST });
   }
 }
 
@@ -112,7 +140,7 @@ export class Lock {
     this.timer = setInterval(() => {
       this.ticket = { ...this.ticket, beat: this.ticket.beat + 1 };
       // A sign that could not be given is no failure: the next may be, and `check` tells if it was too late.
-      this.beating = this.store.put(this.key, encode(this.ticket)).catch(() => {});
+      this.beating = this.store.put(this.key, encode(this.ticket), FAST).catch(() => {});
     }, BEAT_MS);
     // Where a timer keeps the process alive, a forgotten lock must not.
     (this.timer as { unref?: () => void }).unref?.();
@@ -131,10 +159,12 @@ export class Lock {
     this.timer = undefined;
     await this.beating;
     try {
-      await this.store.move(this.key, `${this.key}${FREE}`);
+      await this.store.move(this.key, `${this.key}${FREE}`, FAST);
     } catch (error) {
       // Another took it over, and has cleared it away.
       if (!isUnitcellError(error, "NOT_FOUND")) throw error;
+    } finally {
+      held.delete(this.ticket.id);
     }
   }
 
@@ -153,15 +183,23 @@ class Watch {
     this.store = store;
   }
 
-  async isDead(number: number, { writer, beat }: Ticket): Promise<boolean> {
-    const alive = writer === UNKNOWN ? undefined : await this.store.liveness?.isAlive(writer);
-    if (alive !== undefined) return !alive;
-    const state = `${number} ${writer} ${beat}`;
-    if (state !== this.seen) {
+  async look(number: number, { writer, id, beat }: Ticket): Promise<"alive" | "dead" | "unknown"> {
+    const alive = await this.isAlive(writer, id);
+    if (alive !== undefined) return alive ? "alive" : "dead";
+    const state = `${number} ${id} ${beat}`;
+    const former = this.seen;
+    if (state !== former) {
       this.seen = state;
       this.since = performance.now();
+      return former === undefined ? "unknown" : "alive";
     }
-    return performance.now() - this.since > STALE_MS;
+    return performance.now() - this.since > STALE_MS ? "dead" : "unknown";
+  }
+
+  private async isAlive(writer: string, id: string): Promise<boolean | undefined> {
+    if (held.has(id)) return true;
+    if (writer === this.store.liveness?.self) return false;
+    return writer === UNKNOWN ? undefined : this.store.liveness?.isAlive(writer);
   }
 }
 
@@ -187,7 +225,7 @@ async function highestTicket(store: Store, folder: string): Promise<Highest> {
 async function deleteBelow(store: Store, folder: string, number: number): Promise<void> {
   const keys: string[] = [];
   for await (const { key } of store.list(folder)) if (numberOf(key) < number) keys.push(key);
-  for (const key of keys) await store.delete(key);
+  for (const key of keys) await store.delete(key, FAST);
 }
 
 /** undefined where it is gone. An empty one (a full disk, a power failure) is that of an unknown writer. */
@@ -195,10 +233,10 @@ async function readTicket(store: Store, folder: string, number: number): Promise
   const bytes = await readFile(store, keyOf(folder, number));
   if (!bytes) return undefined;
   try {
-    const { writer, since, beat } = JSON.parse(new TextDecoder().decode(bytes));
-    return { writer: String(writer), since: String(since), beat: Number(beat) };
+    const { writer, id, since, beat } = JSON.parse(new TextDecoder().decode(bytes));
+    return { writer: String(writer), id: String(id), since: String(since), beat: Number(beat) };
   } catch {
-    return { writer: UNKNOWN, since: UNKNOWN, beat: 0 };
+    return { writer: UNKNOWN, id: UNKNOWN, since: UNKNOWN, beat: 0 };
   }
 }
 

@@ -35,7 +35,12 @@ export interface ReadStore {
 /** The bytes of a file: at once, or written piece by piece. */
 export type Content = Uint8Array | ((sink: Sink) => Promise<void>);
 
-export interface PutOptions {
+export interface ChangeOptions {
+  /** false: it may be undone by a power failure, which a lock's ticket need not survive. Default: true. */
+  readonly durable?: boolean;
+}
+
+export interface PutOptions extends ChangeOptions {
   /** Only where there is no file of that name yet; the check and the writing are one step. */
   readonly ifAbsent?: boolean;
 }
@@ -49,9 +54,9 @@ export interface Store extends ReadStore {
    */
   put(key: string, content: Content, options?: PutOptions): Promise<boolean>;
   /** Give a file another name, over another file of that name. @throws {UnitcellError} NOT_FOUND */
-  move(from: string, to: string): Promise<void>;
+  move(from: string, to: string, options?: ChangeOptions): Promise<void>;
   /** Remove a file; one that is not there is no error. */
-  delete(key: string): Promise<void>;
+  delete(key: string, options?: ChangeOptions): Promise<void>;
   /** Remove unfinished files of writers that died; how many. Files that are still written to stay. */
   clean?(): Promise<number>;
   /** Who writes, for locks; a store that cannot tell leaves it out. */
