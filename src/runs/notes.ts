@@ -14,7 +14,8 @@ export async function changing<T>(store: Store, change: () => Promise<T>): Promi
   try {
     return await change();
   } finally {
-    await lock.release();
+    // What is done is done, and what failed says so itself; who locks the folder next gives this lock back first.
+    await lock.release().catch(() => {});
   }
 }
 

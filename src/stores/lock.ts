@@ -4,10 +4,14 @@
  *
  * A lock is a folder of numbered tickets, and belongs to the writer of the highest one. To give it back is to rename the
  * ticket from "N" to "N.free", which needs no space on a full disk. Whoever finds the highest ticket given back or its writer
- * dead tries to create the next number, which only one can; the highest ticket is never deleted, so numbers only grow and a
- * slow reader cannot take an old one for new: after creating a ticket it looks whether a higher one is there. A writer is
- * dead when the store knows it (a process of this machine, a tab of this browser), or when its ticket, which it writes anew
- * every few seconds, has not changed for `STALE_MS` by the observer's own clock: clocks are never compared.
+ * dead tries to create the next number, which only one can; the highest ticket is never deleted, so numbers only grow.
+ *
+ * A slow one can create a number that others have had meanwhile: after creating a ticket it looks whether a higher one is
+ * there, or its own number given back, and has lost then. The ticket below the highest stays too: a listing that is under way
+ * while a lock changes hands can miss a file that was renamed or made, but not two.
+ *
+ * A writer is dead when the store knows it (a process of this machine, a tab of this browser), or when its ticket, which it
+ * writes anew every few seconds, has not changed for `staleMs` by the observer's own clock: clocks are never compared.
  */
 import { isUnitcellError, UnitcellError } from "../errors.js";
 import { readFile, type Store } from "./store.js";
@@ -25,10 +29,15 @@ const UNKNOWN = "unknown";
 interface Ticket {
   /** Liveness.self of the one who holds it, or a random name. */
   readonly writer: string;
+  /** Another one for each try to take a lock. */
+  readonly id: string;
   /** When it was taken, for messages. */
   readonly since: string;
   readonly beat: number;
 }
+
+/** Of a full disk, a power failure, or renamed a moment ago. */
+const UNREADABLE: Ticket = { writer: UNKNOWN, id: UNKNOWN, since: UNKNOWN, beat: 0 };
 
 /** The highest ticket of a lock; number 0 where there is none yet. */
 interface Highest {
@@ -37,45 +46,66 @@ interface Highest {
 }
 
 export interface LockOptions {
-  /** How long to wait for another to give it back. Default: 0, it is free or an error. */
+  /** How long to wait for another, known to live, to give it back. Default: 0, it is free or an error. */
   readonly waitMs?: number;
+  /** How long a writer that cannot be asked is waited for. Default: a minute, six signs of life. */
+  readonly staleMs?: number;
   /** What is locked, for messages: 'run "cgcnn_mp"'. */
   readonly what: string;
 }
 
+/** Locks whose giving back failed with the store. */
+const unreleased = new WeakMap<Store, Set<Lock>>();
+
 /**
- * Take a lock.
+ * Take a lock. Where the store cannot tell whether its holder lives, that takes until a sign of life is seen or missed.
  * @param name of letters, digits and "%._-"
  * @throws {UnitcellError} BACKEND when another writer holds it for longer than `waitMs`; the message says who and since when
  */
 export async function acquireLock(store: Store, name: string, options: LockOptions): Promise<Lock> {
+  const { waitMs = 0, staleMs = STALE_MS, what } = options;
+  for (const lock of unreleased.get(store) ?? []) await lock.release();
   const folder = `${FOLDER}/${name}`;
-  const writer = store.liveness?.self ?? crypto.randomUUID();
-  const watch = new Watch(store);
+  const watch = new Watch(store, staleMs);
   const start = performance.now();
-  for (let pause = FIRST_PAUSE_MS; ; ) {
-    const highest = await highestTicket(store, folder);
-    const holder = highest.free ? undefined : await readTicket(store, folder, highest.number);
-    // Renamed or deleted since it was listed.
-    if (!highest.free && holder === undefined) continue;
-    if (holder && !(await watch.isDead(highest.number, holder))) {
-      if (performance.now() - start >= (options.waitMs ?? 0)) throw taken(options.what, holder);
-      await new Promise((resolve) => setTimeout(resolve, pause));
-      pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
-      continue;
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+    const { number, free } = await highestTicket(store, folder);
+    const holder = free ? undefined : ((await readTicket(store, folder, number)) ?? UNREADABLE);
+    const isAlive = holder ? await watch.isAlive(number, holder) : false;
+    if (isAlive === false) {
+      const lock = await take(store, folder, number + 1, what);
+      if (lock) return lock;
     }
-    const mine = highest.number + 1;
-    const ticket: Ticket = { writer, since: new Date().toISOString(), beat: 0 };
-    if (!(await create(store, keyOf(folder, mine), ticket))) continue;
-    const lock = new Lock(store, folder, mine, ticket, options.what);
-    if ((await highestTicket(store, folder)).number > mine) {
-      await store.delete(keyOf(folder, mine));
-      continue;
-    }
-    await deleteBelow(store, folder, mine);
-    lock.keep();
-    return lock;
+    if (holder && isAlive && performance.now() - start >= waitMs) throw taken(what, holder);
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
+}
+
+/** undefined where another was faster. */
+async function take(store: Store, folder: string, number: number, what: string): Promise<Lock | undefined> {
+  const writer = store.liveness?.self ?? crypto.randomUUID();
+  const ticket: Ticket = { writer, id: crypto.randomUUID(), since: new Date().toISOString(), beat: 0 };
+  const key = keyOf(folder, number);
+  if (!(await create(store, key, ticket))) {
+    // A store behind a network can have done what it reports as failed, or as found when asked again.
+    const there = await readTicket(store, folder, number);
+    if (there?.id !== ticket.id) return undefined;
+  }
+  const lock = new Lock(store, folder, number, ticket, what);
+  try {
+    const highest = await highestTicket(store, folder);
+    if (highest.number !== number || highest.free) {
+      await store.delete(key);
+      return undefined;
+    }
+    await deleteBelow(store, folder, number - 1);
+  } catch (error) {
+    // Nobody shall wait for one who has not got it.
+    await lock.release().catch(() => {});
+    throw error;
+  }
+  lock.keep();
+  return lock;
 }
 
 /** On a full disk an empty ticket can still be made; whose it is then only shows by its silence. */
@@ -96,7 +126,8 @@ export class Lock {
   private readonly what: string;
   private ticket: Ticket;
   private timer: ReturnType<typeof setInterval> | undefined;
-  /** The sign of life that is being written: one at a time, and none after `release`. */
+  private released = false;
+  /** The signs of life that are being written: one at a time, and none after `release`. */
   private beating: Promise<unknown> = Promise.resolve();
 
   constructor(store: Store, folder: string, number: number, ticket: Ticket, what: string) {
@@ -111,8 +142,9 @@ export class Lock {
   keep(): void {
     this.timer = setInterval(() => {
       this.ticket = { ...this.ticket, beat: this.ticket.beat + 1 };
+      const bytes = encode(this.ticket);
       // A sign that could not be given is no failure: the next may be, and `check` tells if it was too late.
-      this.beating = this.store.put(this.key, encode(this.ticket)).catch(() => {});
+      this.beating = this.beating.then(() => this.store.put(this.key, bytes)).catch(() => {});
     }, BEAT_MS);
     // Where a timer keeps the process alive, a forgotten lock must not.
     (this.timer as { unref?: () => void }).unref?.();
@@ -120,22 +152,31 @@ export class Lock {
 
   /** @throws {UnitcellError} BACKEND when another writer has taken it, having seen no sign of life for too long */
   async check(): Promise<void> {
-    if ((await highestTicket(this.store, this.folder)).number <= this.number) return;
+    const { number, free } = await highestTicket(this.store, this.folder);
+    if (number === this.number && !free) return;
+    // Somebody has deleted the notes, and nobody has taken the lock since.
+    if (number === 0 && (await create(this.store, this.key, this.ticket))) return;
     throw new UnitcellError("BACKEND", `${this.what} was taken over by another writer, which saw no sign of this one`);
   }
 
-  /** Give it back; a second time does nothing. */
+  /**
+   * Give it back; a second time does nothing.
+   * @throws {UnitcellError} BACKEND when the store fails; whoever takes a lock of this store next tries again
+   */
   async release(): Promise<void> {
-    if (this.timer === undefined) return;
+    if (this.released) return;
     clearInterval(this.timer);
-    this.timer = undefined;
     await this.beating;
+    const others = unreleased.get(this.store) ?? new Set();
+    unreleased.set(this.store, others.add(this));
     try {
       await this.store.move(this.key, `${this.key}${FREE}`);
     } catch (error) {
       // Another took it over, and has cleared it away.
       if (!isUnitcellError(error, "NOT_FOUND")) throw error;
     }
+    this.released = true;
+    others.delete(this);
   }
 
   private get key(): string {
@@ -146,22 +187,28 @@ export class Lock {
 /** What an observer knows of the ticket it waits for. */
 class Watch {
   private readonly store: Store;
+  private readonly staleMs: number;
   private seen: string | undefined;
   private since = 0;
+  private hasChanged = false;
 
-  constructor(store: Store) {
+  constructor(store: Store, staleMs: number) {
     this.store = store;
+    this.staleMs = staleMs;
   }
 
-  async isDead(number: number, { writer, beat }: Ticket): Promise<boolean> {
-    const alive = writer === UNKNOWN ? undefined : await this.store.liveness?.isAlive(writer);
-    if (alive !== undefined) return !alive;
+  /** undefined: there was no sign of life yet, and it is too soon to miss one. */
+  async isAlive(number: number, { writer, beat }: Ticket): Promise<boolean | undefined> {
+    const known = writer === UNKNOWN ? undefined : await this.store.liveness?.isAlive(writer);
+    if (known !== undefined) return known;
     const state = `${number} ${writer} ${beat}`;
     if (state !== this.seen) {
+      this.hasChanged = this.seen !== undefined;
       this.seen = state;
       this.since = performance.now();
     }
-    return performance.now() - this.since > STALE_MS;
+    if (performance.now() - this.since > this.staleMs) return false;
+    return this.hasChanged ? true : undefined;
   }
 }
 
@@ -190,15 +237,15 @@ async function deleteBelow(store: Store, folder: string, number: number): Promis
   for (const key of keys) await store.delete(key);
 }
 
-/** undefined where it is gone. An empty one (a full disk, a power failure) is that of an unknown writer. */
+/** undefined where it is gone. */
 async function readTicket(store: Store, folder: string, number: number): Promise<Ticket | undefined> {
   const bytes = await readFile(store, keyOf(folder, number));
   if (!bytes) return undefined;
   try {
-    const { writer, since, beat } = JSON.parse(new TextDecoder().decode(bytes));
-    return { writer: String(writer), since: String(since), beat: Number(beat) };
+    const { writer, id, since, beat } = JSON.parse(new TextDecoder().decode(bytes));
+    return { writer: String(writer), id: String(id), since: String(since), beat: Number(beat) };
   } catch {
-    return { writer: UNKNOWN, since: UNKNOWN, beat: 0 };
+    return UNREADABLE;
   }
 }
 
