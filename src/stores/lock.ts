@@ -2,13 +2,13 @@
  * Locks in a store, out of nothing but its `put(..., { ifAbsent: true })`, `move`, `list` and `delete`, so that they work on
  * disks, in browsers and in object storage alike.
  *
- * A lock is a folder of numbered tickets, and belongs to the writer of the highest one. To give it back is to rename the
- * ticket from "N" to "N.free", which needs no space on a full disk. Whoever finds the highest ticket given back or its writer
- * dead tries to create the next number, which only one can; the highest ticket is never deleted, so numbers only grow.
+ * A lock is a folder of numbered tickets, and belongs to the writer of the highest one. To give it back is to lay an empty
+ * file "N.free" beside the ticket "N", or to rename it where a full disk takes no file more. Whoever finds the highest ticket
+ * given back or its writer dead tries to create the next number, which only one can.
  *
- * A slow one can create a number that others have had meanwhile: after creating a ticket it looks whether a higher one is
- * there, or its own number given back, and has lost then. The ticket below the highest stays too: a listing that is under way
- * while a lock changes hands can miss a file that was renamed or made, but not two.
+ * Numbers only grow: the highest ticket is never deleted, and some below it stay too. So one that was slow finds the number
+ * taken that it wants to create; if even that has been cleared away meanwhile, it sees a higher one afterwards. And a listing,
+ * which may miss files that come and go while it is under way, cannot miss that a lock has changed hands.
  *
  * A writer is dead when the store knows it (a process of this machine, a tab of this browser), or when its ticket, which it
  * writes anew every few seconds, has not changed for `staleMs` by the observer's own clock: clocks are never compared.
@@ -23,8 +23,11 @@ const BEAT_MS = 10_000;
 const FIRST_PAUSE_MS = 2;
 const LONGEST_PAUSE_MS = 250;
 const TICKET_DIGITS = 12;
+/** Tickets below the highest that stay. */
+const KEPT = 4;
 const FREE = ".free";
 const UNKNOWN = "unknown";
+const EMPTY = new Uint8Array(0);
 
 interface Ticket {
   /** Liveness.self of the one who holds it, or a random name. */
@@ -98,7 +101,7 @@ async function take(store: Store, folder: string, number: number, what: string):
       await store.delete(key);
       return undefined;
     }
-    await deleteBelow(store, folder, number - 1);
+    await deleteBelow(store, folder, number - KEPT);
   } catch (error) {
     // Nobody shall wait for one who has not got it.
     await lock.release().catch(() => {});
@@ -114,7 +117,7 @@ async function create(store: Store, key: string, ticket: Ticket): Promise<boolea
     return await store.put(key, encode(ticket), { ifAbsent: true });
   } catch (error) {
     if (!isUnitcellError(error, "BACKEND")) throw error;
-    return store.put(key, new Uint8Array(0), { ifAbsent: true });
+    return store.put(key, EMPTY, { ifAbsent: true });
   }
 }
 
@@ -169,11 +172,12 @@ export class Lock {
     await this.beating;
     const others = unreleased.get(this.store) ?? new Set();
     unreleased.set(this.store, others.add(this));
+    const free = `${this.key}${FREE}`;
     try {
-      await this.store.move(this.key, `${this.key}${FREE}`);
+      await this.store.put(free, EMPTY, { ifAbsent: true });
     } catch (error) {
-      // Another took it over, and has cleared it away.
-      if (!isUnitcellError(error, "NOT_FOUND")) throw error;
+      if (!isUnitcellError(error, "BACKEND")) throw error;
+      await this.store.move(this.key, free);
     }
     this.released = true;
     others.delete(this);
@@ -225,7 +229,6 @@ async function highestTicket(store: Store, folder: string): Promise<Highest> {
     const number = numberOf(key);
     const free = key.endsWith(FREE);
     if (number > highest.number) highest = { number, free };
-    // Where renaming is copying and deleting, both names are there for a moment.
     else if (number === highest.number && free) highest = { number, free };
   }
   return highest;
