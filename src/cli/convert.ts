@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { CHECKPOINT_KEY, metadataKeys } from "../checkpoint/metadata.js";
 import { isUnitcellError, reworded, UnitcellError } from "../errors.js";
 import { SHARED_KEY, writeSafetensors } from "../formats/safetensors-save.js";
 import { writeTorch } from "../formats/torch-save.js";
@@ -7,7 +8,7 @@ import type { DType } from "../tensor.js";
 import { verifyRecords } from "./checksums.js";
 import { CastStorages, castNote, type Rename, renamed, renameStateDict, strip } from "./edits.js";
 import { named, type OpenedCheckpoint, openCheckpoint } from "./open.js";
-import { retie, safetensorsParts } from "./safetensors-parts.js";
+import { readScalars, retie, safetensorsParts } from "./safetensors-parts.js";
 import { escaped, plural, shownName } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
@@ -16,9 +17,9 @@ export const CONVERT_HELP = `Usage: unitcell convert [options] IN OUT
 
 Writes a checkpoint again. The ending of OUT says how: .pt, .pth, .ckpt, .bin or .pth.tar as PyTorch writes today, with
 everything that IN holds; .safetensors with the tensors of the state dict (all tensors, by dotted names, where none is
-recognised), plain values beside them as JSON in its metadata. What has no place there is listed. IN may be a file, an
-http(s) address, an index of several files or the folder with one. Tied weights stay tied. Tensors are streamed, so files
-larger than memory do; OUT appears when it is complete.
+recognised), plain values beside them as JSON in its metadata, where predict reads them. What has no place there is
+listed. IN may be a file, an http(s) address, an index of several files or the folder with one. Tied weights stay tied.
+Tensors are streamed, so files larger than memory do; OUT appears when it is complete.
 
 Options:
       --dtype DTYPE           f32, f16, bf16 or f64: casts floating-point tensors of the state dict (of the file, where
@@ -172,12 +173,16 @@ const writeAsTorch: Writer = async ({ file }, cast, { renames }, sink) => {
 };
 
 const writeAsSafetensors: Writer = async ({ file }, cast, settings, sink) => {
+  await readScalars(file);
   const parts = safetensorsParts(file.root);
   const names = renamed(parts.tensors.keys(), settings.renames);
   const tensors = new Map([...parts.tensors].map(([name, tensor]) => [names.get(name)!, tensor]));
   const former = file.info.get("metadata");
+  // What the user gives is text, whatever stood there before.
+  const values = [...parts.metadata.keys()].filter((key) => !settings.metadata.has(key));
   const metadata = new Map([
     ...(former instanceof Map ? (former as Map<string, string>) : []),
+    ...(values.length > 0 ? [[CHECKPOINT_KEY, metadataKeys(values)] as const] : []),
     ...parts.metadata,
     ...settings.metadata,
   ]);
