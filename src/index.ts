@@ -2,7 +2,7 @@ export { type ArchitectureSummary, summarizeArchitecture } from "./architecture-
 export type { Backend, Session } from "./backends/backend.js";
 export { wasmBackend } from "./backends/wasm.js";
 export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits, type Sink } from "./bytes.js";
-export { type Checkpoint, type CheckpointFiles, loadCheckpoint } from "./checkpoint.js";
+export { type Checkpoint, type CheckpointFiles, loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
 export type {
   AlignnConfig,
   CgcnnConfig,
@@ -63,6 +63,14 @@ export type {
   TieRange,
 } from "./prediction.js";
 export { type CacheOptions, PredictionCache } from "./prediction-cache.js";
+export {
+  type ChangeOptions,
+  type ChangeReport,
+  comparePredictions,
+  type StructureChange,
+} from "./prediction-change.js";
+export { type CastReport, type SlimDType, type SlimOptions, type SlimReport, slimCheckpoint } from "./slim.js";
+export { type SparsifiedTensor, type SparsifyOptions, type SparsityReport, sparsify } from "./sparsify.js";
 export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";
