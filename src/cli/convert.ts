@@ -65,9 +65,7 @@ export async function convertCommand(args: string[]): Promise<number> {
   if (positionals.length !== 2)
     throw new UsageError(`convert takes IN and OUT, found ${positionals.length} names; see unitcell convert --help`);
   const [from, to] = positionals;
-  const isSafetensors = SAFETENSORS_ENDING.test(to);
-  if (!isSafetensors && !TORCH_ENDING.test(to))
-    throw new UsageError(`OUT ends in .pt, .pth, .ckpt, .bin, .pth.tar or .safetensors, found "${to}"`);
+  const isSafetensors = formatOf(to) === "safetensors";
   if (values.metadata && !isSafetensors)
     throw new UsageError("--metadata is for .safetensors; a .pt has no place for it");
   const settings: Settings = {
@@ -76,8 +74,7 @@ export async function convertCommand(args: string[]): Promise<number> {
     renames: (values.rename ?? []).map(parseRename),
     metadata: new Map((values.metadata ?? []).map(parseMetadata)),
   };
-  if (existsSync(to) && !values.force)
-    throw new UnitcellError("ARGUMENT", `${to} exists; --force replaces it`, { path: to });
+  checkFree(to, values.force ?? false);
   const inert = isSafetensors || (values["keep-unknown-classes"] ?? false);
   const opened = await openCheckpoint(from, { unknownClasses: inert ? "inert" : "refuse" }).catch((error) => {
     throw isUnitcellError(error, "UNSAFE") ? withHint(error) : error;
@@ -87,6 +84,19 @@ export async function convertCommand(args: string[]): Promise<number> {
   } finally {
     opened.close();
   }
+}
+
+/** How a file is written, by its ending. */
+export function formatOf(out: string): "torch" | "safetensors" {
+  if (SAFETENSORS_ENDING.test(out)) return "safetensors";
+  if (TORCH_ENDING.test(out)) return "torch";
+  throw new UsageError(`OUT ends in .pt, .pth, .ckpt, .bin, .pth.tar or .safetensors, found "${out}"`);
+}
+
+/** @throws {UnitcellError} ARGUMENT where OUT exists and is not to be replaced */
+export function checkFree(out: string, force: boolean): void {
+  if (existsSync(out) && !force)
+    throw new UnitcellError("ARGUMENT", `${out} exists; --force replaces it`, { path: out });
 }
 
 function parseDType(text: string | undefined): DType | undefined {
