@@ -1,4 +1,4 @@
-/** Settings as plain values: what JSON, torch.load(weights_only=True) of any version and a reader of ours all understand. */
+/** Settings as plain values: what JSON and torch.load(weights_only=True) understand. */
 import {
   Float,
   isFloatAt,

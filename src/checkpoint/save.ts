@@ -12,7 +12,7 @@ import { CHECKPOINT_KEY, metadataKeys } from "./metadata.js";
  * The bytes of a file that loadCheckpoint reads as the same parts; metrics of other names than CGCNN's come back in `extra`.
  *   torch        a dict {epoch, state_dict, the metrics by name, normalizer {mean, std}, args} and what is in `extra`;
  *                where `extra` is empty and args are plain (slimCheckpoint sees to both), torch.load(weights_only=True)
- *                reads it, of torch 1.13 and later
+ *                reads it, from torch 2 on: that of 1.13 knows no floats, and needs weights_only=False
  *   safetensors  the tensors, the rest as JSON in the metadata (metadata.ts)
  * @throws {UnitcellError} as saveTorch and saveSafetensors; UNSUPPORTED for parts that safetensors cannot hold, by name
  */
