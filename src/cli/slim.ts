@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { deflateRawSync } from "node:zlib";
 import { type Checkpoint, loadCheckpoint, saveCheckpoint } from "../checkpoint.js";
 import { UnitcellError } from "../errors.js";
-import { type ModelOptions, modelFromCheckpoint } from "../models/model.js";
+import { modelFromCheckpoint } from "../models/model.js";
 import { type ChangeReport, comparePredictions } from "../prediction-change.js";
 import { type SlimOptions, slimCheckpoint } from "../slim.js";
 import { fileSink } from "../stores/fs.js";
@@ -22,21 +22,22 @@ import { writeOut } from "./write.js";
 export const SLIM_HELP = `Usage: unitcell slim [options] IN -o OUT
        unitcell slim [options] IN -o OUT --check STRUCTURES...
 
-Writes what a network predicts with and no more: weights, normalizer, settings, epoch and metrics, in one file also where IN
-is several (ALIGNN's config.json, matgl's model.pt); the optimizer and all else stay behind. Without options the weights
-are the same to the bit. OUT ends as for convert, and PyTorch loads it with weights_only=True; IN is never replaced.
+Writes what a network predicts with and no more: weights, normalizer, settings, epoch and metrics, in one file also
+where IN is several (ALIGNN's config.json, matgl's model.pt); the optimizer and all else stay behind. Without options
+the weights are the same to the bit. OUT ends as for convert; PyTorch 2 loads a .pt with weights_only=True. IN is never
+replaced.
 
---f16, --bf16 and --sparsity change predictions, so structures to measure that on are asked for: both models predict them,
-the second from the bytes that are then written.
+--f16, --bf16 and --sparsity change predictions, so structures to measure that on are asked for: both models predict
+them, the second from the bytes that are then written.
 
 Options:
   -o, --output OUT         where to
-      --f16, --bf16        rounds weight matrices to half precision; biases, norms and statistics stay, as do tensors with
-                           numbers too large for float16
-      --sparsity SHARE     makes this share of the weights zero, from 0 to 1, those with the smallest magnitudes. Zeros are
-                           stored as numbers: the file is smaller only when it is compressed
+      --f16, --bf16        rounds weight matrices to half precision; biases, norms and statistics stay, so do tensors
+                           with numbers too large for float16
+      --sparsity SHARE     makes this share of the weights zero, from 0 to 1, those with the smallest magnitudes. Zeros
+                           are stored as numbers: the file is smaller only when it is compressed
       --scope SCOPE        global (default): the share of all weights together; tensor: of each matrix
-      --check PATH         a structure file or folder, as for predict; may be repeated, and names after it and IN are more
+      --check PATH         a structure file or folder, as for predict; may be repeated, and names after IN are more
       --tolerance X        the most by which a prediction may change, in its unit. Above it nothing is written
       --unchecked          does without --check
   -f, --format FORMAT, --state N, --atom-init FILE
@@ -75,40 +76,25 @@ export async function slimCommand(args: string[]): Promise<number> {
     return 0;
   }
   const [from, ...others] = positionals;
-  const { output: to, check, unchecked } = values;
+  const { output: to, check, unchecked = false } = values;
   if (from === undefined || (others.length > 0 && !check))
     throw new UsageError(`slim takes one IN, found ${positionals.length} names; see unitcell slim --help`);
   if (to === undefined) throw new UsageError("slim needs -o OUT; see unitcell slim --help");
-  const format = formatOf(to);
   const options = parseSlim(values);
-  const isLossy = options.dtype !== undefined || (options.sparsity ?? 0) > 0;
-  if (check && unchecked) throw new UsageError("--check and --unchecked exclude each other");
-  if (isLossy && !check && !unchecked)
-    throw new UsageError(
-      "--f16, --bf16 and --sparsity change predictions: --check STRUCTURES measures by how much, --unchecked does without",
-    );
-  for (const name of ["tolerance", "format", "state", "atom-init"] as const)
-    if (values[name] !== undefined && !check) throw new UsageError(`--${name} is about the structures of --check`);
-  if (values.format !== undefined && !FORMATS.includes(values.format))
-    throw new UsageError(`--format is one of ${FORMATS.join(", ")}, found "${values.format}"`);
+  const format = formatOf(to);
+  checkUsage(values, options, unchecked);
   const tolerance = values.tolerance === undefined ? undefined : parseTolerance(values.tolerance);
   const sources = [...findCheckpointFiles(from).values()];
-  if (existsSync(to) && sources.some((source) => realpathSync(source) === realpathSync(to)))
+  const isReplaced = (source: string) => existsSync(source) && realpathSync(source) === realpathSync(to);
+  if (existsSync(to) && sources.some(isReplaced))
     throw new UnitcellError("ARGUMENT", `${to} is IN, or a part of it: slim does not replace what it was made from`);
   checkFree(to, values.force ?? false);
 
   const { files } = await readCheckpointFiles(from);
-  const before = await withPath(from, () => loadCheckpoint(files, { unknownClasses: "inert" }));
-  const { checkpoint, report } = withPath(from, () => slimCheckpoint(before, options));
-  const bytes = saveCheckpoint(checkpoint, format);
-  const change =
-    check &&
-    (await measure(before, await loadCheckpoint(bytes), [...check, ...others], {
-      ...values,
-      model: { ...metadataOptions(readMetadata(from)), ...parseModelOptions({ "atom-init": values["atom-init"] }) },
-      tolerance,
-      from,
-    }));
+  const original = await withPath(from, () => loadCheckpoint(files, { unknownClasses: "inert" }));
+  const { checkpoint, report } = withPath(from, () => slimCheckpoint(original, options));
+  const bytes = withPath(from, () => saveCheckpoint(checkpoint, format));
+  const change = check && (await measure(from, original, bytes, [...check, ...others], { ...values, tolerance }));
   const refusal = change && refusalOf(change);
   const document: SlimDocument = {
     input: from,
@@ -122,16 +108,7 @@ export async function slimCommand(args: string[]): Promise<number> {
     ...report,
     ...(change && { change }),
   };
-  if (refusal === undefined) {
-    const out = fileSink(to);
-    try {
-      out.write(bytes);
-      out.close();
-    } catch (error) {
-      out.abort();
-      throw error;
-    }
-  }
+  if (refusal === undefined) writeFile(to, bytes);
   await writeOut(values.json ? toJson(document) : `${describeSlim(document).join("\n")}\n`);
   if (refusal !== undefined) throw new UnitcellError("MISMATCH", `${refusal}; ${to} is not written`);
   const beside = metadataPath(from);
@@ -140,6 +117,35 @@ export async function slimCommand(args: string[]): Promise<number> {
       `note: ${basename(beside)} is no part of OUT; predict looks for ${basename(metadataPath(to))} beside it\n`,
     );
   return 0;
+}
+
+/** What is asked for without structures to measure it on, or about structures that are not there. */
+function checkUsage(
+  values: { readonly check?: string[] | undefined; readonly format?: string | undefined },
+  { dtype, sparsity = 0 }: SlimOptions,
+  unchecked: boolean,
+): void {
+  const isLossy = dtype !== undefined || sparsity > 0;
+  if (values.check && unchecked) throw new UsageError("--check and --unchecked exclude each other");
+  if (isLossy && !values.check && !unchecked)
+    throw new UsageError(
+      "--f16, --bf16 and --sparsity change predictions: --check STRUCTURES measures by how much, --unchecked does without",
+    );
+  for (const name of ["tolerance", "format", "state", "atom-init"])
+    if (name in values && !values.check) throw new UsageError(`--${name} is about the structures of --check`);
+  if (values.format !== undefined && !FORMATS.includes(values.format))
+    throw new UsageError(`--format is one of ${FORMATS.join(", ")}, found "${values.format}"`);
+}
+
+function writeFile(path: string, bytes: Uint8Array): void {
+  const out = fileSink(path);
+  try {
+    out.write(bytes);
+    out.close();
+  } catch (error) {
+    out.abort();
+    throw error;
+  }
 }
 
 function parseSlim(values: {
@@ -165,29 +171,31 @@ function parseSlim(values: {
 }
 
 interface MeasureOptions {
-  readonly model: ModelOptions;
   readonly tolerance: number | undefined;
-  readonly from: string;
   readonly format?: string | undefined;
   readonly state?: string | undefined;
+  readonly "atom-init"?: string | undefined;
 }
 
-/** Both checkpoints' models on the structures of files and folders. */
+/** The original and what the new file holds, as models on the structures of files and folders. */
 async function measure(
-  before: Checkpoint,
-  after: Checkpoint,
+  from: string,
+  original: Checkpoint,
+  bytes: Uint8Array,
   paths: readonly string[],
-  { model, tolerance, from, format, state: stateText }: MeasureOptions,
+  { tolerance, format, state: stateText, "atom-init": table }: MeasureOptions,
 ): Promise<ChangeReport> {
-  const [original, slim] = [before, after].map((one) => withPath(from, () => modelFromCheckpoint(one, model)));
-  const state = parseState(original, stateText);
+  const options = { ...metadataOptions(readMetadata(from)), ...parseModelOptions({ "atom-init": table }) };
+  const read = await loadCheckpoint(bytes);
+  const [before, after] = [original, read].map((one) => withPath(from, () => modelFromCheckpoint(one, options)));
+  const state = parseState(before, stateText);
   const structures = readInputs(
     await listInputs(paths),
     format as StructureFormat | undefined,
     () => {},
     new AbortController().signal,
   );
-  return comparePredictions(original, slim, structures, {
+  return comparePredictions(before, after, structures, {
     ...(tolerance !== undefined && { tolerance }),
     ...(state !== undefined && { state }),
   });
