@@ -7,6 +7,7 @@ import { EMBED_HELP, embedCommand } from "./cli/embed.js";
 import { INSPECT_HELP, inspectCommand } from "./cli/inspect.js";
 import { PREDICT_HELP, predictCommand } from "./cli/predict.js";
 import { oneLine } from "./cli/shown.js";
+import { SLIM_HELP, slimCommand } from "./cli/slim.js";
 import { UsageError } from "./cli/usage.js";
 import { VERIFY_HELP, verifyCommand } from "./cli/verify.js";
 import { UnitcellError } from "./errors.js";
@@ -27,6 +28,7 @@ Commands:
   verify    whether a checkpoint is undamaged; NaN and infinities; hashes
   convert   a checkpoint as .pt or .safetensors, cast, stripped, renamed
   diff      where two checkpoints differ, and by how much
+  slim      a checkpoint for deployment: no optimizer, half precision, small weights zero; measured
 
 Options:
   -h, --help      this text; after a command, that command's
@@ -42,6 +44,7 @@ const COMMANDS: ReadonlyMap<string, { help: string; run: (args: string[]) => Pro
   ["verify", { help: VERIFY_HELP, run: verifyCommand }],
   ["convert", { help: CONVERT_HELP, run: convertCommand }],
   ["diff", { help: DIFF_HELP, run: diffCommand }],
+  ["slim", { help: SLIM_HELP, run: slimCommand }],
 ]);
 
 async function main(args: string[]): Promise<number> {

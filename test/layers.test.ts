@@ -38,12 +38,15 @@ const ALLOWED: Record<string, string[]> = {
     "errors batches structures graphs models ensemble prediction prediction-cache prediction-key predict-unknown".split(
       " ",
     ),
+  sparsify: ["errors", "tensor", "element-blocks", "formats"],
+  slim: ["errors", "tensor", "element-blocks", "formats", "checkpoint", "sparsify"],
+  "prediction-change": ["errors", "structures", "models", "batches", "predict", "prediction"],
   "architecture-summary": ["errors", "tensor", "load-report", "models", "summary"],
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary sha256"
     .split(" ")
     .concat("structures graphs models batches predict embed prediction prediction-cache ensemble".split(" "))
-    .concat("architecture-summary", "runs"),
+    .concat("architecture-summary sparsify slim prediction-change runs".split(" ")),
 };
 
 /** "src/graphs/ties.ts" belongs to "graphs", "src/predict.ts" to "predict". */
