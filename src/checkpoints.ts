@@ -21,6 +21,15 @@ export {
 export { pin, unpin } from "./runs/pins.js";
 export { type PlanOptions, type PruneOptions, type PruneResult, planStorePrune, pruneStore } from "./runs/prune.js";
 export type { KeptCheckpoint, PrunePlan } from "./runs/prune-plan.js";
+export {
+  type Amount,
+  type Duplicates,
+  type Growth,
+  type ReportOptions,
+  type RunReport,
+  type StorageReport,
+  storageReport,
+} from "./runs/report.js";
 export { checkCheckpoint, type Described, describeCheckpoint, type Restored, type Which } from "./runs/restore.js";
 export {
   allOf,
