@@ -16,7 +16,7 @@ const ALLOWED: Record<string, string[]> = {
   "tensor-stats": ["errors", "tensor", "element-blocks"],
   sha256: ["errors"],
   "load-report": ["errors", "tensor"],
-  stores: ["errors", "bytes"],
+  stores: ["errors", "bytes", "sha256"],
   checkpoint: ["errors", "bytes", "tensor", "formats"],
   structures: ["errors"],
   graphs: ["errors", "random", "config", "structures", "kernels"],
