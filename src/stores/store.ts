@@ -71,13 +71,13 @@ const MOST_KEY_CHARS = 1024;
 
 /**
  * The key itself, if it can be one everywhere.
- * @throws {UnitcellError} ARGUMENT for an empty one, and for empty parts, "." and "..", backslashes and control characters
+ * @throws {UnitcellError} ARGUMENT for an empty one, and for empty parts, "." and "..", backslashes, control characters and
+ *   halves of surrogate pairs, which become other characters in file names and addresses
  */
 export function checkKey(key: string): string {
   const parts = typeof key === "string" ? key.split("/") : [""];
   const isPlain = parts.every((part) => part !== "" && part !== "." && part !== "..");
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-  if (isPlain && key.length <= MOST_KEY_CHARS && !/[\\\u0000-\u001f\u007f]/.test(key)) return key;
+  if (isPlain && key.length <= MOST_KEY_CHARS && !/[\\\p{Cc}\p{Cs}]/u.test(key)) return key;
   throw new UnitcellError("ARGUMENT", `expected a key as "folder/name.pt", found ${JSON.stringify(key)}`, { key });
 }
 
@@ -99,7 +99,7 @@ export async function collect(content: Content): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   let size = 0;
   await content((piece) => {
-    pieces.push(piece.slice());
+    pieces.push(new Uint8Array(piece)); // a Buffer's slice would be a view
     size += piece.byteLength;
   });
   const bytes = new Uint8Array(size);
