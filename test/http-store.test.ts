@@ -248,7 +248,7 @@ test("a store: keys as paths, a query that is kept, folders, files that are not 
   assert.equal([await list("ä"), await list(".hidden"), await list("a")], [["ä/ü.pt"], [".hidden/a.pt"], []]);
   for await (const entry of store.list("ä"))
     assert.equal([entry.size, entry.modified, entry.sha256], [FILE.length, new Date(DATE), undefined]);
-  await throwsCode(() => store.get("\ud800.pt"), "ARGUMENT", /whole characters/);
+  await throwsCode(() => store.get("\ud800.pt"), "ARGUMENT");
   await throwsCode(() => store.get("../secret.pt"), "ARGUMENT");
   for (const url of ["file:///a", "models", "http://[", "javascript:1"])
     await throwsCode(() => httpStore(url), "ARGUMENT");

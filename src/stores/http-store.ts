@@ -1,6 +1,6 @@
 /** A folder of a web server, for reading: what it holds stands in an index beside the files. */
 import { isUnitcellError, UnitcellError } from "../errors.js";
-import { encodeKey, type HttpOptions, httpSource } from "./http.js";
+import { encodeKey, type HttpOptions, type HttpSource, httpSource } from "./http.js";
 import { checkKey, isListed, type StoreEntry, type StoreSource } from "./store.js";
 import type { HashedStore, Progress } from "./transfer.js";
 
@@ -44,6 +44,7 @@ export function httpStore(url: string | URL, options: HttpStoreOptions = {}): Ht
       return openIfThere(address, report ? { ...http, onProgress: report } : http);
     },
     async *list(folder = "") {
+      if (folder !== "") checkKey(folder);
       for (const entry of await readIndex()) if (isListed(entry.key, folder)) yield entry;
     },
     async hashOf(key) {
@@ -73,14 +74,25 @@ function addresses(url: string | URL): (key: string) => string {
   };
 }
 
-/** A file by its address; undefined where there is none. */
+/** A file by its address; undefined where there is none. That it goes later is a change like another: MISMATCH. */
 export async function openIfThere(address: string, options: HttpOptions): Promise<StoreSource | undefined> {
+  let source: HttpSource;
   try {
-    return await httpSource(address, options);
+    source = await httpSource(address, options);
   } catch (error) {
     if (isUnitcellError(error, "NOT_FOUND")) return undefined;
     throw error;
   }
+  const read = (start: number, end: number) =>
+    source.read(start, end).catch((cause) => {
+      if (!isUnitcellError(cause, "NOT_FOUND")) throw cause;
+      const message = `${address} has changed while it was read: it is gone`;
+      throw new UnitcellError("MISMATCH", message, { url: address }, { cause });
+    });
+  const slice = (start: number, end: number) => ({
+    arrayBuffer: async () => (await read(start, end)).buffer as ArrayBuffer,
+  });
+  return { size: source.size, read, slice };
 }
 
 async function fetchIndex(address: string, options: HttpOptions): Promise<IndexEntry[]> {
