@@ -77,6 +77,17 @@ middleware.splice(2, 0, async (ctx, next) => {
   ctx.body = "<Error><Code>PreconditionFailed</Code><Message>There is one.</Message></Error>";
 });
 
+// A range of an empty object: s3rver promises a byte and sends none.
+middleware.splice(3, 0, async (ctx, next) => {
+  const [, name, ...key] = pathOf(ctx).split("/");
+  const metadata = ctx.get("range") && (await store.getMetadata(name, key.join("/")).catch(() => undefined));
+  if (!metadata || Number(metadata["content-length"]) > 0) return next();
+  ctx.status = 416;
+  ctx.set("Content-Range", "bytes */0");
+  ctx.type = "application/xml";
+  ctx.body = "<Error><Code>InvalidRange</Code><Message>There is nothing.</Message></Error>";
+});
+
 // "bytes=0-0" is one byte, not all; the end that s3rver takes for none is 0.
 const getObject = store.getObject.bind(store);
 store.getObject = (name, key, options) => getObject(name, key, options?.end === 0 ? { ...options, end: "0" } : options);
