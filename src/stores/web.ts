@@ -48,7 +48,9 @@ export function webFailure(cause: unknown, what: string): UnitcellError {
   if (cause instanceof UnitcellError) return cause;
   const { name, message } = cause as DOMException;
   const reason = name === "QuotaExceededError" ? "no space left" : name;
-  return new UnitcellError("BACKEND", `${what}: ${reason}: ${message}`, { cause: name }, { cause });
+  // Chromium's IndexedDB has no message for a full disk.
+  const text = [what, reason, message].filter((part) => part !== "").join(": ");
+  return new UnitcellError("BACKEND", text, { cause: name }, { cause });
 }
 
 /** Whether a promise of the browser was rejected for that reason. */
