@@ -33,7 +33,7 @@ export async function replaceFile(value: TorchValue, path: string): Promise<void
   const sink = fileSink(path);
   try {
     await writeTorch(value, sink.write);
-    sink.close();
+    await sink.close();
   } finally {
     sink.abort();
   }

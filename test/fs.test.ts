@@ -86,7 +86,7 @@ test("fileSource: refusals", async () => {
 const parts = () => readdirSync(folder).filter((name) => name.endsWith(".part"));
 
 for (const durable of [true, false])
-  test(`fileSink: the file has its name only when it is complete${durable ? "" : ", not waiting for the disk"}`, () => {
+  test(`fileSink: the file has its name only when it is complete${durable ? "" : ", not waiting for the disk"}`, async () => {
     const path = at("written");
     const sink = fileSink(path, { durable });
     for (let start = 0; start < content.length; start += 2 * MIB + 1)
@@ -94,7 +94,7 @@ for (const durable of [true, false])
     sink.write(new Uint8Array(0));
     assert.not(existsSync(path));
     assert.is(parts().length, 1);
-    sink.close();
+    await sink.close();
     sink.abort();
     assert.is(Buffer.compare(readFileSync(path), content), 0);
     assert.equal(parts(), []);
@@ -113,22 +113,22 @@ test("fileSink: the former file stays until the new one is complete, and for goo
   assert.equal(parts(), []);
 });
 
-test("fileSink: two at once, the last to close wins", () => {
+test("fileSink: two at once, the last to close wins", async () => {
   const [first, second] = [fileSink(at("twice")), fileSink(at("twice"))];
   first.write(Uint8Array.of(49));
   second.write(Uint8Array.of(50));
-  second.close();
-  first.close();
+  await second.close();
+  await first.close();
   assert.is(readFileSync(at("twice"), "utf8"), "1");
 });
 
-test("fileSink: a symbolic link keeps pointing, its target is replaced", () => {
+test("fileSink: a symbolic link keeps pointing, its target is replaced", async () => {
   writeFileSync(at("target"), "old");
   symlinkSync("target", at("link"));
   const sink = fileSink(at("link"));
   const { write } = sink; // as a writer gets it
   write(Uint8Array.from(Buffer.from("new")));
-  sink.close();
+  await sink.close();
   assert.ok(lstatSync(at("link")).isSymbolicLink());
   assert.is(readFileSync(at("target"), "utf8"), "new");
 });
@@ -138,7 +138,7 @@ test("fileSink: refusals", async () => {
   await throwsCode(() => fileSink(folder), "ARGUMENT", /folder/);
   await throwsCode(() => fileSink("/dev/null"), "ARGUMENT", /device/);
   const sink = fileSink(at("finished"));
-  sink.close();
+  await sink.close();
   await throwsCode(() => sink.write(Uint8Array.of(1)), "ARGUMENT", /finished/);
   await throwsCode(() => sink.close(), "ARGUMENT", /finished/);
 });

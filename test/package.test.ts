@@ -22,7 +22,8 @@ const names = (text: string) => text.trim().split(/\s+/);
 
 test("exported names", () => assert.equal(Object.keys(source).sort(), names(NAMES)));
 
-test("exported names of unitcell/fs", () => assert.equal(Object.keys(files).sort(), ["fileSink", "fileSource"]));
+test("exported names of unitcell/fs", () =>
+  assert.equal(Object.keys(files).sort(), ["fileSink", "fileSource", "fsStore"]));
 
 test("the version in code is the package's", () => assert.is(VERSION, manifest.version));
 

@@ -25,12 +25,12 @@ export async function openCache(path: string): Promise<PredictionCache> {
 }
 
 /** Writes the file anew when something was added. @throws {UnitcellError} as fileSink; the former file is kept then */
-export function saveCache(cache: PredictionCache, path: string): void {
+export async function saveCache(cache: PredictionCache, path: string): Promise<void> {
   if (cache.added === 0) return;
   const sink = fileSink(path);
   try {
     sink.write(cache.save());
-    sink.close();
+    await sink.close();
   } catch (error) {
     sink.abort();
     throw error;

@@ -141,7 +141,7 @@ async function convert(opened: OpenedCheckpoint, to: string, settings: Settings,
     });
     // Where IN is OUT, it must not be open when it is replaced: some systems refuse that.
     opened.close();
-    out.close();
+    await out.close();
     notes.push(...said);
   } catch (error) {
     out.abort();

@@ -110,7 +110,7 @@ export async function predictCommand(args: string[]): Promise<number> {
   try {
     return await report(untilAborted(records, signal), recordWriter(output, model), how);
   } finally {
-    if (cache) keep(cache, values.cache!, how.quiet);
+    if (cache) await keep(cache, values.cache!, how.quiet);
   }
 }
 
@@ -128,8 +128,8 @@ export function parseState(model: Model | Ensemble, text: string | undefined): n
 }
 
 /** What was added, also when the run was stopped or ended early. */
-function keep(cache: PredictionCache, path: string, quiet: boolean): void {
-  saveCache(cache, path);
+async function keep(cache: PredictionCache, path: string, quiet: boolean): Promise<void> {
+  await saveCache(cache, path);
   const { size, added, refused } = cache;
   if (quiet) return;
   const full = refused ? `; it is full, ${refused} found no room` : "";
