@@ -7,6 +7,7 @@ import { httpSource } from "../src/stores/http.js";
 import { httpStore } from "../src/stores/http-store.js";
 import { readFile, type Store } from "../src/stores/store.js";
 import { copyFile, download, type Progress } from "../src/stores/transfer.js";
+import { readContract } from "./store.contract.js";
 import { throwsCode } from "./throws.js";
 import { type Handler, sendRange, startServer, type WebServer } from "./web-server.js";
 
@@ -52,6 +53,12 @@ function recorder(): { store: Store; files: Map<string, Uint8Array> } {
   };
   return { store: store as unknown as Store, files };
 }
+
+const served = async (files: ReadonlyMap<string, Uint8Array>) => {
+  const index = indexOf(...[...files].map(([key, bytes]) => entryOf(key, bytes)));
+  return httpStore((await serveFiles({ ...Object.fromEntries(files), "index.json": index })).origin);
+};
+for (const { name, run } of readContract("http", served)) test(name, run);
 
 // Positions about the ends of the file and of the network's pieces, and some in between.
 const CUTS = [0, 1, 2, 1000, 16_383, 16_384, 16_385, 50_000, 65_535, 65_536, 65_537, 99_998, 99_999];

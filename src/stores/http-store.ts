@@ -38,7 +38,7 @@ export function httpStore(url: string | URL, options: HttpStoreOptions = {}): Ht
   const addressOf = addresses(url);
   const readIndex = () => fetchIndex(addressOf(index), http);
   return {
-    get(key) {
+    async get(key) {
       const address = addressOf(checkKey(key));
       const report = onProgress && (({ loaded, total }: Progress) => onProgress({ key, url: address, loaded, total }));
       return openIfThere(address, report ? { ...http, onProgress: report } : http);

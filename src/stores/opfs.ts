@@ -11,13 +11,15 @@ interface MovableFile extends FileSystemFileHandle {
 }
 
 /** A file that is being written, beside its final name, and the one in which Chromium keeps what is written to that. */
-const PART = /^(.+\.[0-9a-f]{32}\.part)(\.crswap)?$/;
+const PART = /^.+\.[0-9a-f]{32}\.part(\.crswap)?$/;
+/** Not listed, and no names for files; Chromium shows its own beside any file that is written. */
+const UNFINISHED = /\.[0-9a-f]{32}\.part$|\.crswap$/;
 
 /**
  * A folder of the origin private file system, made where there is none. A file is written beside its name, as
  * "NAME.RANDOM.part", and gets its name by one move, so that readers find the former file or the new one; writers hold a Web
- * Lock for what they write, which tells `clean` whether they still live. Everything that gives a name holds one lock of the
- * store. How well a file survives a power failure is up to the browser.
+ * Lock for what they write, which tells `clean` whether they still live. Whatever gives a name holds one lock of the site: a
+ * folder may lie in another store's. How well a file survives a power failure is up to the browser.
  *
  * A source of a file that is replaced or deleted can no longer be read: MISMATCH.
  * @throws {UnitcellError} UNSUPPORTED where a browser has no such file system, or one that cannot write and move; ARGUMENT
@@ -28,9 +30,8 @@ export async function opfsStore(directory: string): Promise<Store> {
   const locks = webLocks();
   const root = await openRoot(directory);
   const liveness = await webLiveness();
-  const name = `unitcell opfs ${directory}`;
-  const partLock = (path: string) => `${name}: ${path}`;
-  const exclusive = <T>(run: () => Promise<T>): Promise<T> => locks.request(name, run);
+  const partLock = (path: string) => `unitcell opfs ${directory}/${path}`;
+  const exclusive = <T>(run: () => Promise<T>): Promise<T> => locks.request("unitcell opfs", run);
 
   return {
     liveness,
@@ -45,7 +46,7 @@ export async function opfsStore(directory: string): Promise<Store> {
       const within = folder === "" ? root : await openFolder(root, folder.split("/"));
       if (!within) return;
       for await (const { path, handle } of walk(within, folder, false)) {
-        const file = PART.test(handle.name) ? undefined : await stateOf(handle);
+        const file = UNFINISHED.test(handle.name) ? undefined : await stateOf(handle);
         if (file) yield entryOf(path, file);
       }
     },
@@ -87,14 +88,13 @@ export async function opfsStore(directory: string): Promise<Store> {
     async clean() {
       let removed = 0;
       for await (const { path, handle } of walk(root, "", true)) {
-        const [, part, swap] = PART.exec(handle.name) ?? [];
+        const [part, swap = ""] = PART.exec(handle.name) ?? [];
         if (!part) continue;
-        const ofPart = path.slice(0, path.length - (swap?.length ?? 0));
-        const isGone = await locks.request(partLock(ofPart), { ifAvailable: true }, async (lock) => {
-          if (lock) await removeFile(root, path);
-          return lock !== null;
-        });
-        if (isGone && !swap) removed++;
+        const ofPart = path.slice(0, path.length - swap.length);
+        const isLeft = await locks.request(partLock(ofPart), { ifAvailable: true }, async (lock) =>
+          lock ? removeFile(root, path) : false,
+        );
+        if (isLeft && swap === "") removed++;
       }
       return removed;
     },
@@ -117,7 +117,7 @@ async function openRoot(directory: string): Promise<FileSystemDirectoryHandle> {
 }
 
 function checkName(key: string): void {
-  if (PART.test(checkKey(key)))
+  if (UNFINISHED.test(checkKey(key)))
     throw new UnitcellError("ARGUMENT", `names as ${key} are kept for unfinished files`, { key });
 }
 
@@ -187,27 +187,24 @@ function entryOf(key: string, { size, lastModified }: File): StoreEntry {
   return { key, size, modified: new Date(lastModified), version: `${lastModified} ${size}` };
 }
 
-/** A File may give the bytes of the file that took its place, where both are of one second (Chromium): so it is asked again. */
+/**
+ * A File whose file was replaced cannot be read (NotReadableError in Chromium, AbortError in Firefox). Whatever a browser
+ * makes of it, the file is looked at again after each reading.
+ */
 function sourceOf(root: FileSystemDirectoryHandle, key: string, file: File): StoreSource {
   const { version } = entryOf(key, file);
-  const changed = (cause?: unknown) =>
-    new UnitcellError(
-      "MISMATCH",
-      `${key} has changed while it was read`,
-      { key },
-      cause === undefined ? {} : { cause },
-    );
   const read = async (start: number, end: number) => {
+    let failed: unknown;
     const bytes = await file
       .slice(start, end)
       .arrayBuffer()
       .catch((error) => {
-        throw isDomError(error, "NotFoundError", "NotReadableError")
-          ? changed(error)
-          : webFailure(error, `cannot read ${key}`);
+        failed = error;
       });
     const now = await stateOf(await findFile(root, key));
-    if (!now || entryOf(key, now).version !== version) throw changed();
+    if (!now || entryOf(key, now).version !== version)
+      throw new UnitcellError("MISMATCH", `${key} has changed while it was read`, { key }, { cause: failed });
+    if (!bytes) throw webFailure(failed, `cannot read ${key}`);
     return bytes;
   };
   return { size: file.size, slice: (start, end) => ({ arrayBuffer: () => read(start, end) }) };
@@ -268,14 +265,17 @@ async function makeYounger(handle: FileSystemFileHandle, version: string): Promi
   }
 }
 
-async function removeFile(root: FileSystemDirectoryHandle, key: string): Promise<void> {
+/** @returns whether there was one */
+async function removeFile(root: FileSystemDirectoryHandle, key: string): Promise<boolean> {
   const { folders, name } = split(key);
   // A folder of that name is no file, and stays.
-  if (!(await findFile(root, key))) return;
+  if (!(await findFile(root, key))) return false;
   try {
     await (await openFolder(root, folders))?.removeEntry(name);
+    return true;
   } catch (error) {
-    if (!isMissing(error)) throw webFailure(error, `cannot delete ${key}`);
+    if (isMissing(error)) return false;
+    throw webFailure(error, `cannot delete ${key}`);
   }
 }
 
