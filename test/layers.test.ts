@@ -16,7 +16,7 @@ const ALLOWED: Record<string, string[]> = {
   "tensor-stats": ["errors", "tensor", "element-blocks"],
   sha256: ["errors"],
   "load-report": ["errors", "tensor"],
-  stores: ["errors", "bytes"],
+  stores: ["errors", "bytes", "sha256"],
   checkpoint: ["errors", "bytes", "tensor", "formats"],
   runs: ["errors", "bytes", "tensor", "formats", "checkpoint", "summary", "stores", "sha256"],
   structures: ["errors"],
