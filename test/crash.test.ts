@@ -278,7 +278,7 @@ function checkStart({ isNew, epoch = 0, ms = 0, parts, notes, best }: Report, mo
   tally.startMs.push(ms);
   assert.equal(parts, [], "unfinished files are gone");
   if (isNew) return;
-  for (const note of notes ?? []) assert.match(note, /^the best file (was of epoch|is gone)/);
+  for (const note of notes ?? []) assert.match(note, /^the best file (is not so good|is missing)/);
   assert.is(epoch, model.epoch, "the epoch resumed");
   model.saved(epoch);
   assert.equal(best, model.best, "the best so far");

@@ -204,8 +204,7 @@ class Watch {
 
   /** undefined: there was no sign of life yet, and it is too soon to miss one. */
   async isAlive(number: number, { writer, id, beat }: Ticket): Promise<boolean | undefined> {
-    if (held.has(id)) return true;
-    if (writer === this.store.liveness?.self) return false;
+    if (writer === this.store.liveness?.self) return held.has(id);
     const known = writer === UNKNOWN ? undefined : await this.store.liveness?.isAlive(writer);
     if (known !== undefined) return known;
     const state = `${number} ${id} ${beat}`;
