@@ -11,16 +11,12 @@ const WAIT_MS = 120_000;
 /** Do something that changes the folder, while nobody else does. */
 export async function changing<T>(store: Store, change: () => Promise<T>): Promise<T> {
   const lock = await acquireLock(store, "folder", { waitMs: WAIT_MS, what: "the folder" });
-  let result: T;
   try {
-    result = await change();
-  } catch (error) {
-    // It is the first error that people want to read.
+    return await change();
+  } finally {
+    // What is done is done, and what failed says so itself; who locks the folder next gives this lock back first.
     await lock.release().catch(() => {});
-    throw error;
   }
-  await lock.release();
-  return result;
 }
 
 /** The lock of a run: one trains, all others look on. */

@@ -56,8 +56,8 @@ export async function planStorePrune(
 }
 
 async function withMetrics(store: ReadStore, info: CheckpointInfo): Promise<CheckpointInfo> {
-  const { metrics } = await describeCheckpoint(store, info);
-  return { ...info, ...(metrics && { metrics }) };
+  const { metrics, problem } = await describeCheckpoint(store, info);
+  return { ...info, ...(metrics && { metrics }), ...(problem !== undefined && { problem }) };
 }
 
 /** Of the first run that loses something and has no checkpoint yet that was found to load, the newest that stays. */
