@@ -18,7 +18,7 @@ import { BY, RETENTION, stateAfter } from "./training.js";
 const [, , mode, folder, run, count] = process.argv;
 const store = fsStore(folder);
 
-/** Training goes on for so long. */
+/** Nobody saves or prunes without a pause. */
 const EPOCH_MS = 10;
 
 const report = (line: object) => writeSync(1, `${JSON.stringify(line)}\n`);
@@ -57,6 +57,7 @@ async function prune(): Promise<void> {
       if (!isUnitcellError(error, "MISMATCH")) throw error;
       tally.mismatches++;
     }
+    await new Promise((resolve) => setTimeout(resolve, EPOCH_MS));
   }
   report(tally);
   process.exit(0);
