@@ -116,6 +116,19 @@ export async function collect(content: Content): Promise<Uint8Array> {
   return bytes;
 }
 
+/**
+ * Change many files, and wait for the disk only with the last of each folder: that makes the others last too.
+ * @param change one of them
+ */
+export async function changeMany(
+  keys: readonly string[],
+  change: (key: string, options: ChangeOptions) => Promise<void>,
+): Promise<void> {
+  const last = new Map(keys.map((key) => [key.slice(0, key.lastIndexOf("/") + 1), key]));
+  const lasts = new Set(last.values());
+  for (const key of keys) await change(key, { durable: lasts.has(key) });
+}
+
 /** Descriptions beside checkpoints, and notes: a history of 10,000 epochs with ten columns has some 3 MB. */
 const MOST_FILE_BYTES = 16 * 2 ** 20;
 
