@@ -57,7 +57,9 @@ function bind<S>(name: string, make: () => S | Promise<S>, cases: readonly Case<
 
 /** Bytes that tell their place and whose they are. */
 export function pattern(size: number, seed = 0): Uint8Array {
-  return Uint8Array.from({ length: size }, (_, i) => ((i * 2654435761) >>> 24) ^ seed);
+  const bytes = new Uint8Array(size);
+  for (let i = 0; i < size; i++) bytes[i] = (Math.imul(i, 2654435761) >>> 24) ^ seed;
+  return bytes;
 }
 
 const text = (words: string) => new TextEncoder().encode(words);
@@ -571,8 +573,8 @@ function equal(value: unknown, expected: unknown, what: string): void {
 
 function same(bytes: Uint8Array, expected: Uint8Array, what: string): void {
   is(bytes.length, expected.length, `length of ${what}`);
-  const at = bytes.findIndex((byte, i) => byte !== expected[i]);
-  if (at >= 0) throw new Error(`${what}: byte ${at} is ${bytes[at]}, expected ${expected[at]}`);
+  for (let at = 0; at < bytes.length; at++)
+    if (bytes[at] !== expected[at]) throw new Error(`${what}: byte ${at} is ${bytes[at]}, expected ${expected[at]}`);
 }
 
 async function throws(run: () => Promise<unknown>, code: ErrorCode, what: string): Promise<void> {

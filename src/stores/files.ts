@@ -77,9 +77,15 @@ class FileSource implements ByteSource {
     return { arrayBuffer: async () => (await this.read(start, end)).buffer as ArrayBuffer };
   }
 
+  /** Does nothing the second time. @throws {UnitcellError} BACKEND when the disk fails */
   close(): void {
-    if (this.fd !== CLOSED) closeSync(this.fd);
+    const { fd } = this;
     this.fd = CLOSED;
+    try {
+      if (fd !== CLOSED) closeSync(fd);
+    } catch (error) {
+      throw failure(this.path, error, "BACKEND", "close");
+    }
   }
 
   private readNow(bytes: Uint8Array, start: number): Uint8Array {
