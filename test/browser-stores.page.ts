@@ -80,6 +80,30 @@ const tasks = {
     return names.sort();
   },
 
+  /** Versions of files of one size, where times have steps of 50 ms. */
+  async coarseTimes(name: string) {
+    const own = Object.getOwnPropertyDescriptor(File.prototype, "lastModified")!;
+    const get = function (this: File) {
+      return Math.floor(own.get!.call(this) / 50) * 50;
+    };
+    Object.defineProperty(File.prototype, "lastModified", { ...own, get });
+    const versions: string[] = [];
+    const contents: string[] = [];
+    try {
+      const store = await opfsStore(name);
+      for (let i = 0; i < 8; i++) {
+        // Every other one by a move over the former.
+        await store.put(i % 2 ? "moved" : "x", text(`${i}`));
+        if (i % 2) await store.move("moved", "x");
+        for await (const { version } of store.list()) versions.push(version);
+        contents.push(new TextDecoder().decode(await readFile(store, "x")));
+      }
+    } finally {
+      Object.defineProperty(File.prototype, "lastModified", own);
+    }
+    return { versions: new Set(versions).size, contents: contents.join("") };
+  },
+
   /** The errors of browsers that lack something. */
   async unsupported() {
     const errorOf = (run: () => Promise<unknown>) => run().then(String, (error) => `${error.code} ${error.message}`);

@@ -176,6 +176,22 @@ function testStores(path: string): void {
     });
   }
 
+  test("opfs: a store in another one's folder: clean does not touch what is written there", async () => {
+    const [writer, cleaner] = [await openTab(), await openTab()];
+    await writer.window("startPut", "opfs", "outer/inner", "a.pt");
+    assert.is(await cleaner.window("clean", "opfs", "outer"), 0);
+    await writer.window("finishPut", "a.pt");
+    const isThere = async () => (await cleaner.window("list", "opfs", "outer")).join() === "inner/a.pt";
+    await waitFor(isThere, "the file is written");
+    for (const { page } of [writer, cleaner]) await page.close();
+  });
+
+  test("opfs: files of one size and one time have different versions", async () => {
+    const tab = await openTab();
+    assert.equal(await tab.window("coarseTimes", "coarse"), { versions: 8, contents: "01234567" });
+    await tab.page.close();
+  });
+
   test("opfs: a browser that lacks something is UNSUPPORTED, and a directory must be a key", async () => {
     const tab = await openTab();
     const [move, createWritable, directory] = await tab.window("unsupported");
