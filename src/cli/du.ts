@@ -76,7 +76,7 @@ function lines({ path, argument }: Folder, report: StorageReport, batches: numbe
     ...labelled(
       "trash",
       trash.files > 0
-        ? `${amountText(trash)} in ${plural(batches, "batch", "es")}; unitcell prune${oneLine(argument)} --empty-trash --yes frees it`
+        ? `${amountText(trash)} in ${plural(batches, "batch", "es")}; unitcell prune${argument} --empty-trash --yes frees it`
         : "empty",
     ),
     ...duplicateLines(duplicates),

@@ -4,6 +4,7 @@ import { dirname, join, normalize, relative, resolve, sep } from "node:path";
 import { UnitcellError } from "../errors.js";
 import { fsStore } from "../stores/fs.js";
 import type { Store } from "../stores/store.js";
+import { shownName } from "./shown.js";
 
 export interface Folder {
   /** As it was named, for headers and messages. */
@@ -29,7 +30,7 @@ export function openFolder(directory: string | undefined): Folder {
   const path = directory ?? usual;
   if (!existsSync(path)) throw new UnitcellError("NOT_FOUND", `no folder ${path}`, { path });
   if (!isFolder(path)) throw new UnitcellError("ARGUMENT", `${path} is a file, not a folder of checkpoints`, { path });
-  return { path, argument: path === usual ? "" : ` ${path}`, store: fsStore(path) };
+  return { path, argument: path === usual ? "" : ` ${shownName(path)}`, store: fsStore(path) };
 }
 
 /**

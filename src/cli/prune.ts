@@ -148,7 +148,7 @@ function doneLines({ argument }: Folder, { remove, bytesFreed }: PrunePlan, resu
   if (result.batch === undefined) return [`${what} deleted.`];
   return [
     `${what} moved to the trash as batch ${result.batch}.`,
-    `unitcell undo${oneLine(argument)} brings them back; unitcell prune${oneLine(argument)} --empty-trash --yes frees the space.`,
+    `unitcell undo${argument} brings them back; unitcell prune${argument} --empty-trash --yes frees the space.`,
   ];
 }
 
