@@ -534,10 +534,10 @@ test("resume-info: latest, best and final, what each has, and lines that resume"
   const cwd = place(trainedRun("a"));
   const text = await ok(cwd, "resume-info");
   assert.match(text, /^a: history of 10 epochs\n/);
-  assert.match(text, / latest {2}a_final\.pt +10 +0\.1 +there +none +there\n/);
+  assert.match(text, / latest {2}a_epoch10\.pt +10 +0\.1 +there +none +there\n/);
   assert.match(text, / best {4}a_best\.pt +8 +0\.125 /);
   assert.match(text, / missing +nothing: the latest is a complete training state\n/);
-  assert.match(text, / Python +checkpoint = torch\.load\("saved_models\/a_final\.pt", map_location="cpu"\)\n/);
+  assert.match(text, / Python +checkpoint = torch\.load\("saved_models\/a_epoch10\.pt", map_location="cpu"\)\n/);
   assert.match(
     text,
     /optimizer\.load_state_dict\(checkpoint\["optimizer"\]\)\n +torch\.set_rng_state\(checkpoint\["rng_state"\]\)\n/,
