@@ -73,5 +73,5 @@ async function buildScripts(folder, pattern) {
 }
 
 await buildDist();
-if (tests) await buildScripts("test", /\.test\.ts$/);
+if (tests) await buildScripts("test", /\.(test|child)\.ts$/);
 if (bench) await buildScripts("bench", /\.ts$/);

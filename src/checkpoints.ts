@@ -3,7 +3,7 @@
  * Wasm and no networks; `unitcell` exports all of it too.
  */
 export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits, type Sink } from "./bytes.js";
-export { type Checkpoint, type CheckpointFiles, loadCheckpoint } from "./checkpoint.js";
+export { type Checkpoint, type CheckpointFiles, loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
 export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
 export { loadTorch, openTorch, type ReadOptions, TorchFile, type TorchFormat } from "./formats/torch.js";
 export { saveTorch, type WriteOptions, writeTorch } from "./formats/torch-save.js";

@@ -13,6 +13,7 @@ import { PREDICT_HELP, predictCommand } from "./cli/predict.js";
 import { PRUNE_HELP, pruneCommand } from "./cli/prune.js";
 import { RESUME_INFO_HELP, resumeInfoCommand } from "./cli/resume-info.js";
 import { oneLine } from "./cli/shown.js";
+import { SLIM_HELP, slimCommand } from "./cli/slim.js";
 import { UNDO_HELP, undoCommand } from "./cli/undo.js";
 import { UsageError } from "./cli/usage.js";
 import { VERIFY_HELP, verifyCommand } from "./cli/verify.js";
@@ -36,6 +37,7 @@ A checkpoint:
   verify       whether it is undamaged; NaN and infinities; hashes; of a folder each
   convert      as .pt or .safetensors, cast, stripped, renamed
   diff         where two differ, and by how much
+  slim         for deployment: no optimizer, half precision, small weights zero; the change measured
 
 A folder of checkpoints, as saved_models:
   ls           the checkpoints by run, with epochs and metrics
@@ -60,6 +62,7 @@ const COMMANDS: ReadonlyMap<string, { help: string; run: (args: string[]) => Pro
   ["verify", { help: VERIFY_HELP, run: verifyCommand }],
   ["convert", { help: CONVERT_HELP, run: convertCommand }],
   ["diff", { help: DIFF_HELP, run: diffCommand }],
+  ["slim", { help: SLIM_HELP, run: slimCommand }],
   ["ls", { help: LS_HELP, run: lsCommand }],
   ["du", { help: DU_HELP, run: duCommand }],
   ["history", { help: HISTORY_HELP, run: historyCommand }],

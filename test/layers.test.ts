@@ -16,7 +16,7 @@ const ALLOWED: Record<string, string[]> = {
   "tensor-stats": ["errors", "tensor", "element-blocks"],
   sha256: ["errors"],
   "load-report": ["errors", "tensor"],
-  stores: ["errors", "bytes"],
+  stores: ["errors", "bytes", "sha256"],
   checkpoint: ["errors", "bytes", "tensor", "formats"],
   runs: ["errors", "bytes", "tensor", "formats", "checkpoint", "summary", "stores", "sha256"],
   structures: ["errors"],
@@ -38,12 +38,15 @@ const ALLOWED: Record<string, string[]> = {
     "errors batches structures graphs models ensemble prediction prediction-cache prediction-key predict-unknown".split(
       " ",
     ),
+  sparsify: ["errors", "tensor", "element-blocks", "formats"],
+  slim: ["errors", "tensor", "element-blocks", "formats", "checkpoint", "sparsify"],
+  "prediction-change": ["errors", "structures", "models", "batches", "predict", "prediction"],
   "architecture-summary": ["errors", "tensor", "load-report", "models", "summary"],
   summary: ["errors", "bytes", "tensor", "formats", "checkpoint"],
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary sha256"
     .split(" ")
     .concat("structures graphs models batches predict embed prediction prediction-cache ensemble".split(" "))
-    .concat("architecture-summary", "runs"),
+    .concat("architecture-summary sparsify slim prediction-change runs".split(" ")),
 };
 
 /** Packages by layer. fflate is the one that users install; the command's are bundled into it. */

@@ -26,8 +26,8 @@ const PROGRAMS: Readonly<Record<string, Tag>> = {
 const WORDS: Readonly<Record<string, Tag>> = { best: "best", final: "final", last: "last", latest: "last" };
 const WORD = /^(?:(.*?)[_.-])?(best|final|last|latest)(?:-v\d+)?$/i;
 /** "cgcnn_mp_epoch50", "epoch_50", "ALIGNN's checkpoint_50" and ignite's. */
-const EPOCH = /^(.*?)[_.-]?epoch[_.-]?(\d{1,9})$/i;
-const NUMBERED = /^checkpoint_(\d{1,9})$/;
+const EPOCH = /^(.*?)[_.-]?epoch[_.-]?(\d{1,15})$/i;
+const NUMBERED = /^checkpoint_(\d{1,15})$/;
 /** Lightning: "epoch=3-step=400", "cgcnn-epoch=03-val_mae=0.041-v1". */
 const PAIR = /(?:^|[-_])([A-Za-z][\w./]*?)=(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)/gi;
 

@@ -66,14 +66,26 @@ export function metadataKey(run: string): string {
 
 /** All runs of one history file. @throws {UnitcellError} CORRUPT when it is not one object or an array of them */
 export async function readHistories(store: ReadStore, key: string): Promise<TrainingHistory[]> {
+  const { runs } = await readRuns(store, key);
+  return runs.map((run) => ({ ...run, ...(run.history !== undefined && { history: rowsOf(run.history) }) }));
+}
+
+/** As the file has them. */
+interface Runs {
+  readonly runs: TrainingHistory[];
+  readonly isList: boolean;
+}
+
+async function readRuns(store: ReadStore, key: string): Promise<Runs> {
   const bytes = await readFile(store, key);
-  if (!bytes) return [];
+  if (!bytes) return { runs: [], isList: false };
   const value = parsePythonJson(bytes, key);
-  const runs = Array.isArray(value) ? value : [value];
+  const isList = Array.isArray(value);
+  const runs = isList ? value : [value];
   for (const run of runs)
     if (typeof run !== "object" || run === null || Array.isArray(run))
       throw new UnitcellError("CORRUPT", `${key}: expected an object for each run`, { key });
-  return runs.map((run) => ({ ...run, ...(run.history !== undefined && { history: rowsOf(run.history) }) }));
+  return { runs, isList };
 }
 
 /** Numbers only: a row is what can be compared and drawn. */
@@ -128,18 +140,19 @@ function alignnRows(value: unknown): [string, unknown][][] {
  */
 export async function writeHistory(store: Store, run: string, history: TrainingHistory): Promise<string | undefined> {
   const key = historyKey(run);
-  let histories: TrainingHistory[] = [];
+  let found: Runs = { runs: [], isList: false };
   let aside: string | undefined;
   try {
-    histories = await readHistories(store, key);
+    found = await readRuns(store, key);
   } catch (error) {
     if (!isUnreadable(error)) throw error;
     aside = await moveAside(store, key);
   }
-  const at = histories.findIndex(({ model_name }) => model_name === history.model_name);
-  if (at < 0) histories.push(history);
-  else histories[at] = { ...histories[at], ...history };
-  await store.put(key, formatPythonJson(histories.length === 1 ? histories[0] : histories));
+  const { runs, isList } = found;
+  const at = runs.findIndex(({ model_name }) => model_name === history.model_name);
+  if (at < 0) runs.push(history);
+  else runs[at] = { ...runs[at], ...history };
+  await store.put(key, formatPythonJson(isList || runs.length > 1 ? runs : runs[0]));
   return aside;
 }
 
@@ -171,7 +184,9 @@ export function describeHistory(
   return {
     model_name: nameOf(run),
     epochs: rows.at(-1)?.epoch ?? 0,
-    ...(best && { [`best_${metric}`]: best[metric], best_epoch: best.epoch }),
+    // Undefined, and so no longer in the file, where what it said before has been given up.
+    [`best_${metric}`]: best?.[metric],
+    best_epoch: best?.epoch,
     training_time: Math.round(rest.seconds),
     ...(rest.hyperparameters && { hyperparameters: rest.hyperparameters }),
     history: rows,

@@ -1,24 +1,25 @@
 /** The checkpoints of a store, from names, the histories beside them and the list of pins: no checkpoint is opened. */
+import { MATGL_ARGS, MATGL_STATE } from "../checkpoint/file-names.js";
 import type { ReadStore, StoreEntry } from "../stores/store.js";
 import type { CheckpointInfo } from "./checkpoint-info.js";
 import { parseCheckpointName } from "./checkpoint-names.js";
 import { type HistoryRow, historyKey, isUnreadable, readHistories } from "./history.js";
 import { readPins } from "./pins.js";
 
-/** Files of matgl and others that lie beside a state dict and hold no checkpoint of their own. */
-const MATGL_STATE = "state.pt";
-const MATGL_ARGS = "model.pt";
-
 /**
- * List the checkpoints, sorted by run, epoch and name. Metrics of epochs come from training_history.json where a run is in it; one
- * that cannot be read is as if it were not there.
+ * List the checkpoints, sorted by run, epoch and name. Metrics of epochs come from training_history.json where a run is in
+ * it; one that cannot be read is as if it were not there.
  * @throws {UnitcellError} as ReadStore.list and readPins
  */
 export async function listCheckpoints(store: ReadStore): Promise<CheckpointInfo[]> {
+  return listPinned(store, await readPins(store));
+}
+
+/** The same, where it is known what is pinned. */
+export async function listPinned(store: ReadStore, pins: ReadonlySet<string>): Promise<CheckpointInfo[]> {
   const entries: StoreEntry[] = [];
   for await (const entry of store.list()) entries.push(entry);
   const keys = new Set(entries.map(({ key }) => key));
-  const pins = await readPins(store);
   const infos: CheckpointInfo[] = [];
   for (const entry of entries) {
     const name = parseCheckpointName(entry.key);
@@ -28,10 +29,10 @@ export async function listCheckpoints(store: ReadStore): Promise<CheckpointInfo[
   return infos.map((info) => withRow(info, rows)).sort(compare);
 }
 
+/** matgl's arguments lie beside the state dict, and are no checkpoint of their own. */
 function isCompanion(key: string, keys: ReadonlySet<string>): boolean {
-  return key.endsWith(MATGL_ARGS) && keys.has(key.slice(0, -MATGL_ARGS.length) + MATGL_STATE)
-    ? key === MATGL_ARGS || key.at(-MATGL_ARGS.length - 1) === "/"
-    : false;
+  const folder = key.slice(0, key.lastIndexOf("/") + 1);
+  return key === folder + MATGL_ARGS && keys.has(folder + MATGL_STATE);
 }
 
 /** Rows by run and epoch. */

@@ -3,7 +3,7 @@ import { isUnitcellError, UnitcellError } from "../errors.js";
 import type { ReadOptions } from "../formats/torch.js";
 import { writeTorch } from "../formats/torch-save.js";
 import type { Lock } from "../stores/lock.js";
-import type { Content, Store } from "../stores/store.js";
+import type { Content, Store, StoreSource } from "../stores/store.js";
 import type { CheckpointInfo } from "./checkpoint-info.js";
 import { checkpointKey, checkRunName } from "./checkpoint-names.js";
 import {
@@ -18,8 +18,9 @@ import {
   writeHistory,
   writeMetadata,
 } from "./history.js";
-import { listCheckpoints } from "./listing.js";
+import { listCheckpoints, listPinned } from "./listing.js";
 import { changing, lockRun } from "./notes.js";
+import { readPins } from "./pins.js";
 import {
   type PlanOptions,
   type PruneOptions,
@@ -40,6 +41,9 @@ import {
   type TrainingState,
 } from "./training-state.js";
 import { moveToTrash } from "./trash.js";
+
+/** Of a file that is copied, at a time. */
+const PIECE_BYTES = 8 * 2 ** 20;
 
 export interface RunOptions {
   /** Files are called after it: "cgcnn_mp" writes cgcnn_mp_epoch1.pt, cgcnn_mp_best.pt, cgcnn_mp_final.pt. */
@@ -104,8 +108,10 @@ export class CheckpointManager {
   private lastFile = Number.NEGATIVE_INFINITY;
   /** Files of a branch that is given up; they go to the trash with the first save. */
   private superseded: readonly string[] = [];
+  /** The history file may still tell of epochs that are given up. */
+  private isFirstSave = true;
   /** A best file of which nobody knows how good it is: it goes to the trash when a new one is written. */
-  private unknownBest = false;
+  private unknownBest: string | undefined;
   private queue: Promise<unknown> = Promise.resolve();
 
   /** @throws {UnitcellError} ARGUMENT for options that make no sense */
@@ -126,7 +132,8 @@ export class CheckpointManager {
   /**
    * Begin a new run.
    * @param options.existing what to do when there are checkpoints of this name: "refuse", or move them to the trash
-   * @throws {UnitcellError} ARGUMENT when the run exists, or has a name that no file can have; BACKEND when another writer has it
+   * @throws {UnitcellError} ARGUMENT when the run exists (for the trash: has something pinned), or has a name that no file
+   *   can have; BACKEND when another writer has it
    */
   begin(options: { readonly existing?: "refuse" | "trash" } = {}): Promise<void> {
     return this.inTurn(() => this.beginNow(options.existing ?? "refuse"));
@@ -218,6 +225,13 @@ export class CheckpointManager {
       if (infos.length > 0) {
         if (existing === "refuse") throw this.exists(infos);
         const keys = infos.map(({ key }) => key);
+        const pinned = infos.filter((one) => one.pinned).map(({ key }) => key);
+        if (pinned.length > 0)
+          throw new UnitcellError(
+            "ARGUMENT",
+            `beginning run "${this.run}" anew gives up its checkpoints, and ${pinned.join(", ")} is pinned; unpin it or choose another name`,
+            { pinned },
+          );
         await changing(this.store, () => moveToTrash(this.store, keys, `run ${this.run} was begun anew`));
       }
       this.start({ run: this.run, ...this.by, seconds: 0, best: undefined, history: [] });
@@ -280,15 +294,19 @@ export class CheckpointManager {
     return rows;
   }
 
-  /** How good the best file is. One that is not there or does not load is replaced by the best epoch that does. */
+  /**
+   * How good the best file is. It is put right where an epoch is better that loads: after a crash or a full disk between the
+   * two files, or when it is broken or gone.
+   */
   private async findBest(own: readonly CheckpointInfo[], notes: string[]): Promise<RunRecord["best"]> {
-    const file = own.find(({ tag }) => tag === "best");
-    const value = file?.metrics?.[this.by.metric];
+    const { metric, mode } = this.by;
+    const files = own.filter(({ tag }) => tag === "best");
+    const file = rank(files, this.by)[0] ?? files[0];
     const problem = file && (file.problem ?? (await checkCheckpoint(this.store, file)));
-    this.unknownBest = false;
-    if (file && problem === undefined) {
-      if (value !== undefined) return { epoch: file.epoch ?? 0, value };
-      this.unknownBest = true;
+    const value = problem === undefined ? file?.metrics?.[metric] : undefined;
+    const isKnown = value !== undefined && !Number.isNaN(value);
+    this.unknownBest = file && problem === undefined && !isKnown ? file.key : undefined;
+    if (this.unknownBest !== undefined) {
       notes.push(`how good ${file.key} is, is not known; the next best epoch moves it to the trash`);
       return undefined;
     }
@@ -296,28 +314,42 @@ export class CheckpointManager {
       own.filter(({ tag }) => tag === "epoch"),
       this.by,
     )) {
+      const found = { epoch: info.epoch!, value: info.metrics![metric] };
+      if (!isBetter(found.value, value, mode)) break;
       if ((await checkCheckpoint(this.store, info)) !== undefined) continue;
-      await this.copyToBest(info, file);
-      notes.push(
-        `the best file ${file ? `does not load (${problem})` : "is gone"}; ${info.key} is the best that loads`,
-      );
-      return { epoch: info.epoch!, value: info.metrics![this.by.metric] };
+      const was = file ? (problem === undefined ? "is not so good" : `does not load (${problem})`) : "is missing";
+      if (await this.copyToBest(info, problem === undefined ? undefined : file, was, notes)) return found;
+      break;
     }
-    return undefined;
+    return isKnown ? { epoch: file.epoch ?? 0, value } : undefined;
   }
 
-  private async copyToBest({ key }: CheckpointInfo, broken: CheckpointInfo | undefined): Promise<void> {
-    await changing(this.store, async () => {
-      if (broken) await moveToTrash(this.store, [broken.key], "does not load");
+  /** False where the store fails (a full disk): going on does not depend on it. */
+  private async copyToBest(
+    { key }: CheckpointInfo,
+    broken: CheckpointInfo | undefined,
+    was: string,
+    notes: string[],
+  ): Promise<boolean> {
+    const copy = async () => {
       const source = await this.store.get(key);
       if (!source) throw new UnitcellError("NOT_FOUND", `there is no file ${key}`, { key });
       try {
-        const bytes = new Uint8Array(await source.slice(0, source.size).arrayBuffer());
-        await this.store.put(checkpointKey(this.run, "best"), bytes);
+        if (broken) await moveToTrash(this.store, [broken.key], "does not load");
+        await this.store.put(checkpointKey(this.run, "best"), pieces(source));
       } finally {
         source.close?.();
       }
-    });
+    };
+    try {
+      await changing(this.store, copy);
+      notes.push(`the best file ${was}; ${key} is the best that loads, and was copied`);
+      return true;
+    } catch (error) {
+      if (!isUnitcellError(error)) throw error;
+      notes.push(`the best file ${was}, and could not be put right: ${error.code}: ${error.message}`);
+      return false;
+    }
   }
 
   private async saveNow(state: TrainingState, isFinal: boolean): Promise<Saved> {
@@ -362,13 +394,23 @@ export class CheckpointManager {
   }
 
   private async giveUpBranch(best: boolean, notes: string[]): Promise<void> {
-    const keys = [...this.superseded, ...(best && this.unknownBest ? [checkpointKey(this.run, "best")] : [])];
+    const unknown = best ? this.unknownBest : undefined;
+    const keys = [...this.superseded, ...(unknown === undefined ? [] : [unknown])];
     if (keys.length > 0) {
       const batch = await moveToTrash(this.store, keys, `run ${this.run} went on from an earlier epoch`);
       notes.push(`in the trash as batch ${batch}: ${keys.join(", ")}`);
     }
     this.superseded = [];
-    if (best) this.unknownBest = false;
+    if (best) this.unknownBest = undefined;
+    if (this.isFirstSave) await this.forgetRows(notes);
+    this.isFirstSave = false;
+  }
+
+  /** Should this end before the history is written, rows of epochs given up would describe the files of new ones. */
+  private async forgetRows(notes: string[]): Promise<void> {
+    const written = (await readHistory(this.store, this.run).catch(ignoreUnreadable))?.history ?? [];
+    const last = this.record.history.at(-1)?.epoch ?? Number.NEGATIVE_INFINITY;
+    if (written.some(({ epoch }) => epoch > last)) await this.describe(notes);
   }
 
   /** The files are written: from here on this is what has been saved, whatever happens to the descriptions. */
@@ -406,7 +448,9 @@ export class CheckpointManager {
   }
 
   private async restoreOf(run: string, which: Which, options: ReadOptions): Promise<Restored> {
-    const infos = await this.described(run, which === "best");
+    // What is pinned matters to those who remove something.
+    const pins = (await readPins(this.store).catch(ignoreUnreadable)) ?? new Set();
+    const infos = await this.described(run, which === "best", pins);
     const rows = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
     const { metric } = this.by;
     // A file that does not tell the metric has nothing that could contradict the history.
@@ -418,8 +462,9 @@ export class CheckpointManager {
   }
 
   /** The checkpoints of a run; the few whose names do not tell their epoch are looked into, and epochs without metrics where asked. */
-  private async described(run: string, withMetrics: boolean): Promise<CheckpointInfo[]> {
-    const infos = (await listCheckpoints(this.store)).filter((info) => info.run === run);
+  private async described(run: string, withMetrics: boolean, pins?: ReadonlySet<string>): Promise<CheckpointInfo[]> {
+    const listed = pins ? listPinned(this.store, pins) : listCheckpoints(this.store);
+    const infos = (await listed).filter((info) => info.run === run);
     const described: CheckpointInfo[] = [];
     for (const info of infos) {
       const isTold = info.tag === "other" || (info.tag === "epoch" && (info.metrics || !withMetrics));
@@ -442,7 +487,7 @@ export class CheckpointManager {
       this.lock = lock;
       return result;
     } catch (error) {
-      if (!held) await lock.release();
+      if (!held) await lock.release().catch(() => {});
       throw error;
     }
   }
@@ -452,12 +497,20 @@ export class CheckpointManager {
     this.began = performance.now();
     this.lastFile = Number.NEGATIVE_INFINITY;
     this.superseded = [];
+    this.isFirstSave = true;
   }
 
   /** s since the last save of this session. */
   private elapsed(): number {
     return (performance.now() - this.began) / 1000;
   }
+}
+
+function pieces(source: StoreSource): Content {
+  return async (sink) => {
+    for (let at = 0; at < source.size; at += PIECE_BYTES)
+      await sink(new Uint8Array(await source.slice(at, Math.min(at + PIECE_BYTES, source.size)).arrayBuffer()));
+  };
 }
 
 /** The epoch first, and itself whatever the metrics are called. */

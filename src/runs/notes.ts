@@ -14,7 +14,9 @@ export async function changing<T>(store: Store, change: () => Promise<T>): Promi
   try {
     return await change();
   } finally {
-    await lock.release();
+    // What is done is done, and what failed says so itself. This writer can take the lock again all the same, and others
+    // can when it ends.
+    await lock.release().catch(() => {});
   }
 }
 

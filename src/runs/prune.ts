@@ -1,6 +1,6 @@
 /** Deleting checkpoints: a plan first, then exactly that plan. */
 import { UnitcellError } from "../errors.js";
-import type { ReadStore, Store } from "../stores/store.js";
+import { changeMany, type ReadStore, type Store } from "../stores/store.js";
 import type { CheckpointInfo } from "./checkpoint-info.js";
 import { listCheckpoints } from "./listing.js";
 import { changing } from "./notes.js";
@@ -56,8 +56,8 @@ export async function planStorePrune(
 }
 
 async function withMetrics(store: ReadStore, info: CheckpointInfo): Promise<CheckpointInfo> {
-  const { metrics } = await describeCheckpoint(store, info);
-  return { ...info, ...(metrics && { metrics }) };
+  const { metrics, problem } = await describeCheckpoint(store, info);
+  return { ...info, ...(metrics && { metrics }), ...(problem !== undefined && { problem }) };
 }
 
 /** Of the first run that loses something and has no checkpoint yet that was found to load, the newest that stays. */
@@ -88,7 +88,7 @@ export async function removeFiles(store: Store, plan: PrunePlan, options: PruneO
   if (removed.length === 0) return { removed, bytesFreed: 0 };
   const keys = removed.map(({ key }) => key);
   if (options.trash) return { removed, bytesFreed: 0, batch: await moveToTrash(store, keys, "prune") };
-  for (const key of keys) await store.delete(key);
+  await changeMany(keys, (key, how) => store.delete(key, how));
   return { removed, bytesFreed: plan.bytesFreed };
 }
 

@@ -79,6 +79,8 @@ function candidates(
     return newest;
   }
   const tagged = newest.filter(({ tag }) => tag === which);
+  // Of several best files (two programs, Lightning's -v1) the best.
+  if (which === "best") tagged.unshift(...rank(tagged, by));
   // A program that writes epochs only has a best one too, if their metric is known.
   const best =
     which === "best"

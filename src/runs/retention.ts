@@ -45,10 +45,10 @@ export function keepEvery(epochs: number): RetentionPolicy {
   return perRun((all) => all.filter(({ epoch }) => epoch !== undefined && epoch % epochs === 0));
 }
 
-/** Keep files written less than so many seconds before `now`; those from the future (a clock set back) too. */
+/** Keep files written less than so many seconds before `now`; those from the future (a clock set back) or of no date too. */
 export function keepYoungerThan(seconds: number, now: Date = new Date()): RetentionPolicy {
   if (!(seconds >= 0)) throw new UnitcellError("ARGUMENT", `expected an age in seconds, found ${seconds}`);
-  return perRun((epochs) => epochs.filter(({ modified }) => now.getTime() - modified.getTime() < seconds * 1000));
+  return perRun((epochs) => epochs.filter(({ modified }) => !(now.getTime() - modified.getTime() >= seconds * 1000)));
 }
 
 /**
@@ -74,8 +74,9 @@ export function keepWithin(bytes: number): RetentionPolicy {
   };
 }
 
-/** Keep what any of these keeps. */
+/** Keep what any of these keeps. @throws {UnitcellError} ARGUMENT for no policies: that would keep nothing */
 export function anyOf(...policies: RetentionPolicy[]): RetentionPolicy {
+  if (policies.length === 0) throw new UnitcellError("ARGUMENT", "anyOf needs at least one policy");
   return (checkpoints) => new Set(policies.flatMap((policy) => [...policy(checkpoints)]));
 }
 

@@ -2,8 +2,8 @@
  * Removed files that can be brought back: `.unitcell/trash/<batch>/` holds a manifest and the files under their own names.
  * The manifest is written first, so that a crash in the middle leaves every file in one of the two places.
  */
-import { UnitcellError } from "../errors.js";
-import { type ReadStore, readFile, type Store } from "../stores/store.js";
+import { isUnitcellError, UnitcellError } from "../errors.js";
+import { changeMany, type ReadStore, readFile, type Store } from "../stores/store.js";
 import { changing, NOTES_FOLDER } from "./notes.js";
 
 const FOLDER = `${NOTES_FOLDER}/trash`;
@@ -39,7 +39,7 @@ export async function listTrash(store: ReadStore): Promise<TrashBatch[]> {
 }
 
 /**
- * Move files to the trash, as one batch; the caller holds the folder's lock.
+ * Move files to the trash, as one batch; the caller holds the folder's lock. Those that are gone are passed over.
  * @returns the batch's id
  */
 export async function moveToTrash(store: Store, keys: readonly string[], why: string): Promise<string> {
@@ -49,7 +49,11 @@ export async function moveToTrash(store: Store, keys: readonly string[], why: st
   const id = String(highest + 1).padStart(BATCH_DIGITS, "0");
   const manifest = `${JSON.stringify({ why, date: new Date().toISOString(), files: keys }, null, 2)}\n`;
   await store.put(manifestKey(id), new TextEncoder().encode(manifest));
-  for (const key of keys) await store.move(key, fileKey(id, key));
+  await changeMany(keys, (key, how) =>
+    store.move(key, fileKey(id, key), how).catch((error) => {
+      if (!isUnitcellError(error, "NOT_FOUND")) throw error;
+    }),
+  );
   return id;
 }
 
@@ -78,7 +82,10 @@ export function undo(store: Store, id?: string): Promise<TrashBatch> {
       throw new UnitcellError("MISMATCH", `cannot bring back what is there again: ${there.slice(0, 20).join(", ")}`, {
         keys: there,
       });
-    for (const { key } of batch.files) await store.move(fileKey(batch.id, key), key);
+    await changeMany(
+      batch.files.map(({ key }) => key),
+      (key, how) => store.move(fileKey(batch.id, key), key, how),
+    );
     await store.delete(manifestKey(batch.id));
     return batch;
   });
@@ -89,7 +96,10 @@ export function emptyTrash(store: Store): Promise<TrashBatch[]> {
   return changing(store, async () => {
     const batches = await listTrash(store);
     for (const { id, files } of batches) {
-      for (const { key } of files) await store.delete(fileKey(id, key));
+      await changeMany(
+        files.map(({ key }) => fileKey(id, key)),
+        (key, how) => store.delete(key, how),
+      );
       await store.delete(manifestKey(id));
     }
     return batches;

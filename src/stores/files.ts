@@ -29,22 +29,25 @@ const WRITE_BYTES = 2 ** 30;
 /** In place of a file descriptor: reading or writing fails with EBADF. */
 const CLOSED = 2 ** 31 - 1;
 
+/** One file that cannot be read is as good as corrupt; a store must not take for that what may pass. */
+type DiskError = "CORRUPT" | "BACKEND";
+
 /** Open a file for reading. @throws {UnitcellError} NOT_FOUND, ARGUMENT for a folder or device, CORRUPT otherwise */
 export function fileSource(path: string): FileSource {
   try {
-    return openFile(path);
+    return openFile(path, "CORRUPT");
   } catch (error) {
     throw failure(path, error, "CORRUPT", "read");
   }
 }
 
-/** @throws the system's errors, and ARGUMENT for a folder or device */
-export function openFile(path: string): FileSource {
+/** @param whenFailing what a disk that fails later throws. @throws the system's errors, and ARGUMENT for a folder or device */
+export function openFile(path: string, whenFailing: DiskError): FileSource {
   // Before it is opened: a named pipe would wait for its other end.
   if (!statSync(path).isFile()) throw notAFile(path);
   const fd = openSync(path, "r");
   try {
-    return new FileSource(path, fd, fstatSync(fd).size);
+    return new FileSource(path, fd, fstatSync(fd).size, whenFailing);
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -55,17 +58,19 @@ export function openFile(path: string): FileSource {
 class FileSource implements ByteSource {
   readonly path: string;
   readonly size: number;
+  private readonly whenFailing: DiskError;
   private fd: number;
 
-  constructor(path: string, fd: number, size: number) {
+  constructor(path: string, fd: number, size: number, whenFailing: DiskError) {
     this.path = path;
     this.fd = fd;
     this.size = size;
+    this.whenFailing = whenFailing;
   }
 
   /**
    * Bytes `start` to `end`, in memory of their own.
-   * @throws {UnitcellError} CORRUPT when the disk fails, MISMATCH when the file has become shorter
+   * @throws {UnitcellError} CORRUPT when the disk fails (of a store: BACKEND), MISMATCH when the file has become shorter
    */
   read(start: number, end: number): Uint8Array | Promise<Uint8Array> {
     // Not zeroed: every byte is read over, or the read fails.
@@ -77,9 +82,15 @@ class FileSource implements ByteSource {
     return { arrayBuffer: async () => (await this.read(start, end)).buffer as ArrayBuffer };
   }
 
+  /** Does nothing the second time. @throws {UnitcellError} BACKEND when the disk fails */
   close(): void {
-    if (this.fd !== CLOSED) closeSync(this.fd);
+    const { fd } = this;
     this.fd = CLOSED;
+    try {
+      if (fd !== CLOSED) closeSync(fd);
+    } catch (error) {
+      throw failure(this.path, error, "BACKEND", "close");
+    }
   }
 
   private readNow(bytes: Uint8Array, start: number): Uint8Array {
@@ -116,7 +127,7 @@ class FileSource implements ByteSource {
   }
 
   private failed(error: unknown): UnitcellError {
-    return failure(this.path, error, "CORRUPT", "read");
+    return failure(this.path, error, this.whenFailing, "read");
   }
 
   private shorter(expected: number, found: number): UnitcellError {
@@ -275,7 +286,7 @@ export const notAFile = (path: string) =>
   new UnitcellError("ARGUMENT", `${path} is a folder or device, not a file`, { path });
 
 /** An error of the system with the path, under our codes; those that have one stay as they are. */
-export function failure(path: string, cause: unknown, otherwise: "CORRUPT" | "BACKEND", verb: string): UnitcellError {
+export function failure(path: string, cause: unknown, otherwise: DiskError, verb: string): UnitcellError {
   if (cause instanceof UnitcellError) return cause;
   const { code, message } = cause as NodeJS.ErrnoException;
   const detail = { path, cause: code };

@@ -5,7 +5,15 @@ import { dirname, join, resolve } from "node:path";
 import { UnitcellError } from "../errors.js";
 import { codeOf, failure, fileSink, isAbsent, notAFile, openFile, syncFolder } from "./files.js";
 import { isLeft, isPart, processLiveness } from "./parts.js";
-import { type Content, checkKey, type Liveness, type PutOptions, type Store, type StoreEntry } from "./store.js";
+import {
+  type ChangeOptions,
+  type Content,
+  checkKey,
+  type Liveness,
+  type PutOptions,
+  type Store,
+  type StoreEntry,
+} from "./store.js";
 
 /** Files looked at together: more wait for the thread pool anyway, and fewer are told before the first is shown. */
 const STAT_FILES = 64;
@@ -15,7 +23,8 @@ const OWN_FOLDER = ".unitcell";
 /**
  * A folder as a store; it is made with the first file. Keys are paths in it. A symbolic link to a file is that file to
  * `get`, `list` and `put`, a link to a folder is followed where a key names it and not in lists; `move` and `delete` act on
- * links themselves. Keys that differ in case only are one file where the file system says so.
+ * links themselves. Keys that differ in case only are one file where the file system says so. `ifAbsent` needs hard links,
+ * which FAT does not have: BACKEND there.
  *
  * Errors have the path and the system's reason: BACKEND for a disk that is full, fails or may not be written or read,
  * ARGUMENT for a key that cannot be a file there (too long a name, a folder, below a file).
@@ -37,7 +46,7 @@ class FsStore implements Store {
   async get(key: string) {
     const path = this.path(key);
     try {
-      return openFile(path);
+      return openFile(path, "BACKEND");
     } catch (error) {
       // Folders and devices are no files of the store, and no file has a name that is too long.
       const isNone = isAbsent(error) || ["ENAMETOOLONG", "ELOOP"].includes(codeOf(error) ?? "");
@@ -58,14 +67,14 @@ class FsStore implements Store {
     }
   }
 
-  async put(key: string, content: Content, { ifAbsent = false }: PutOptions = {}): Promise<boolean> {
+  async put(key: string, content: Content, { ifAbsent = false, durable = true }: PutOptions = {}): Promise<boolean> {
     const path = this.path(key);
     await this.makeFolder(dirname(path)).catch((error) => {
       throw failure(path, error, "BACKEND", "write");
     });
     // Saves the writing; what is decided later is decided by `close`.
     if (ifAbsent && (await this.entry(key))) return false;
-    const sink = fileSink(path);
+    const sink = fileSink(path, { durable });
     try {
       if (typeof content === "function") await content(sink.write);
       else sink.write(content);
@@ -75,7 +84,7 @@ class FsStore implements Store {
     }
   }
 
-  async move(from: string, to: string): Promise<void> {
+  async move(from: string, to: string, { durable = true }: ChangeOptions = {}): Promise<void> {
     const [source, target] = [this.path(from), this.path(to)];
     try {
       const moved = await lstat(source);
@@ -84,6 +93,7 @@ class FsStore implements Store {
       await this.makeFolder(dirname(target));
       if (await this.isOver(target, moved.isSymbolicLink() ? source : undefined)) await unlink(source);
       else await rename(source, target);
+      if (!durable) return;
       await syncFolder(dirname(target));
       if (dirname(source) !== dirname(target)) await syncFolder(dirname(source));
     } catch (error) {
@@ -94,15 +104,18 @@ class FsStore implements Store {
     }
   }
 
-  async delete(key: string): Promise<void> {
+  async delete(key: string, { durable = true }: ChangeOptions = {}): Promise<void> {
     const path = this.path(key);
     try {
       await unlink(path).catch(async (error) => {
-        // Systems have several words for a folder, which is no file of the store.
-        if (!isAbsent(error) && !(await lstat(path)).isDirectory()) throw error;
+        if (isAbsent(error)) return;
+        const found = await lstat(path).catch(() => undefined);
+        // Runtimes have several words for a folder, which is no file of the store (and Deno removes an empty one); where
+        // nothing may be written, Linux does not look first whether there is one.
+        if (found ? !found.isDirectory() : codeOf(error) !== "EROFS") throw error;
       });
       // Also where it was gone already: the one who removed it may not have come so far.
-      await syncFolder(dirname(path));
+      if (durable) await syncFolder(dirname(path));
     } catch (error) {
       if (!isAbsent(error)) throw failure(path, error, "BACKEND", "remove");
     }

@@ -12,8 +12,12 @@ interface MemoryFile {
 export function memoryStore(): Store {
   const files = new Map<string, MemoryFile>();
   let writes = 0;
+  const self = crypto.randomUUID();
 
   return {
+    // Nobody else can reach it, and what wrote to it lives as long as it does.
+    liveness: { self, isAlive: async (writer) => writer === self },
+
     async get(key: string): Promise<StoreSource | undefined> {
       const bytes = files.get(checkKey(key))?.bytes;
       if (!bytes) return undefined;

@@ -35,7 +35,12 @@ export interface ReadStore {
 /** The bytes of a file: at once, or written piece by piece. */
 export type Content = Uint8Array | ((sink: Sink) => Promise<void>);
 
-export interface PutOptions {
+export interface ChangeOptions {
+  /** false: it may be undone by a power failure, which a lock's ticket need not survive. Default: true. */
+  readonly durable?: boolean;
+}
+
+export interface PutOptions extends ChangeOptions {
   /** Only where there is no file of that name yet; the check and the writing are one step. */
   readonly ifAbsent?: boolean;
 }
@@ -49,9 +54,9 @@ export interface Store extends ReadStore {
    */
   put(key: string, content: Content, options?: PutOptions): Promise<boolean>;
   /** Give a file another name, over another file of that name. @throws {UnitcellError} NOT_FOUND */
-  move(from: string, to: string): Promise<void>;
+  move(from: string, to: string, options?: ChangeOptions): Promise<void>;
   /** Remove a file; one that is not there is no error. */
-  delete(key: string): Promise<void>;
+  delete(key: string, options?: ChangeOptions): Promise<void>;
   /** Remove unfinished files of writers that died; how many. Files that are still written to stay. */
   clean?(): Promise<number>;
   /** Who writes, for locks; a store that cannot tell leaves it out. */
@@ -109,6 +114,19 @@ export async function collect(content: Content): Promise<Uint8Array> {
     at += piece.byteLength;
   }
   return bytes;
+}
+
+/**
+ * Change many files, and wait for the disk only with the last of each folder: that makes the others last too.
+ * @param change one of them
+ */
+export async function changeMany(
+  keys: readonly string[],
+  change: (key: string, options: ChangeOptions) => Promise<void>,
+): Promise<void> {
+  const last = new Map(keys.map((key) => [key.slice(0, key.lastIndexOf("/") + 1), key]));
+  const lasts = new Set(last.values());
+  for (const key of keys) await change(key, { durable: lasts.has(key) });
 }
 
 /** Descriptions beside checkpoints, and notes: a history of 10,000 epochs with ten columns has some 3 MB. */
