@@ -27,6 +27,7 @@ import { CheckpointManager } from "../src/runs/manager.js";
 import { fsStore } from "../src/stores/fs.js";
 import { fixturesRoot, haveFixtures } from "./fixtures.js";
 import { damaged, trained, trainedRun, weights } from "./folders.js";
+import { sendRange, startServer } from "./web-server.js";
 
 interface Outcome {
   readonly status: number | null;
@@ -149,6 +150,31 @@ test("ls --json --hash is the index of a folder on a web server: every file, has
     assert.ok(!Number.isNaN(Date.parse(modified)));
   }
   assert.is(files.find(({ key }: { key: string }) => key === "cgcnn_ionic_best.pt").metrics.val_mae, 0.2199);
+});
+
+test("ls, du and history of a folder on a web server, by the index that ls writes", async () => {
+  const cwd = examples();
+  const folder = join(cwd, "saved_models");
+  writeFileSync(join(folder, "index.json"), ""); // as a shell does before the command runs
+  const index = await ok(cwd, "ls", "--json", "--hash");
+  assert.not.match(index, /index\.json/);
+  writeFileSync(join(folder, "index.json"), index);
+  const server = await startServer((request, response) => {
+    const path = join(folder, decodeURIComponent(request.url!));
+    if (existsSync(path)) sendRange(request, response, readFileSync(path));
+    else response.writeHead(404).end();
+  });
+  try {
+    assert.is(await ok(cwd, "ls", server.origin), (await ok(cwd, "ls")).replace("saved_models", server.origin));
+    assert.is(await ok(cwd, "history", server.origin), await ok(cwd, "history"));
+    assert.match(
+      await ok(cwd, "du", server.origin, "--keep", "best"),
+      /: 8 checkpoints[\s\S]*frees 147 kB: 1 checkpoint of 8/,
+    );
+  } finally {
+    server.stop();
+  }
+  assert.match((await unitcell(cwd, "ls", `${server.origin}/absent`)).stderr, /^unitcell: BACKEND: /);
 });
 
 test("the folder is saved_models where there is one, else the one the user is in, else what is named", async () => {

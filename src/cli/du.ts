@@ -2,7 +2,7 @@ import type { CheckpointInfo, Tag } from "../runs/checkpoint-info.js";
 import { type Amount, type Duplicates, type Growth, type StorageReport, storageReport } from "../runs/report.js";
 import { listTrash } from "../runs/trash.js";
 import { fileHash } from "./file-hash.js";
-import { DIR_HELP, type Folder, openFolder } from "./folder.js";
+import { DIR_HELP, openToRead, READ_HELP, type ReadFolder } from "./folder.js";
 import { KEEP_HELP, parseKeep } from "./keep.js";
 import { type Column, escaped, labelled, oneLine, plural, shownName, sized, table, toJson } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
@@ -12,6 +12,7 @@ export const DU_HELP = `Usage: unitcell du [options] [DIR]
 
 Reports what the checkpoints of a folder take: by run and tag, what each epoch adds, what is there twice, what is in the
 trash. ${DIR_HELP}
+${READ_HELP}
 Growth is from the files of epochs: their median size by the median step from one to the next. Of checkpoints of equal
 size whose ends are equal too, the SHA-256 is compared.
 
@@ -48,7 +49,7 @@ export async function duCommand(args: string[]): Promise<number> {
   }
   if (positionals.length > 1) throw new UsageError("du takes one folder; see unitcell du --help");
   const policy = values.keep === undefined ? undefined : parseKeep(values.keep);
-  const folder = openFolder(positionals[0]);
+  const folder = openToRead(positionals[0]);
   const { path, store } = folder;
   const report = await storageReport(store, {
     duplicates: true,
@@ -66,7 +67,12 @@ export async function duCommand(args: string[]): Promise<number> {
   return 0;
 }
 
-function lines({ path, argument }: Folder, report: StorageReport, batches: number, keep: string | undefined): string[] {
+function lines(
+  { path, argument }: ReadFolder,
+  report: StorageReport,
+  batches: number,
+  keep: string | undefined,
+): string[] {
   const { checkpoints, others, trash, duplicates = [], broken, plan } = report;
   return [
     `${oneLine(path)}: ${plural(checkpoints.files, "checkpoint")}, ${sized(checkpoints.bytes)}`,

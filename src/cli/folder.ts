@@ -3,14 +3,19 @@ import { existsSync, statSync } from "node:fs";
 import { dirname, join, normalize, relative, resolve, sep } from "node:path";
 import { UnitcellError } from "../errors.js";
 import { fsStore } from "../stores/fs.js";
-import type { Store } from "../stores/store.js";
+import { httpStore } from "../stores/http-store.js";
+import type { ReadStore, Store } from "../stores/store.js";
 import { shownName } from "./shown.js";
 
-export interface Folder {
+export interface ReadFolder {
   /** As it was named, for headers and messages. */
   readonly path: string;
   /** What a command line needs to name it: " DIR", or nothing for the default. */
   readonly argument: string;
+  readonly store: ReadStore;
+}
+
+export interface Folder extends ReadFolder {
   readonly store: Store;
 }
 
@@ -18,6 +23,8 @@ export interface Folder {
 const USUAL = "saved_models";
 const NOTES = ".unitcell";
 
+/** For the help texts of what only looks. */
+export const READ_HELP = "DIR may be an http(s) address with an index.json, as unitcell ls --json --hash writes it.";
 /** For the help texts. */
 export const DIR_HELP = `DIR is ${USUAL} where there is one, else the folder you are in.`;
 
@@ -31,6 +38,12 @@ export function openFolder(directory: string | undefined): Folder {
   if (!existsSync(path)) throw new UnitcellError("NOT_FOUND", `no folder ${path}`, { path });
   if (!isFolder(path)) throw new UnitcellError("ARGUMENT", `${path} is a file, not a folder of checkpoints`, { path });
   return { path, argument: path === usual ? "" : ` ${shownName(path)}`, store: fsStore(path) };
+}
+
+/** The same for what only looks: also an http(s) address that has an index.json. */
+export function openToRead(directory: string | undefined): ReadFolder {
+  if (directory === undefined || !/^https?:\/\//i.test(directory)) return openFolder(directory);
+  return { path: directory, argument: ` ${shownName(directory)}`, store: httpStore(directory) };
 }
 
 /**

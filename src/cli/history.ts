@@ -2,7 +2,7 @@ import type { HistoryRow } from "../runs/history.js";
 import { fileSink } from "../stores/fs.js";
 import { csvLine } from "./csv.js";
 import { curvesOf, suitsLog } from "./curves.js";
-import { DIR_HELP, openFolder } from "./folder.js";
+import { DIR_HELP, openToRead, READ_HELP } from "./folder.js";
 import { parseNames, rankMetrics } from "./metrics.js";
 import { type RunHistory, readRunHistories } from "./run-histories.js";
 import {
@@ -27,6 +27,7 @@ export const HISTORY_HELP = `Usage: unitcell history [options] [DIR]
 
 Shows how the runs of a folder went: best epoch, last epochs, metadata and, on a terminal, the curves of losses and
 metrics. ${DIR_HELP}
+${READ_HELP}
 Reads training_history.json (one run or several), RUN_metadata.json, ALIGNN's history_val.json and history_train.json,
 and the metrics in Lightning's file names.
 
@@ -84,7 +85,7 @@ export async function historyCommand(args: string[]): Promise<number> {
     chart: values.chart ?? process.stdout.isTTY ?? false,
     log: parseScale(values.scale),
   };
-  const { path, store } = openFolder(positionals[0]);
+  const { path, store } = openToRead(positionals[0]);
   const { runs, problems } = await readRunHistories(store, { run: values.run, metric: names?.[0] });
   if (values.json) await writeOut(toJson({ folder: path, runs }));
   else if (values.csv) await writeOut(csv(runs));

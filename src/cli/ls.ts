@@ -2,7 +2,7 @@ import type { CheckpointInfo } from "../runs/checkpoint-info.js";
 import type { ReadStore, StoreEntry } from "../stores/store.js";
 import { listDescribed } from "./described.js";
 import { fileHash } from "./file-hash.js";
-import { DIR_HELP, type Folder, openFolder } from "./folder.js";
+import { DIR_HELP, openToRead, READ_HELP, type ReadFolder } from "./folder.js";
 import { parseNames, rankMetrics } from "./metrics.js";
 import { brief, type Column, dated, escaped, oneLine, plural, shownName, sized, table, toJson } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
@@ -12,6 +12,7 @@ export const LS_HELP = `Usage: unitcell ls [options] [DIR]
 
 Lists the checkpoints of a folder and of those in it, by run and epoch.
 ${DIR_HELP}
+${READ_HELP}
 Runs, tags and epochs are told by the names: RUN_best.pt, RUN_final.pt, RUN_epochN.pt, and what CGCNN, ALIGNN, matgl and
 Lightning write. Metrics are those of training_history.json and of the names; best, final and last files are opened for
 theirs (where there are at most 200 of them), other files are not.
@@ -25,6 +26,8 @@ Options:
   -h, --help           this text
 `;
 
+/** A shell makes the file before this runs: it would hold itself, and empty. */
+const INDEX = "index.json";
 /** Columns of metrics where nobody said which. */
 const MOST_METRICS = 2;
 
@@ -46,7 +49,7 @@ export async function lsCommand(args: string[]): Promise<number> {
   }
   if (positionals.length > 1) throw new UsageError("ls takes one folder; see unitcell ls --help");
   if (values.hash && !values.json) throw new UsageError("--hash goes with --json; see unitcell ls --help");
-  const folder = openFolder(positionals[0]);
+  const folder = openToRead(positionals[0]);
   const infos = await listDescribed(folder.store, values.run);
   if (values.json) {
     const others = values.run === undefined ? await othersThan(folder.store, infos) : [];
@@ -58,12 +61,12 @@ export async function lsCommand(args: string[]): Promise<number> {
 async function othersThan(store: ReadStore, infos: readonly CheckpointInfo[]): Promise<StoreEntry[]> {
   const keys = new Set(infos.map(({ key }) => key));
   const others: StoreEntry[] = [];
-  for await (const entry of store.list()) if (!keys.has(entry.key)) others.push(entry);
+  for await (const entry of store.list()) if (!keys.has(entry.key) && entry.key !== INDEX) others.push(entry);
   return others.sort((a, b) => (a.key < b.key ? -1 : 1));
 }
 
 async function document(
-  { path, store }: Folder,
+  { path, store }: ReadFolder,
   infos: readonly CheckpointInfo[],
   others: readonly StoreEntry[],
   hash: boolean,
@@ -85,7 +88,7 @@ async function hashOf(store: ReadStore, key: string): Promise<string | undefined
   }
 }
 
-function lines({ path }: Folder, infos: readonly CheckpointInfo[], asked: string[] | undefined): string[] {
+function lines({ path }: ReadFolder, infos: readonly CheckpointInfo[], asked: string[] | undefined): string[] {
   const bytes = infos.reduce((sum, { size }) => sum + size, 0);
   if (infos.length === 0) return [`${oneLine(path)}: no checkpoints`];
   const metrics =
