@@ -357,6 +357,14 @@ test("--keep with a typo ends before anything is read", async () => {
   assert.match(stderr, /^unitcell: --keep has no rule "lastest=2"; there are /);
 });
 
+test("a metric that no epoch has keeps them all, and is told", async () => {
+  const cwd = place(trainedRun("a"));
+  const { stderr, stdout } = await unitcell(cwd, "prune", "--keep", "latest=1,best=1:val_maee:max");
+  assert.is(stderr, "unitcell: no epoch has the metric val_maee, so all of them stay; they have loss, val_mae\n");
+  assert.match(stdout, /Nothing goes\.\n$/);
+  assert.is((await unitcell(cwd, "prune", "--keep", "best=1:loss+every=2,best=2")).stderr, "");
+});
+
 test("prune without a policy and without files is wrong usage", async () => {
   const cwd = place(trainedRun("a"));
   for (const args of [[], ["--yes"], ["saved_models", "--yes"]]) {

@@ -8,6 +8,7 @@ import {
   keepTagged,
   keepWithin,
   keepYoungerThan,
+  type Ranking,
   type RetentionPolicy,
 } from "../runs/retention.js";
 import { UsageError } from "./usage.js";
@@ -49,6 +50,12 @@ export function parseKeep(text: string, now: Date = new Date()): RetentionPolicy
   return anyOf(...policies);
 }
 
+/** The metrics that a policy compares: one that no epoch has keeps them all, which a person may not have meant. */
+export function metricsOfKeep(text: string): string[] {
+  const rules = text.split(/[,+]/).map((rule) => rule.trim());
+  return rules.flatMap((rule) => (rule.startsWith("best=") ? [bestOf(rule.slice("best=".length)).metric] : []));
+}
+
 function parseRule(rule: string, now: Date): RetentionPolicy {
   const [name, value] = rule.includes("=") ? splitAt(rule, "=") : [rule, undefined];
   if (value === undefined) {
@@ -67,12 +74,18 @@ function parseRule(rule: string, now: Date): RetentionPolicy {
 }
 
 function parseBest(value: string, rule: string): RetentionPolicy {
+  const { count, ...by } = bestOf(value);
+  if (by.metric === "") throw wrong(rule);
+  return keepBest(whole(count, rule), by);
+}
+
+/** "3", "3:val_loss", "3:auc:max". */
+function bestOf(value: string): { count: string } & Ranking {
   const [count, ...rest] = value.split(":");
   const last = rest.at(-1);
   const mode = last === "min" || last === "max" ? last : "min";
-  const metric = (last === mode ? rest.slice(0, -1) : rest).join(":");
-  if (rest.length > 0 && metric === "") throw wrong(rule);
-  return keepBest(whole(count, rule), { metric: metric || DEFAULT_METRIC, mode });
+  if (rest.length === 0) return { count, metric: DEFAULT_METRIC, mode };
+  return { count, metric: (last === mode ? rest.slice(0, -1) : rest).join(":"), mode };
 }
 
 function splitAt(text: string, mark: string): [string, string] {

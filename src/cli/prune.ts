@@ -5,7 +5,7 @@ import type { RetentionPolicy } from "../runs/retention.js";
 import { emptyTrash, listTrash } from "../runs/trash.js";
 import { DIR_HELP, type Folder, openFiles } from "./folder.js";
 import { parseLimit } from "./inspect.js";
-import { KEEP_HELP, parseKeep } from "./keep.js";
+import { KEEP_HELP, metricsOfKeep, parseKeep } from "./keep.js";
 import { escaped, oneLine, plural, shownName, sized, table, toJson } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
@@ -30,6 +30,8 @@ Options:
 
 ${KEEP_HELP}`;
 
+/** Names of metrics in a message. */
+const MOST_METRICS = 10;
 /** A plan's reasons in a person's words. */
 const WHY: Readonly<Record<string, string>> = {
   policy: "by the policy",
@@ -88,6 +90,7 @@ export async function pruneCommand(args: string[]): Promise<number> {
     yes,
     trash: !values.delete,
   });
+  if (values.keep !== undefined) noteUnknownMetrics(plan, metricsOfKeep(values.keep));
   await writeOut(
     values.json
       ? toJson({ folder: folder.path, done: result !== undefined, batch: result?.batch, ...plan })
@@ -110,6 +113,18 @@ async function planAndPrune(
       if (isRetry || !isUnitcellError(error, "MISMATCH")) throw error;
     }
   }
+}
+
+function noteUnknownMetrics({ keep, remove }: PrunePlan, metrics: readonly string[]): void {
+  const epochs = [...keep, ...remove].filter(({ tag }) => tag === "epoch");
+  for (const metric of metrics)
+    if (epochs.length > 0 && epochs.every((info) => info.metrics?.[metric] === undefined)) {
+      const known = new Set(epochs.flatMap((info) => Object.keys(info.metrics ?? {})));
+      const there = known.size > 0 ? `they have ${[...known].slice(0, MOST_METRICS).join(", ")}` : "they have none";
+      process.stderr.write(
+        `unitcell: ${oneLine(`no epoch has the metric ${metric}, so all of them stay; ${there}`)}\n`,
+      );
+    }
 }
 
 function planLines(path: string, { keep, remove }: PrunePlan, limit: number): string[] {
