@@ -23,7 +23,8 @@ const OWN_FOLDER = ".unitcell";
 /**
  * A folder as a store; it is made with the first file. Keys are paths in it. A symbolic link to a file is that file to
  * `get`, `list` and `put`, a link to a folder is followed where a key names it and not in lists; `move` and `delete` act on
- * links themselves. Keys that differ in case only are one file where the file system says so.
+ * links themselves. Keys that differ in case only are one file where the file system says so. `ifAbsent` needs hard links,
+ * which FAT does not have: BACKEND there.
  *
  * Errors have the path and the system's reason: BACKEND for a disk that is full, fails or may not be written or read,
  * ARGUMENT for a key that cannot be a file there (too long a name, a folder, below a file).
@@ -107,9 +108,11 @@ class FsStore implements Store {
     const path = this.path(key);
     try {
       await unlink(path).catch(async (error) => {
-        // Systems have two words for a folder, and where nothing may be written some do not look first.
-        const mayBeNone = ["EISDIR", "EPERM", "EROFS"].includes(codeOf(error) ?? "");
-        if (!isAbsent(error) && !(mayBeNone && (await isNone(path)))) throw error;
+        if (isAbsent(error)) return;
+        const found = await lstat(path).catch(() => undefined);
+        // Runtimes have several words for a folder, which is no file of the store (and Deno removes an empty one); where
+        // nothing may be written, Linux does not look first whether there is one.
+        if (found ? !found.isDirectory() : codeOf(error) !== "EROFS") throw error;
       });
       // Also where it was gone already: the one who removed it may not have come so far.
       if (durable) await syncFolder(dirname(path));
@@ -220,11 +223,6 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-/** No file of the store is there: nothing, or a folder. */
-async function isNone(path: string): Promise<boolean> {
-  return lstat(path).then((stats) => stats.isDirectory(), isAbsent);
 }
 
 function isKey(text: string): boolean {
