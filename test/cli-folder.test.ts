@@ -548,6 +548,12 @@ test("resume-info: latest, best and final, what each has, and lines that resume"
   await manager.close();
 });
 
+test("resume-info: a final file without metrics is the latest all the same", async () => {
+  const text = await ok(examples(), "resume-info");
+  assert.match(text, / latest {2}cgcnn_ionic_final\.pt +240 +0\.2363 /);
+  assert.match(text, / best {4}alignn_ionic_best\.pt +295 +0\.2147 /);
+});
+
 test("resume-info: what does not load is told, with what is taken instead; parts that are missing", async () => {
   const files = trainedRun("a", 6);
   files.set("a_final.pt", damaged(files.get("a_final.pt")!));

@@ -1,7 +1,6 @@
 /** Checkpoints as listed, with what the files say themselves where names and histories do not. */
-import { isUnitcellError } from "../errors.js";
 import type { CheckpointInfo } from "../runs/checkpoint-info.js";
-import { type HistoryRow, readHistory } from "../runs/history.js";
+import { type HistoryRow, isUnreadable, readHistory } from "../runs/history.js";
 import { listCheckpoints } from "../runs/listing.js";
 import { describeCheckpoint } from "../runs/restore.js";
 import type { ReadStore } from "../stores/store.js";
@@ -47,7 +46,7 @@ async function rowsOf(store: ReadStore, run: string): Promise<readonly HistoryRo
     return (await readHistory(store, run))?.history ?? [];
   } catch (error) {
     // It only describes; `unitcell history` says what is wrong with it.
-    if (isUnitcellError(error, "CORRUPT")) return [];
+    if (isUnreadable(error)) return [];
     throw error;
   }
 }

@@ -91,7 +91,7 @@ export async function historyCommand(args: string[]): Promise<number> {
   else if (runs.length === 0 && problems.length === 0) await writeOut(`${oneLine(path)}: no history\n`);
   else for (const [i, run] of runs.entries()) await writeOut(`${i > 0 ? "\n" : ""}${lines(run, shown).join("\n")}\n`);
   if (values.svg !== undefined) await writeSvg(values.svg, runs, shown);
-  for (const problem of problems) process.stderr.write(`unitcell: CORRUPT: ${oneLine(problem)}\n`);
+  for (const problem of problems) process.stderr.write(`unitcell: ${oneLine(problem)}\n`);
   return problems.length > 0 ? 1 : 0;
 }
 

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Checkpoint } from "../checkpoint.js";
 import { isUnitcellError, UnitcellError } from "../errors.js";
 import type { CheckpointInfo } from "../runs/checkpoint-info.js";
-import type { HistoryRow, TrainingHistory } from "../runs/history.js";
+import { type HistoryRow, isUnreadable, type TrainingHistory } from "../runs/history.js";
 import { listCheckpoints } from "../runs/listing.js";
 import { CheckpointManager } from "../runs/manager.js";
 import { type Described, describeCheckpoint } from "../runs/restore.js";
@@ -92,7 +92,7 @@ async function infoOf({ path, store }: Folder, run: string, metric: string): Pro
   try {
     history = await manager.history();
   } catch (error) {
-    if (!isUnitcellError(error, "CORRUPT")) throw error;
+    if (!isUnitcellError(error) || !isUnreadable(error)) throw error;
     historyProblem = error.message;
   }
   const rows = history?.history ?? [];

@@ -3,6 +3,7 @@ import { isUnitcellError } from "../errors.js";
 import {
   type HistoryRow,
   isBetter,
+  isUnreadable,
   metadataKey,
   type RunMetadata,
   readHistories,
@@ -58,8 +59,8 @@ export async function readRunHistories(
     try {
       return await read();
     } catch (error) {
-      if (!isUnitcellError(error, "CORRUPT")) throw error;
-      problems.push(error.message);
+      if (!isUnitcellError(error) || !isUnreadable(error)) throw error;
+      problems.push(`${error.code}: ${error.message}`);
       return undefined;
     }
   };

@@ -453,8 +453,10 @@ export class CheckpointManager {
     const infos = await this.described(run, which === "best", pins);
     const rows = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
     const { metric } = this.by;
+    // A file that does not tell the metric has nothing that could contradict the history.
+    const agrees = (row: HistoryRow, value: number | undefined) => value === undefined || Object.is(row[metric], value);
     const isOfBranch = ({ epoch, metrics }: CheckpointInfo) =>
-      rows?.some((row) => row.epoch === epoch && Object.is(row[metric], metrics?.[metric])) ?? true;
+      rows?.some((row) => row.epoch === epoch && agrees(row, metrics?.[metric])) ?? true;
     const overtaken = infos.filter((info) => info.tag !== "epoch" && !isOfBranch(info)).map(({ key }) => key);
     return restoreCheckpoint(this.store, infos, which, { ...options, by: this.by, overtaken: new Set(overtaken) });
   }
