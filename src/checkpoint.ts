@@ -2,12 +2,14 @@
 import type { Input } from "./bytes.js";
 import { type Bundle, type CheckpointFiles, openBundle } from "./checkpoint/bundle.js";
 import { readLayout } from "./checkpoint/layouts.js";
+import { metadataValues } from "./checkpoint/metadata.js";
 import { TRAINING_CLASSES } from "./checkpoint/training-classes.js";
 import type { ReadOptions } from "./formats/torch.js";
 import type { TorchValue } from "./formats/values.js";
 import type { StateDict } from "./tensor.js";
 
 export type { CheckpointFiles } from "./checkpoint/bundle.js";
+export { saveCheckpoint } from "./checkpoint/save.js";
 
 export interface Checkpoint {
   /** Names as in the file: prefixes of wrappers (`module.`, `model.`, `_orig_mod.`) go where a model takes it. */
@@ -26,7 +28,8 @@ export interface Checkpoint {
   readonly metrics?: Readonly<Record<string, number>>;
   /**
    * What was around the state dict: "training" (a dict with it and more, as CGCNN and most scripts write), "lightning",
-   * "ignite" (ALIGNN until 2024), "plain" (nothing), "module" (a whole saved module).
+   * "ignite" (ALIGNN until 2024), "plain" (nothing), "metadata" (a safetensors file's, as saveCheckpoint and convert
+   * write it), "module" (a whole saved module).
    */
   readonly layout: string;
   /** Every other key as read: the optimizer, the scheduler, what we do not know. */
@@ -43,7 +46,7 @@ export interface Checkpoint {
  * are read, its code is not.
  * @throws {UnitcellError} every code of loadTorch; UNSUPPORTED when the file holds no known layout (the message lists
  *   the keys it has), or matgl's target transformer is another than the Normalizer; MISMATCH when a part is there and is
- *   not what the layout says, or two files contradict each other; of several files, NOT_FOUND where none is a checkpoint
+ *   not what the layout says, CORRUPT for metadata of ours that is no JSON, or two files contradict each other; of several files, NOT_FOUND where none is a checkpoint
  *   and ARGUMENT where more than one is and no name tells which
  */
 export async function loadCheckpoint(input: Input | CheckpointFiles, options: ReadOptions = {}): Promise<Checkpoint> {
@@ -58,7 +61,7 @@ export function openTrained(input: Input | CheckpointFiles, options: ReadOptions
 /** Reads what is open. @throws {UnitcellError} as loadCheckpoint */
 export async function readCheckpoint({ torch, name, settings }: Bundle): Promise<Checkpoint> {
   await torch.load();
-  const checkpoint = readLayout(torch.root);
+  const checkpoint = readLayout(torch.root, metadataValues(torch.info.get("metadata")));
   return { ...(await settings(checkpoint.args)), ...checkpoint, ...(name !== undefined && { file: name }) };
 }
 

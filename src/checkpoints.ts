@@ -3,7 +3,7 @@
  * Wasm and no networks; `unitcell` exports all of it too.
  */
 export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits, type Sink } from "./bytes.js";
-export { type Checkpoint, type CheckpointFiles, loadCheckpoint } from "./checkpoint.js";
+export { type Checkpoint, type CheckpointFiles, loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
 export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
 export { loadTorch, openTorch, type ReadOptions, TorchFile, type TorchFormat } from "./formats/torch.js";
 export { saveTorch, type WriteOptions, writeTorch } from "./formats/torch-save.js";
@@ -21,6 +21,15 @@ export {
 export { pin, unpin } from "./runs/pins.js";
 export { type PlanOptions, type PruneOptions, type PruneResult, planStorePrune, pruneStore } from "./runs/prune.js";
 export type { KeptCheckpoint, PrunePlan } from "./runs/prune-plan.js";
+export {
+  type Amount,
+  type Duplicates,
+  type Growth,
+  type ReportOptions,
+  type RunReport,
+  type StorageReport,
+  storageReport,
+} from "./runs/report.js";
 export { checkCheckpoint, type Described, describeCheckpoint, type Restored, type Which } from "./runs/restore.js";
 export {
   allOf,
@@ -37,7 +46,29 @@ export {
 } from "./runs/retention.js";
 export type { Part, TrainingState } from "./runs/training-state.js";
 export { emptyTrash, listTrash, type TrashBatch, undo } from "./runs/trash.js";
+export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
+export { type HttpStore, type HttpStoreOptions, httpStore, type IndexEntry } from "./stores/http-store.js";
+export { indexedDbStore } from "./stores/indexeddb.js";
 export { memoryStore } from "./stores/memory.js";
-export type { Content, PutOptions, ReadStore, Store, StoreEntry, StoreSource } from "./stores/store.js";
+export { opfsStore } from "./stores/opfs.js";
+export { type S3Client, type S3Options, s3Store } from "./stores/s3.js";
+export type {
+  ChangeOptions,
+  Content,
+  Liveness,
+  PutOptions,
+  ReadStore,
+  Store,
+  StoreEntry,
+  StoreSource,
+} from "./stores/store.js";
+export {
+  type CopyOptions,
+  copyFile,
+  type DownloadOptions,
+  download,
+  type HashedStore,
+  type Progress,
+} from "./stores/transfer.js";
 export { type CheckpointSummary, inspectCheckpoint, type TensorSummary } from "./summary.js";
 export type { DType, StateDict, Tensor } from "./tensor.js";

@@ -3,10 +3,18 @@
 import { readFileSync } from "node:fs";
 import { CONVERT_HELP, convertCommand } from "./cli/convert.js";
 import { DIFF_HELP, diffCommand } from "./cli/diff.js";
+import { DU_HELP, duCommand } from "./cli/du.js";
 import { EMBED_HELP, embedCommand } from "./cli/embed.js";
+import { HISTORY_HELP, historyCommand } from "./cli/history.js";
 import { INSPECT_HELP, inspectCommand } from "./cli/inspect.js";
+import { LS_HELP, lsCommand } from "./cli/ls.js";
+import { PIN_HELP, pinCommand } from "./cli/pin.js";
 import { PREDICT_HELP, predictCommand } from "./cli/predict.js";
+import { PRUNE_HELP, pruneCommand } from "./cli/prune.js";
+import { RESUME_INFO_HELP, resumeInfoCommand } from "./cli/resume-info.js";
 import { oneLine } from "./cli/shown.js";
+import { SLIM_HELP, slimCommand } from "./cli/slim.js";
+import { UNDO_HELP, undoCommand } from "./cli/undo.js";
 import { UsageError } from "./cli/usage.js";
 import { VERIFY_HELP, verifyCommand } from "./cli/verify.js";
 import { UnitcellError } from "./errors.js";
@@ -20,13 +28,25 @@ const HELP = `unitcell: crystal-graph networks without Python
 
 Usage: unitcell <command> [options]
 
-Commands:
-  predict   properties of crystal structures, from a PyTorch checkpoint
-  embed     crystals and atoms as vectors; each atom's share of a prediction
-  inspect   what a checkpoint holds: values, tensors, names of code
-  verify    whether a checkpoint is undamaged; NaN and infinities; hashes
-  convert   a checkpoint as .pt or .safetensors, cast, stripped, renamed
-  diff      where two checkpoints differ, and by how much
+Crystals:
+  predict      properties of crystal structures, from a PyTorch checkpoint
+  embed        crystals and atoms as vectors; each atom's share of a prediction
+
+A checkpoint:
+  inspect      what it holds: values, tensors, names of code
+  verify       whether it is undamaged; NaN and infinities; hashes; of a folder each
+  convert      as .pt or .safetensors, cast, stripped, renamed
+  diff         where two differ, and by how much
+  slim         for deployment: no optimizer, half precision, small weights zero; the change measured
+
+A folder of checkpoints, as saved_models:
+  ls           the checkpoints by run, with epochs and metrics
+  du           what they take, by run and tag; duplicates; what pruning would free
+  history      how the runs went: best epochs, curves of losses
+  resume-info  latest, best and final of each run, and how to go on from them
+  prune        removes what a policy does not keep; shows it first
+  undo         brings removed files back
+  pin          keeps a checkpoint from every policy
 
 Options:
   -h, --help      this text; after a command, that command's
@@ -42,6 +62,14 @@ const COMMANDS: ReadonlyMap<string, { help: string; run: (args: string[]) => Pro
   ["verify", { help: VERIFY_HELP, run: verifyCommand }],
   ["convert", { help: CONVERT_HELP, run: convertCommand }],
   ["diff", { help: DIFF_HELP, run: diffCommand }],
+  ["slim", { help: SLIM_HELP, run: slimCommand }],
+  ["ls", { help: LS_HELP, run: lsCommand }],
+  ["du", { help: DU_HELP, run: duCommand }],
+  ["history", { help: HISTORY_HELP, run: historyCommand }],
+  ["resume-info", { help: RESUME_INFO_HELP, run: resumeInfoCommand }],
+  ["prune", { help: PRUNE_HELP, run: pruneCommand }],
+  ["undo", { help: UNDO_HELP, run: undoCommand }],
+  ["pin", { help: PIN_HELP, run: pinCommand }],
 ]);
 
 async function main(args: string[]): Promise<number> {

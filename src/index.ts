@@ -58,7 +58,14 @@ export type {
   TieRange,
 } from "./prediction.js";
 export { type CacheOptions, PredictionCache } from "./prediction-cache.js";
-export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
+export {
+  type ChangeOptions,
+  type ChangeReport,
+  comparePredictions,
+  type StructureChange,
+} from "./prediction-change.js";
+export { type CastReport, type SlimDType, type SlimOptions, type SlimReport, slimCheckpoint } from "./slim.js";
+export { type SparsifiedTensor, type SparsifyOptions, type SparsityReport, sparsify } from "./sparsify.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";
 export { toFloat32 } from "./tensor.js";

@@ -1,7 +1,8 @@
 /** What a checkpoint holds, told without reading its tensors, and also of files that loading would refuse. */
 import type { Input } from "./bytes.js";
 import { type Bundle, type CheckpointFiles, type Companion, openBundle } from "./checkpoint/bundle.js";
-import { findStateDict } from "./checkpoint/layouts.js";
+import { findStateDict, METADATA_LAYOUT } from "./checkpoint/layouts.js";
+import { metadataValues } from "./checkpoint/metadata.js";
 import { findArgs, numberOf, readMetrics } from "./checkpoint/parts.js";
 import { isUnitcellError } from "./errors.js";
 import { findShared } from "./formats/shared-memory.js";
@@ -88,7 +89,7 @@ export async function inspectCheckpoint(
 
 /** The settings beside a state dict, or why they cannot be had. */
 export async function readBeside({ torch, name, companions, settings }: Bundle): Promise<Beside> {
-  const own = torch.root instanceof Map ? findArgs(torch.root)?.args : undefined;
+  const own = findArgs(topOf(torch).top)?.args;
   const found = { ...NOTHING_BESIDE, file: name, beside: companions };
   try {
     const { args } = await settings(own, "refuse");
@@ -102,17 +103,17 @@ export async function readBeside({ torch, name, companions, settings }: Bundle):
 /** The summary of an opened file. */
 export function summarize(
   file: Pick<TorchFile, "format" | "size" | "root" | "globals" | "unknownGlobals" | "info" | "bytesRead">,
-  { args, ...beside }: Beside = NOTHING_BESIDE,
+  { args, problem, ...beside }: Beside = NOTHING_BESIDE,
 ): CheckpointSummary {
   const { root } = file;
   const found = findStateDict(root);
   const named = nameTensors(root);
   const tensors = describeTensors(named);
-  const top = root instanceof Map ? root : new Map<TorchValue, TorchValue>();
+  const { top, hasValues, problem: unread } = topOf(file);
   const counted = found ? tensors.filter(({ key }) => key !== undefined) : tensors;
   return {
     format: file.format,
-    layout: found?.layout,
+    layout: hasValues ? METADATA_LAYOUT : found?.layout,
     stateDict: found && (found.key ?? ""),
     bytes: file.size,
     parameters: countElements(counted),
@@ -125,7 +126,25 @@ export function summarize(
     info: file.info,
     bytesRead: file.bytesRead,
     ...beside,
+    problem: problem ?? unread,
   };
+}
+
+/** The values at the top level, those in the metadata of our own safetensors included, or why these cannot be read. */
+function topOf({ root, info }: Pick<TorchFile, "root" | "info">): {
+  top: ReadonlyMap<TorchValue, TorchValue>;
+  hasValues: boolean;
+  problem: string | undefined;
+} {
+  const top = root instanceof Map ? root : new Map<TorchValue, TorchValue>();
+  try {
+    const values = metadataValues(info.get("metadata"));
+    const hasValues = values.size > 0;
+    return { top: hasValues ? new Map([...top, ...values]) : top, hasValues, problem: undefined };
+  } catch (error) {
+    if (!isUnitcellError(error)) throw error;
+    return { top, hasValues: false, problem: `${error.code}: ${error.message}` };
+  }
 }
 
 /** Elements, those of tensors that share memory with an earlier one left out. */

@@ -349,6 +349,7 @@ test("convert to .safetensors: tensors, plain values as metadata, the rest liste
   const file = await openTorch(readFileSync(at("s.safetensors")));
   const metadata = file.info.get("metadata") as Map<string, string>;
   assert.equal(Object.fromEntries([...metadata].filter(([key]) => key !== "unitcell.shared")), {
+    "unitcell.checkpoint": '["epoch","best_mae_error","args"]',
     epoch: "3",
     best_mae_error: "0.5",
     args: '{"lr":0.1,"name":"a","layers":[1,2]}',

@@ -157,19 +157,27 @@ const READING: [what: string, handler: Handler, code: ErrorCode, message: RegExp
   ],
   [
     "a cut body",
-    (_q, r) => {
+    (q, r) => {
+      const first = Number(/\d+/.exec(q.headers.range!)![0]);
       r.writeHead(206, {
-        "Content-Range": "bytes 100-109/1000",
-        "Content-Length": 10,
+        "Content-Range": `bytes ${first}-109/1000`,
+        "Content-Length": 110 - first,
         ETag: '"one"',
         "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT",
       });
-      r.write(FILE.subarray(100, 105), () => r.destroy());
+      // No byte beyond the fifth ever comes.
+      r.flushHeaders();
+      r.write(FILE.subarray(first, 105), () => r.destroy());
     },
     "BACKEND",
-    /broke off/,
+    /broke off.*5 of 10 bytes came; 4 tries brought no more/,
   ],
-  ["a server that is gone", (q) => void q.socket.destroy(), "BACKEND", /cannot be reached/],
+  [
+    "a server that is gone",
+    (q) => void q.socket.destroy(),
+    "BACKEND",
+    /cannot be reached.*0 of 10 bytes came; 4 tries brought no more/,
+  ],
   ["a file that is gone", (_q, r) => void r.writeHead(404).end(), "NOT_FOUND", /answers 404/],
 ];
 for (const [what, handler, code, message] of READING)

@@ -206,7 +206,7 @@ for (const broken of ["list", "delete"] as const)
     await (await acquireLock(store, "name", { what: WHAT })).release();
   });
 
-test("a lock that could not be given back is given back before the next is taken", async () => {
+test("a lock that could not be given back is free to the one who held it", async () => {
   const store = memoryStore();
   let fails = false;
   const fail = () => {
@@ -230,7 +230,7 @@ test("a lock that could not be given back is given back before the next is taken
   fails = false;
   await (await acquireLock(failing, "name", { what: WHAT })).release();
   await lock.release();
-  assert.equal((await keysOf(store)).join(" "), "000000000001 000000000001.free 000000000002 000000000002.free");
+  assert.equal((await keysOf(store)).join(" "), "000000000001 000000000002 000000000002.free");
 });
 
 test("notes that someone has deleted: the holder keeps the lock, unless another was faster", async () => {

@@ -12,11 +12,11 @@ const manifest = JSON.parse(readFileSync("package.json", "utf8"));
 const NAMES = `
   ByteArray Complex DEFAULT_LIMITS Float NumpyArray NumpyDtype NumpyScalar OrderedDict PredictionCache PythonGlobal
   PythonObject SparseTensor StatsAccumulator Storage TorchConstant TorchFile TorchSize TorchTensor UnitcellError
-  buildGraph castTensor cgcnnElementTable collate embed embedStream ensemble httpSource inspectCheckpoint isFloatAt
-  isModule isUnitcellError loadCheckpoint loadModel loadShards loadTorch matchStateDict modelFromCheckpoint
-  moduleStateDict openTorch parseEach parseElementTable parseShardIndex parseStructures placeName predict
-  predictStream recognizeModel saveSafetensors saveTorch summarizeArchitecture tensorStats toFloat32 walkTensors
-  wasmBackend writeSafetensors writeTorch
+  buildGraph castTensor cgcnnElementTable collate comparePredictions embed embedStream ensemble httpSource
+  inspectCheckpoint isFloatAt isModule isUnitcellError loadCheckpoint loadModel loadShards loadTorch matchStateDict
+  modelFromCheckpoint moduleStateDict openTorch parseEach parseElementTable parseShardIndex parseStructures placeName
+  predict predictStream recognizeModel saveCheckpoint saveSafetensors saveTorch slimCheckpoint sparsify
+  summarizeArchitecture tensorStats toFloat32 walkTensors wasmBackend writeSafetensors writeTorch
 `;
 const names = (text: string) => text.trim().split(/\s+/);
 

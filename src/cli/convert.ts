@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { CHECKPOINT_KEY, metadataKeys } from "../checkpoint/metadata.js";
 import { isUnitcellError, reworded, UnitcellError } from "../errors.js";
 import { SHARED_KEY, writeSafetensors } from "../formats/safetensors-save.js";
 import { writeTorch } from "../formats/torch-save.js";
@@ -7,7 +8,7 @@ import type { DType } from "../tensor.js";
 import { verifyRecords } from "./checksums.js";
 import { CastStorages, castNote, type Rename, renamed, renameStateDict, strip } from "./edits.js";
 import { named, type OpenedCheckpoint, openCheckpoint } from "./open.js";
-import { retie, safetensorsParts } from "./safetensors-parts.js";
+import { readScalars, retie, safetensorsParts } from "./safetensors-parts.js";
 import { escaped, plural, shownName } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
@@ -16,9 +17,9 @@ export const CONVERT_HELP = `Usage: unitcell convert [options] IN OUT
 
 Writes a checkpoint again. The ending of OUT says how: .pt, .pth, .ckpt, .bin or .pth.tar as PyTorch writes today, with
 everything that IN holds; .safetensors with the tensors of the state dict (all tensors, by dotted names, where none is
-recognised), plain values beside them as JSON in its metadata. What has no place there is listed. IN may be a file, an
-http(s) address, an index of several files or the folder with one. Tied weights stay tied. Tensors are streamed, so files
-larger than memory do; OUT appears when it is complete.
+recognised), plain values beside them as JSON in its metadata, where predict reads them. What has no place there is
+listed. IN may be a file, an http(s) address, an index of several files or the folder with one. Tied weights stay tied.
+Tensors are streamed, so files larger than memory do; OUT appears when it is complete.
 
 Options:
       --dtype DTYPE           f32, f16, bf16 or f64: casts floating-point tensors of the state dict (of the file, where
@@ -64,9 +65,7 @@ export async function convertCommand(args: string[]): Promise<number> {
   if (positionals.length !== 2)
     throw new UsageError(`convert takes IN and OUT, found ${positionals.length} names; see unitcell convert --help`);
   const [from, to] = positionals;
-  const isSafetensors = SAFETENSORS_ENDING.test(to);
-  if (!isSafetensors && !TORCH_ENDING.test(to))
-    throw new UsageError(`OUT ends in .pt, .pth, .ckpt, .bin, .pth.tar or .safetensors, found "${to}"`);
+  const isSafetensors = formatOf(to) === "safetensors";
   if (values.metadata && !isSafetensors)
     throw new UsageError("--metadata is for .safetensors; a .pt has no place for it");
   const settings: Settings = {
@@ -75,8 +74,7 @@ export async function convertCommand(args: string[]): Promise<number> {
     renames: (values.rename ?? []).map(parseRename),
     metadata: new Map((values.metadata ?? []).map(parseMetadata)),
   };
-  if (existsSync(to) && !values.force)
-    throw new UnitcellError("ARGUMENT", `${to} exists; --force replaces it`, { path: to });
+  checkFree(to, values.force ?? false);
   const inert = isSafetensors || (values["keep-unknown-classes"] ?? false);
   const opened = await openCheckpoint(from, { unknownClasses: inert ? "inert" : "refuse" }).catch((error) => {
     throw isUnitcellError(error, "UNSAFE") ? withHint(error) : error;
@@ -86,6 +84,19 @@ export async function convertCommand(args: string[]): Promise<number> {
   } finally {
     opened.close();
   }
+}
+
+/** How a file is written, by its ending. */
+export function formatOf(out: string): "torch" | "safetensors" {
+  if (SAFETENSORS_ENDING.test(out)) return "safetensors";
+  if (TORCH_ENDING.test(out)) return "torch";
+  throw new UsageError(`OUT ends in .pt, .pth, .ckpt, .bin, .pth.tar or .safetensors, found "${out}"`);
+}
+
+/** @throws {UnitcellError} ARGUMENT where OUT exists and is not to be replaced */
+export function checkFree(out: string, force: boolean): void {
+  if (existsSync(out) && !force)
+    throw new UnitcellError("ARGUMENT", `${out} exists; --force replaces it`, { path: out });
 }
 
 function parseDType(text: string | undefined): DType | undefined {
@@ -172,12 +183,16 @@ const writeAsTorch: Writer = async ({ file }, cast, { renames }, sink) => {
 };
 
 const writeAsSafetensors: Writer = async ({ file }, cast, settings, sink) => {
+  await readScalars(file);
   const parts = safetensorsParts(file.root);
   const names = renamed(parts.tensors.keys(), settings.renames);
   const tensors = new Map([...parts.tensors].map(([name, tensor]) => [names.get(name)!, tensor]));
   const former = file.info.get("metadata");
+  // What the user gives is text, whatever stood there before.
+  const values = [...parts.metadata.keys()].filter((key) => !settings.metadata.has(key));
   const metadata = new Map([
     ...(former instanceof Map ? (former as Map<string, string>) : []),
+    ...(values.length > 0 ? [[CHECKPOINT_KEY, metadataKeys(values)] as const] : []),
     ...parts.metadata,
     ...settings.metadata,
   ]);

@@ -70,7 +70,7 @@ export async function diffCommand(args: string[]): Promise<number> {
   }
 }
 
-function parseTolerance(text: string | undefined): number {
+export function parseTolerance(text: string | undefined): number {
   const tolerance = text === undefined ? 0 : text.trim() === "" ? Number.NaN : Number(text);
   if (!(tolerance >= 0)) throw new UsageError(`--tolerance takes a number that is not negative, found "${text}"`);
   return tolerance;

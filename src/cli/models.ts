@@ -106,27 +106,29 @@ async function open(path: string): Promise<Opened> {
 }
 
 function build({ path, read, checkpoint, metadata, without }: Opened, options: ModelOptions): Model {
-  const { property, unit, elements } = metadata;
   const given = Object.fromEntries(
     Object.entries(options).filter(([name]) => !without.includes(name as keyof ModelOptions)),
   );
+  const { name, sha256 } = read;
   return withPath(path, () =>
-    modelFromCheckpoint(checkpoint, {
-      name: read.name,
-      sha256: read.sha256,
-      ...(property !== undefined && { property }),
-      ...(unit !== undefined && { unit }),
-      ...(elements && { trainedOn: elements }),
-      ...given,
-    }),
+    modelFromCheckpoint(checkpoint, { name, sha256, ...metadataOptions(metadata), ...given }),
   );
+}
+
+/** What a metadata file says of the model. */
+export function metadataOptions({ property, unit, elements }: Metadata): ModelOptions {
+  return {
+    ...(property !== undefined && { property }),
+    ...(unit !== undefined && { unit }),
+    ...(elements && { trainedOn: elements }),
+  };
 }
 
 /** What to do with a file that names code, such as a whole module. */
 const CODE_HINT = "unitcell convert FILE weights.safetensors leaves the code out and keeps the tensors";
 
 /** The path in front of what is wrong. */
-function withPath<T>(path: string, work: () => T): T {
+export function withPath<T>(path: string, work: () => T): T {
   const named = (error: unknown): never => {
     if (!(error instanceof UnitcellError)) throw error;
     const hint = error.code === "UNSAFE" ? `. ${CODE_HINT}` : "";
@@ -141,10 +143,15 @@ function withPath<T>(path: string, work: () => T): T {
   }
 }
 
-/** `<run>_metadata.json` beside `<run>_best.pt`, `<run>_final.pt` or `<run>_epoch<N>.pt`; empty where there is none. */
-function readMetadata(path: string): Metadata {
+/** `<run>_metadata.json` beside `<run>_best.pt`, `<run>_final.pt` or `<run>_epoch<N>.pt`, which need not be there. */
+export function metadataPath(path: string): string {
   const run = basename(path).replace(/(_best|_final|_epoch\d+)?\.\w+$/, "");
-  const file = join(dirname(path), `${run}_metadata.json`);
+  return join(dirname(path), `${run}_metadata.json`);
+}
+
+/** What it says; empty where there is none. */
+export function readMetadata(path: string): Metadata {
+  const file = metadataPath(path);
   if (!existsSync(file)) return {};
   let metadata: unknown;
   try {
@@ -176,7 +183,7 @@ const METADATA: Record<keyof Metadata, [isOf: (value: unknown) => boolean, what:
   elements: [(value) => Array.isArray(value) && value.every(isText), "a list of symbols"],
 };
 
-function parseModelOptions(args: ModelArguments): ModelOptions {
+export function parseModelOptions(args: ModelArguments): ModelOptions {
   const { "atom-init": table, normalizer, property, unit, "neighbor-policy": policy } = args;
   if (policy !== undefined && policy !== "upstream" && policy !== "symmetric")
     throw new UsageError(`--neighbor-policy is upstream or symmetric, found "${policy}"`);

@@ -98,6 +98,18 @@ function placesOf(path: string, beside: boolean): string[] {
   );
 }
 
+/** Whether a path is a folder that is not one checkpoint, nor the files of one: each in it is then a checkpoint of its own. */
+export function holdsSeveral(path: string): boolean {
+  if (isAddress(path) || !statSync(path, { throwIfNoEntry: false })?.isDirectory()) return false;
+  try {
+    placesOf(path, false);
+    return false;
+  } catch (error) {
+    if (error instanceof UnitcellError) return true;
+    throw error;
+  }
+}
+
 /** Opens files and remembers them, to close them. */
 class Opener {
   readonly parts: FilePart[] = [];

@@ -1,14 +1,14 @@
 /** What of a checkpoint goes into a .safetensors file, and what cannot. */
 import { findStateDict } from "../checkpoint/layouts.js";
-import { namedValues } from "../checkpoint/parts.js";
+import { plainValue } from "../checkpoint/plain.js";
 import { UnitcellError } from "../errors.js";
-import { numpyNumber } from "../formats/numpy-values.js";
+import { jsonOf } from "../formats/json-values.js";
 import { SHARED_KEY } from "../formats/safetensors-save.js";
-import { TorchTensor } from "../formats/torch-tensors.js";
-import { NumpyScalar, SparseTensor, type TorchValue } from "../formats/values.js";
+import { elementCount, TorchTensor } from "../formats/torch-tensors.js";
+import { Float, placeFloat, SparseTensor, type TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
 import { nameTensors } from "../summary.js";
-import type { Tensor } from "../tensor.js";
+import { isRealNumber, type Tensor, toScalar } from "../tensor.js";
 import type { OpenedFile } from "./open.js";
 import { shownName } from "./shown.js";
 import { tensorPieces } from "./tensor-pieces.js";
@@ -16,15 +16,11 @@ import { kindOf, textOf } from "./tree.js";
 
 export interface SafetensorsParts {
   readonly tensors: Map<string, Tensor>;
-  /** Values beside the tensors, as JSON texts. */
+  /** Values beside the tensors, as JSON texts (checkpoint/metadata.ts). */
   readonly metadata: Map<string, string>;
   /** What has no place, in words. */
   readonly leftOut: string[];
 }
-
-/** Levels and characters of one value in the metadata. */
-const MOST_DEPTH = 8;
-const MOST_JSON = 64 * 1024;
 
 /**
  * The state dict, or all tensors by dotted names where there is none.
@@ -54,36 +50,30 @@ export function safetensorsParts(root: TorchValue): SafetensorsParts {
 }
 
 function addValue(parts: SafetensorsParts, key: TorchValue, value: TorchValue, hasTensors: boolean): void {
-  const json = typeof key === "string" ? jsonOf(value) : undefined;
+  const plain = typeof key === "string" ? plainValue(value) : undefined;
+  const json = plain === undefined ? undefined : jsonOf(plain);
   if (json !== undefined) parts.metadata.set(key as string, json);
   // Without a state dict the tensors inside are kept under their own names.
   else if (!(hasTensors && isTensor(value)))
     parts.leftOut.push(`${typeof key === "string" ? shownName(key) : textOf(key)} (${kindOf(value)})`);
 }
 
-/** A value as JSON when it is text, numbers and containers of them; NaN and infinities become strings. */
-function jsonOf(value: TorchValue): string | undefined {
-  try {
-    const text = JSON.stringify(plain(value, 0));
-    return text.length <= MOST_JSON ? text : undefined;
-  } catch (error) {
-    if (error === NOT_JSON) return undefined;
-    throw error;
-  }
-}
-
-const NOT_JSON = new Error("no JSON");
-
-function plain(value: TorchValue, depth: number): unknown {
-  if (depth > MOST_DEPTH) throw NOT_JSON;
-  if (value === null || typeof value === "boolean" || typeof value === "string") return value;
-  if (typeof value === "number") return Number.isFinite(value) ? value : String(value);
-  if (typeof value === "bigint") return String(value);
-  if (value instanceof NumpyScalar && numpyNumber(value) !== undefined) return plain(numpyNumber(value)!, depth);
-  if (Array.isArray(value) && value.length <= MOST_JSON) return value.map((item) => plain(item, depth + 1));
-  const named = namedValues(value);
-  if (!named || named.size > MOST_JSON) throw NOT_JSON;
-  return Object.fromEntries([...named].map(([key, item]) => [key, plain(item, depth + 1)]));
+/**
+ * Puts numbers in place of tensors of one element beside the state dict, at the top and in a normalizer, as CGCNN's main.py
+ * saves them: metadata has no place for tensors, and without its normalizer a network predicts something else.
+ */
+export async function readScalars(file: OpenedFile): Promise<void> {
+  const { root } = file;
+  const key = findStateDict(root)?.key;
+  if (!(root instanceof Map) || key === undefined) return;
+  const normalizer = root.get("normalizer");
+  for (const dict of [root, ...(normalizer instanceof Map ? [normalizer] : [])] as Map<TorchValue, TorchValue>[])
+    for (const [name, value] of dict) {
+      if (!isTensor(value) || name === key || !isRealNumber(value.dtype) || elementCount(value.shape) !== 1) continue;
+      const { dtype, shape } = value;
+      const number = toScalar({ dtype, shape, data: await file.read(value) });
+      dict.set(name, placeFloat(/^b?f/.test(dtype) ? new Float(number) : number, dict, name));
+    }
 }
 
 /**

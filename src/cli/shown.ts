@@ -51,8 +51,33 @@ export function counted(count: number): string {
 }
 
 /** "1 tensor", "2 tensors". */
-export function plural(count: number, noun: string): string {
-  return `${counted(count)} ${noun}${count === 1 ? "" : "s"}`;
+export function plural(count: number, noun: string, ending = "s"): string {
+  return `${counted(count)} ${noun}${count === 1 ? "" : ending}`;
+}
+
+const UNITS = ["byte", "kB", "MB", "GB", "TB", "PB"];
+
+/** Bytes as people read them, in powers of 1000: "999 bytes", "147 kB", "1.2 GB". */
+export function sized(bytes: number): string {
+  let [value, unit] = [bytes, 0];
+  for (; value >= 999.5 && unit < UNITS.length - 1; unit++) value /= 1000;
+  if (unit === 0) return plural(Math.round(bytes), "byte");
+  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
+}
+
+/** By the clock on the wall: "2024-06-07 15:04". */
+export function dated(date: Date): string {
+  const two = (number: number) => String(number).padStart(2, "0");
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
+/** "4 min 42 s", "1 h 5 min". */
+export function lasted(seconds: number): string {
+  const [s, min, h] = [Math.round(seconds) % 60, Math.floor(Math.round(seconds) / 60) % 60, Math.floor(seconds / 3600)];
+  if (h > 0) return min > 0 ? `${h} h ${min} min` : `${h} h`;
+  if (min > 0) return s > 0 ? `${min} min ${s} s` : `${min} min`;
+  return `${s} s`;
 }
 
 /** A number in few digits, for columns. */

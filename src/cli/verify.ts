@@ -1,15 +1,18 @@
 import { createHash } from "node:crypto";
-import { FileBytes } from "../bytes.js";
+import { join } from "node:path";
 import { isUnitcellError } from "../errors.js";
 import { TorchTensor } from "../formats/torch-tensors.js";
+import { listCheckpoints } from "../runs/listing.js";
 import { nameTensors } from "../summary.js";
 import type { Tensor } from "../tensor.js";
 import { StatsAccumulator } from "../tensor-stats.js";
 import { verifyRecords } from "./checksums.js";
 import { ContentHash } from "./content-hash.js";
-import { type FilePart, named, type OpenedCheckpoint, openCheckpoint } from "./open.js";
+import { fileHash } from "./file-hash.js";
+import { openFolder } from "./folder.js";
+import { holdsSeveral, named, type OpenedCheckpoint, openCheckpoint } from "./open.js";
 import { counted, escaped, labelled, oneLine, plural, shownName } from "./shown.js";
-import { PIECE_BYTES, tensorPieces } from "./tensor-pieces.js";
+import { tensorPieces } from "./tensor-pieces.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
 
@@ -18,6 +21,9 @@ export const VERIFY_HELP = `Usage: unitcell verify [options] FILE|URL|FOLDER...
 Reads checkpoints from end to end: every record against its CRC-32, every tensor within its storage. Lists the tensors
 that hold NaN or infinities, and names of code (which unitcell never runs). Memory is bounded by one chunk, or one
 strided tensor.
+
+A FOLDER that is one checkpoint (shards with their index, ALIGNN's, matgl's) is read as that one. Of any other every
+checkpoint is, in the folders below it too, and the last line counts them.
 
 Options:
       --finite      NaN and infinities are a failure too
@@ -51,18 +57,46 @@ export async function verifyCommand(args: string[]): Promise<number> {
   }
   if (positionals.length === 0) throw new UsageError("verify needs files; see unitcell verify --help");
   let failed = false;
-  for (const name of positionals)
-    try {
-      const { lines, finite } = await verify(name, values.hash ?? false);
-      await writeOut(`${lines.join("\n")}\n`);
-      if (!finite && values.finite) failed = true;
-    } catch (error) {
-      if (!isUnitcellError(error)) throw error;
-      failed = true;
-      await writeOut(`${name}: FAILED\n`);
-      process.stderr.write(`unitcell: ${error.code}: ${oneLine(error.message)}\n`);
-    }
+  const options = { hash: values.hash ?? false, finite: values.finite ?? false };
+  for (const name of positionals) {
+    const inside = holdsSeveral(name) ? await checkpointsIn(name) : undefined;
+    const good = inside ? await verifyAll(name, inside, options) : await verifyOne(name, options);
+    if (!good) failed = true;
+  }
   return failed ? 1 : 0;
+}
+
+interface VerifyOptions {
+  readonly hash: boolean;
+  readonly finite: boolean;
+}
+
+/** Paths of the checkpoints in a folder and those below; undefined for none, which is an error of its own. */
+async function checkpointsIn(folder: string): Promise<string[] | undefined> {
+  const infos = await listCheckpoints(openFolder(folder).store);
+  return infos.length === 0 ? undefined : infos.map(({ key }) => join(folder, key));
+}
+
+async function verifyAll(folder: string, paths: readonly string[], options: VerifyOptions): Promise<boolean> {
+  let bad = 0;
+  for (const path of paths) if (!(await verifyOne(path, options))) bad++;
+  const result = bad === 0 ? "all ok" : `${counted(bad)} FAILED, ${counted(paths.length - bad)} ok`;
+  await writeOut(`${oneLine(folder)}: ${plural(paths.length, "checkpoint")}, ${result}\n`);
+  return bad === 0;
+}
+
+/** @returns whether it is undamaged and, where that was asked for, finite */
+async function verifyOne(name: string, { hash, finite }: VerifyOptions): Promise<boolean> {
+  try {
+    const { lines, finite: allFinite } = await verify(name, hash);
+    await writeOut(`${lines.join("\n")}\n`);
+    return allFinite || !finite;
+  } catch (error) {
+    if (!isUnitcellError(error)) throw error;
+    await writeOut(`${oneLine(name)}: FAILED\n`);
+    process.stderr.write(`unitcell: ${error.code}: ${oneLine(error.message)}\n`);
+    return false;
+  }
 }
 
 async function verify(name: string, hash: boolean): Promise<{ lines: string[]; finite: boolean }> {
@@ -72,14 +106,14 @@ async function verify(name: string, hash: boolean): Promise<{ lines: string[]; f
     const { checked, absent } = await verifyRecords(parts, zip);
     const checksums = checksumText(checked, absent);
     const { lines: odd, content, count } = await verifyTensors(opened, hash);
-    const lines = [`${name}: ok, ${file.format}, ${plural(count, "tensor")}, ${checksums}`];
+    const lines = [`${oneLine(name)}: ok, ${file.format}, ${plural(count, "tensor")}, ${checksums}`];
     const { unknownGlobals } = file;
     const names = unknownGlobals.slice(0, MOST_NAMES).map((global) => escaped(global));
     if (names.length > 0) lines.push(...labelled("  names code", names.join(", ")));
     lines.push(...odd.slice(0, MOST_TENSORS));
     if (odd.length > MOST_TENSORS) lines.push(`  ... and ${plural(odd.length - MOST_TENSORS, "tensor")} more`);
     if (content !== undefined) {
-      for (const part of parts) lines.push(`  sha256 ${await fileHash(part)}  ${shownName(part.name)}`);
+      for (const part of parts) lines.push(`  sha256 ${await fileHash(part.source)}  ${shownName(part.name)}`);
       lines.push(`  weights ${content}`);
     }
     return { lines, finite: odd.length === 0 };
@@ -134,12 +168,4 @@ async function verifyTensor(
 /** Integers are always finite, and packed numbers cannot be looked at one by one. */
 function canCount({ dtype }: Tensor): boolean {
   return /^(f64|f32|f16|bf16|c|f8)/.test(dtype);
-}
-
-async function fileHash({ source }: FilePart): Promise<string> {
-  const file = new FileBytes(source);
-  const digest = createHash("sha256");
-  for (let at = 0; at < file.size; at += PIECE_BYTES)
-    digest.update(await file.read(at, Math.min(at + PIECE_BYTES, file.size)));
-  return digest.digest("hex");
 }

@@ -25,6 +25,22 @@ export function findShared(tensors: ReadonlyMap<string, Tensor>): Map<string, st
   return new Map(shared.map(([order, original]) => [names[order], names[original]]));
 }
 
+/** Names of tensors that are the same view of the same memory as an earlier one, whose name is given: tied weights. */
+export function findTied(tensors: ReadonlyMap<string, Tensor>): Map<string, string> {
+  const memories = new Map<ArrayBufferLike, Map<string, string>>();
+  const tied = new Map<string, string>();
+  for (const [name, { dtype, shape, data }] of tensors) {
+    if (data.byteLength === 0) continue;
+    const views = memories.get(data.buffer) ?? new Map<string, string>();
+    memories.set(data.buffer, views);
+    const view = `${dtype} ${data.byteOffset} ${shape}`;
+    const first = views.get(view);
+    if (first === undefined) views.set(view, name);
+    else tied.set(name, first);
+  }
+  return tied;
+}
+
 function rangesByMemory(tensors: ReadonlyMap<string, Tensor>): Map<object, Range[]> {
   const memories = new Map<object, Range[]>();
   let order = 0;

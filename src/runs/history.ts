@@ -145,7 +145,7 @@ export async function writeHistory(store: Store, run: string, history: TrainingH
   try {
     found = await readRuns(store, key);
   } catch (error) {
-    if (!isUnitcellError(error, "CORRUPT")) throw error;
+    if (!isUnreadable(error)) throw error;
     aside = await moveAside(store, key);
   }
   const { runs, isList } = found;
@@ -154,6 +154,11 @@ export async function writeHistory(store: Store, run: string, history: TrainingH
   else runs[at] = { ...runs[at], ...history };
   await store.put(key, formatPythonJson(isList || runs.length > 1 ? runs : runs[0]));
   return aside;
+}
+
+/** A description that cannot be read only describes; what it describes is still there. */
+export function isUnreadable(error: unknown): boolean {
+  return isUnitcellError(error, "CORRUPT") || isUnitcellError(error, "LIMIT");
 }
 
 async function moveAside(store: Store, key: string): Promise<string> {

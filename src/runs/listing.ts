@@ -1,11 +1,9 @@
 /** The checkpoints of a store, from names, the histories beside them and the list of pins: no checkpoint is opened. */
-
 import { MATGL_ARGS, MATGL_STATE } from "../checkpoint/file-names.js";
-import { isUnitcellError } from "../errors.js";
 import type { ReadStore, StoreEntry } from "../stores/store.js";
 import type { CheckpointInfo } from "./checkpoint-info.js";
 import { parseCheckpointName } from "./checkpoint-names.js";
-import { type HistoryRow, historyKey, readHistories } from "./history.js";
+import { type HistoryRow, historyKey, isUnreadable, readHistories } from "./history.js";
 import { readPins } from "./pins.js";
 
 /**
@@ -46,7 +44,7 @@ async function readRows(store: ReadStore, infos: readonly CheckpointInfo[], keys
   for (const key of histories) {
     const folder = key.slice(0, key.lastIndexOf("/") + 1);
     const runs = await readHistories(store, key).catch((error) => {
-      if (isUnitcellError(error, "CORRUPT")) return [];
+      if (isUnreadable(error)) return [];
       throw error;
     });
     for (const { model_name, history = [] } of runs)

@@ -3,13 +3,14 @@ import { isUnitcellError, UnitcellError } from "../errors.js";
 import type { ReadOptions } from "../formats/torch.js";
 import { writeTorch } from "../formats/torch-save.js";
 import type { Lock } from "../stores/lock.js";
-import { type Content, readFile, type Store } from "../stores/store.js";
+import type { Content, Store, StoreSource } from "../stores/store.js";
 import type { CheckpointInfo } from "./checkpoint-info.js";
 import { checkpointKey, checkRunName } from "./checkpoint-names.js";
 import {
   describeHistory,
   type HistoryRow,
   isBetter,
+  isUnreadable,
   type RunMetadata,
   readHistory,
   readMetadata,
@@ -40,6 +41,9 @@ import {
   type TrainingState,
 } from "./training-state.js";
 import { moveToTrash } from "./trash.js";
+
+/** Of a file that is copied, at a time. */
+const PIECE_BYTES = 8 * 2 ** 20;
 
 export interface RunOptions {
   /** Files are called after it: "cgcnn_mp" writes cgcnn_mp_epoch1.pt, cgcnn_mp_best.pt, cgcnn_mp_final.pt. */
@@ -138,7 +142,7 @@ export class CheckpointManager {
   /**
    * Go on with a run: load the state, and take the run over. A checkpoint that does not load is passed over for the next
    * (as `restore`), which `skipped` and `notes` say. What was saved after the epoch resumed is of a branch given up: with
-   * the first save it goes to the trash, the best file stays.
+   * the first save those epochs go to the trash; the best and final files stay.
    * @throws {UnitcellError} as restore; MISMATCH when the checkpoint is no complete state, naming the parts it lacks;
    *   ARGUMENT when a later epoch is pinned; BACKEND when another writer has the run
    */
@@ -258,7 +262,7 @@ export class CheckpointManager {
       );
       const own = await this.described(this.run, true);
       if (from !== this.run && own.some(({ tag }) => tag !== "other")) throw this.exists(own);
-      const later = own.filter(({ tag, epoch }) => tag !== "best" && tag !== "other" && (epoch ?? 0) > state.epoch);
+      const later = own.filter(({ tag, epoch = 0 }) => tag === "epoch" && epoch > state.epoch);
       const pinned = later.filter((one) => one.pinned).map(({ key }) => key);
       if (pinned.length > 0)
         throw new UnitcellError(
@@ -278,7 +282,7 @@ export class CheckpointManager {
 
   /** What is known of a run that another program wrote: its history file, else the metrics in its epoch files. */
   private async rowsUpTo(run: string, epoch: number): Promise<HistoryRow[]> {
-    const written = (await readHistory(this.store, run).catch(ignoreCorrupt))?.history;
+    const written = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
     if (written) return written.filter((row) => row.epoch <= epoch);
     const infos = (await listCheckpoints(this.store)).filter((info) => info.run === run && info.tag === "epoch");
     const rows: HistoryRow[] = [];
@@ -328,10 +332,14 @@ export class CheckpointManager {
     notes: string[],
   ): Promise<boolean> {
     const copy = async () => {
-      const bytes = await readFile(this.store, key);
-      if (!bytes) throw new UnitcellError("NOT_FOUND", `there is no file ${key}`, { key });
-      if (broken) await moveToTrash(this.store, [broken.key], "does not load");
-      await this.store.put(checkpointKey(this.run, "best"), bytes);
+      const source = await this.store.get(key);
+      if (!source) throw new UnitcellError("NOT_FOUND", `there is no file ${key}`, { key });
+      try {
+        if (broken) await moveToTrash(this.store, [broken.key], "does not load");
+        await this.store.put(checkpointKey(this.run, "best"), pieces(source));
+      } finally {
+        source.close?.();
+      }
     };
     try {
       await changing(this.store, copy);
@@ -400,7 +408,7 @@ export class CheckpointManager {
 
   /** Should this end before the history is written, rows of epochs given up would describe the files of new ones. */
   private async forgetRows(notes: string[]): Promise<void> {
-    const written = (await readHistory(this.store, this.run).catch(ignoreCorrupt))?.history ?? [];
+    const written = (await readHistory(this.store, this.run).catch(ignoreUnreadable))?.history ?? [];
     const last = this.record.history.at(-1)?.epoch ?? Number.NEGATIVE_INFINITY;
     if (written.some(({ epoch }) => epoch > last)) await this.describe(notes);
   }
@@ -441,13 +449,15 @@ export class CheckpointManager {
 
   private async restoreOf(run: string, which: Which, options: ReadOptions): Promise<Restored> {
     // What is pinned matters to those who remove something.
-    const pins = (await readPins(this.store).catch(ignoreCorrupt)) ?? new Set();
+    const pins = (await readPins(this.store).catch(ignoreUnreadable)) ?? new Set();
     const infos = await this.described(run, which === "best", pins);
-    const rows = (await readHistory(this.store, run).catch(ignoreCorrupt))?.history;
+    const rows = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
     const { metric } = this.by;
+    // A file that does not tell the metric has nothing that could contradict the history.
+    const agrees = (row: HistoryRow, value: number | undefined) => value === undefined || Object.is(row[metric], value);
     const isOfBranch = ({ epoch, metrics }: CheckpointInfo) =>
-      rows?.some((row) => row.epoch === epoch && Object.is(row[metric], metrics?.[metric])) ?? true;
-    const overtaken = infos.filter((info) => info.tag === "best" && !isOfBranch(info)).map(({ key }) => key);
+      rows?.some((row) => row.epoch === epoch && agrees(row, metrics?.[metric])) ?? true;
+    const overtaken = infos.filter((info) => info.tag !== "epoch" && !isOfBranch(info)).map(({ key }) => key);
     return restoreCheckpoint(this.store, infos, which, { ...options, by: this.by, overtaken: new Set(overtaken) });
   }
 
@@ -496,6 +506,13 @@ export class CheckpointManager {
   }
 }
 
+function pieces(source: StoreSource): Content {
+  return async (sink) => {
+    for (let at = 0; at < source.size; at += PIECE_BYTES)
+      await sink(new Uint8Array(await source.slice(at, Math.min(at + PIECE_BYTES, source.size)).arrayBuffer()));
+  };
+}
+
 /** The epoch first, and itself whatever the metrics are called. */
 function rowOf(epoch: number, metrics: Readonly<Record<string, number>> | undefined): HistoryRow {
   const row = { epoch, ...metrics };
@@ -503,7 +520,6 @@ function rowOf(epoch: number, metrics: Readonly<Record<string, number>> | undefi
   return row;
 }
 
-/** A history that cannot be read only describes; what it describes is still there. */
-function ignoreCorrupt(error: unknown): undefined {
-  if (!isUnitcellError(error, "CORRUPT")) throw error;
+function ignoreUnreadable(error: unknown): undefined {
+  if (!isUnreadable(error)) throw error;
 }

@@ -14,7 +14,8 @@ export async function changing<T>(store: Store, change: () => Promise<T>): Promi
   try {
     return await change();
   } finally {
-    // What is done is done, and what failed says so itself; who locks the folder next gives this lock back first.
+    // What is done is done, and what failed says so itself. This writer can take the lock again all the same, and others
+    // can when it ends.
     await lock.release().catch(() => {});
   }
 }

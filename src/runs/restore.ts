@@ -70,7 +70,7 @@ function candidates(
   const isOvertaken = ({ key }: CheckpointInfo) => overtaken.has(key);
   const newest = [...ordered.filter((info) => !isOvertaken(info)), ...ordered.filter(isOvertaken)];
   if (typeof which === "object") {
-    const found = newest.filter(({ tag, epoch }) => tag === "epoch" && epoch === which.epoch);
+    const found = newest.filter(({ epoch }) => epoch === which.epoch);
     if (found.length === 0) throw absent(`epoch ${which.epoch}`, infos);
     return found;
   }
@@ -93,14 +93,14 @@ function candidates(
   return [...new Set([...tagged, ...best, ...newest])];
 }
 
-/** The newest first: a training's last word, what a program writes anew each time, its epochs, the best. */
+/** Of files of one epoch, or of no known one, which is tried first. */
+const ORDER: Readonly<Record<CheckpointInfo["tag"], number>> = { epoch: 0, final: 1, last: 2, best: 3, other: 4 };
+
+/** The newest first, those whose epoch is not known behind all others. */
 function byAge(infos: readonly CheckpointInfo[]): CheckpointInfo[] {
-  const order = { epoch: 1, last: 2, final: 3, best: 0, other: -1 };
-  const known = newestFirst(infos.filter(({ tag }) => tag !== "other"));
-  // The epoch is in the names of some; of the others, in the files, which need not be opened to be tried in this order.
-  const epochs = known.filter(({ epoch }) => epoch !== undefined);
-  const unknown = known.filter(({ epoch }) => epoch === undefined);
-  return [...epochs, ...unknown.sort((a, b) => order[b.tag] - order[a.tag])];
+  return newestFirst(infos.filter(({ tag }) => tag !== "other")).sort(
+    (a, b) => (b.epoch ?? -1) - (a.epoch ?? -1) || ORDER[a.tag] - ORDER[b.tag],
+  );
 }
 
 function absent(what: string, infos: readonly CheckpointInfo[]): UnitcellError {

@@ -11,7 +11,8 @@
  * which may miss files that come and go while it is under way, cannot miss that a lock has changed hands.
  *
  * A writer is dead when the store knows it (a process of this machine, a tab of this browser), or when its ticket, which it
- * writes anew every few seconds, has not changed for `staleMs` by the observer's own clock: clocks are never compared.
+ * writes anew every few seconds, has not changed for `staleMs` by the observer's own clock: clocks are never compared. A ticket of
+ * this very writer that it does not hold is a dead one's too: the disk failed when it was to be given back.
  */
 import { isUnitcellError, UnitcellError } from "../errors.js";
 import { readFile, type Store } from "./store.js";
@@ -59,8 +60,8 @@ export interface LockOptions {
   readonly what: string;
 }
 
-/** Locks whose giving back failed with the store. */
-const unreleased = new WeakMap<Store, Set<Lock>>();
+/** Ids of the tickets that are being made or held here. */
+const held = new Set<string>();
 
 /**
  * Take a lock. Where the store cannot tell whether its holder lives, that takes until a sign of life is seen or missed.
@@ -69,7 +70,6 @@ const unreleased = new WeakMap<Store, Set<Lock>>();
  */
 export async function acquireLock(store: Store, name: string, options: LockOptions): Promise<Lock> {
   const { waitMs = 0, staleMs = STALE_MS, what } = options;
-  for (const lock of unreleased.get(store) ?? []) await lock.release();
   const folder = `${FOLDER}/${name}`;
   const watch = new Watch(store, staleMs);
   const start = performance.now();
@@ -88,26 +88,26 @@ export async function acquireLock(store: Store, name: string, options: LockOptio
 
 /** undefined where another was faster. */
 async function take(store: Store, folder: string, number: number, what: string): Promise<Lock | undefined> {
-  const writer = store.liveness?.self ?? crypto.randomUUID();
-  const ticket: Ticket = { writer, id: crypto.randomUUID(), since: new Date().toISOString(), beat: 0 };
+  const writer = store.liveness?.self ?? randomName();
+  const ticket: Ticket = { writer, id: randomName(), since: new Date().toISOString(), beat: 0 };
   const key = keyOf(folder, number);
-  if (!(await create(store, key, ticket))) {
-    // A store behind a network can have done what it reports as failed, or as found when asked again.
-    const there = await readTicket(store, folder, number);
-    if (there?.id !== ticket.id) return undefined;
-  }
   const lock = new Lock(store, folder, number, ticket, what);
+  // Before it can be seen: others here must not take it for that of a dead one.
+  held.add(ticket.id);
+  let isMine = false;
   try {
+    // A store behind a network can have done what it reports as failed, or as found when asked again.
+    if (!(await create(store, key, ticket)) && (await readTicket(store, folder, number))?.id !== ticket.id)
+      return undefined;
     const highest = await highestTicket(store, folder);
     if (highest.number !== number || highest.free) {
       await store.delete(key, FAST);
       return undefined;
     }
     await deleteBelow(store, folder, number - KEPT);
-  } catch (error) {
-    // Nobody shall wait for one who has not got it.
-    await lock.release().catch(() => {});
-    throw error;
+    isMine = true;
+  } finally {
+    if (!isMine) held.delete(ticket.id);
   }
   lock.keep();
   return lock;
@@ -166,23 +166,22 @@ export class Lock {
 
   /**
    * Give it back; a second time does nothing.
-   * @throws {UnitcellError} BACKEND when the store fails; whoever takes a lock of this store next tries again
+   * @throws {UnitcellError} BACKEND when the store fails; this writer can take it again all the same, others wait for its end
    */
   async release(): Promise<void> {
     if (this.released) return;
     clearInterval(this.timer);
     await this.beating;
-    const others = unreleased.get(this.store) ?? new Set();
-    unreleased.set(this.store, others.add(this));
     const free = `${this.key}${FREE}`;
     try {
       await this.store.put(free, EMPTY, { ifAbsent: true, ...FAST });
     } catch (error) {
       if (!isUnitcellError(error, "BACKEND")) throw error;
       await this.store.move(this.key, free, FAST);
+    } finally {
+      this.released = true;
+      held.delete(this.ticket.id);
     }
-    this.released = true;
-    others.delete(this);
   }
 
   private get key(): string {
@@ -204,10 +203,11 @@ class Watch {
   }
 
   /** undefined: there was no sign of life yet, and it is too soon to miss one. */
-  async isAlive(number: number, { writer, beat }: Ticket): Promise<boolean | undefined> {
+  async isAlive(number: number, { writer, id, beat }: Ticket): Promise<boolean | undefined> {
+    if (writer === this.store.liveness?.self) return held.has(id);
     const known = writer === UNKNOWN ? undefined : await this.store.liveness?.isAlive(writer);
     if (known !== undefined) return known;
-    const state = `${number} ${writer} ${beat}`;
+    const state = `${number} ${id} ${beat}`;
     if (state !== this.seen) {
       this.hasChanged = this.seen !== undefined;
       this.seen = state;
@@ -216,6 +216,11 @@ class Watch {
     if (performance.now() - this.since > this.staleMs) return false;
     return this.hasChanged ? true : undefined;
   }
+}
+
+/** Browsers have crypto.randomUUID over https only. */
+function randomName(): string {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
 }
 
 function taken(what: string, { writer, since }: Ticket): UnitcellError {

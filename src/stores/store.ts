@@ -129,11 +129,24 @@ export async function changeMany(
   for (const key of keys) await change(key, { durable: lasts.has(key) });
 }
 
-/** A small file whole. */
+/** Descriptions beside checkpoints, and notes: a history of 10,000 epochs with ten columns has some 3 MB. */
+const MOST_FILE_BYTES = 16 * 2 ** 20;
+
+/** A description or note whole; undefined where there is none. @throws {UnitcellError} LIMIT above 16 MiB */
 export async function readFile(store: ReadStore, key: string): Promise<Uint8Array | undefined> {
   const source = await store.get(key);
   if (!source) return undefined;
   try {
+    if (source.size > MOST_FILE_BYTES)
+      throw new UnitcellError(
+        "LIMIT",
+        `${key} has ${source.size} bytes, the limit for its kind is ${MOST_FILE_BYTES}`,
+        {
+          key,
+          size: source.size,
+          limit: MOST_FILE_BYTES,
+        },
+      );
     return new Uint8Array(await source.slice(0, source.size).arrayBuffer());
   } finally {
     source.close?.();
