@@ -372,7 +372,7 @@ test("CGCNN: resume silently restarts the learning rate schedule", async () => {
 });
 
 test("everyone: resumed from epoch 2, and the old later epochs shadow the new ones", async () => {
-  const store = await train([0.5, 0.4, 0.1, 0.2, 0.3]);
+  const store = await train([0.5, 0.4, 0.2, 0.1, 0.3]);
   const manager = open(store);
   const resumed = await manager.resume({ epoch: 2 });
   assert.equal(
@@ -384,7 +384,7 @@ test("everyone: resumed from epoch 2, and the old later epochs shadow the new on
   assert.equal(await checkpoints(store), [key("best"), key(1), key(2), key(3)]);
   const { info, checkpoint } = await manager.restore("latest");
   assert.equal([info.epoch, checkpoint.metrics?.val_mae], [3, 0.35], "and not the best file, of the other branch");
-  assert.is(await bestEpoch(store), 3, "which stays the best: that of the old epoch 3");
+  assert.is(await bestEpoch(store), 4, "which stays the best: that of the old epoch 4");
   assert.is((await open(store).restore("best")).checkpoint.metrics?.val_mae, 0.1);
   assert.equal((await manager.history())!.epochs, 3);
   await manager.close();
