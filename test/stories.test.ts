@@ -499,6 +499,17 @@ test("everyone: the list of pins is broken, and what may go is not known", async
   assert.is((await open(store).restore("latest")).info.epoch, 2, "reading goes on");
 });
 
+test("everyone: the list of pins breaks while a training runs", async () => {
+  const store = memoryStore();
+  const manager = open(store, { retention: keepLatest(1) });
+  await manager.save(stateOf(1));
+  await putText(store, ".unitcell/pins.json", "[]");
+  const { written, removed, notes } = await manager.save(stateOf(2));
+  assert.equal([written, removed], [[key(2), key("best")], []]);
+  assert.match(notes.join(), /old checkpoints could not be removed: CORRUPT: .*pins\.json/);
+  await manager.close();
+});
+
 test("everyone: the folder has changed since the plan was shown", async () => {
   const store = await train([3, 2, 1]);
   const plan = await planStorePrune(store, keepLatest(1));
