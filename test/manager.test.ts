@@ -71,11 +71,11 @@ test("every third epoch, and the best whatever its number", async () => {
 });
 
 test("no epoch file sooner than so many seconds after the last", async () => {
-  const manager = new CheckpointManager(memoryStore(), { run: RUN, seconds: 0.2 });
+  const manager = new CheckpointManager(memoryStore(), { run: RUN, seconds: 1 });
   const written = async (epoch: number) => (await manager.save(stateOf(epoch, {}))).written.length;
   assert.is(await written(1), 1, "the first is due");
   assert.is(await written(2), 0);
-  await new Promise((resolve) => setTimeout(resolve, 250));
+  await new Promise((resolve) => setTimeout(resolve, 1050));
   assert.is(await written(3), 1);
   assert.is(await written(4), 0);
   await manager.close();
@@ -274,6 +274,32 @@ test("a run goes on with all that it had", async () => {
     assert.ok(which === "final" ? seconds > 0.015 && seconds < 5 : seconds >= 0);
     await manager.close();
   }
+});
+
+test("the time of training adds up over sessions", async () => {
+  const store = memoryStore();
+  for (let epoch = 1; epoch <= 3; epoch++) {
+    const manager = new CheckpointManager(store, { run: RUN });
+    await (epoch === 1 ? manager.begin() : manager.resume());
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    await manager.save(stateOf(epoch));
+    await manager.close();
+  }
+  const { seconds } = await new CheckpointManager(store, { run: RUN }).resume();
+  assert.ok(seconds >= 0.085, `${seconds} s`);
+});
+
+test("runs of any name a file can have", async () => {
+  const store = memoryStore();
+  const names = ["a/b", "a%2Fb", "日本語".repeat(20), "with space", "a'b(c)!~*"];
+  const managers = names.map((run) => new CheckpointManager(store, { run }));
+  for (const manager of managers) await manager.save(stateOf(1));
+  for (const manager of managers) {
+    assert.is((await manager.list()).length, 2);
+    await manager.close();
+  }
+  for (const key of await keysOf(store, ".unitcell/locks"))
+    for (const part of key.split("/")) assert.ok(new TextEncoder().encode(part).length <= 255, key);
 });
 
 test("resuming changes nothing until something is saved", async () => {
