@@ -39,6 +39,8 @@ class Model {
   best: { epoch: number; value: number } | undefined;
   /** What the best file holds: the former best while the new one's epoch is there already and it itself is not. */
   bestFile: Model["best"];
+  /** Written with every save, after its files. */
+  hasHistory = false;
   /** Begun and not reported as finished when the child was killed. */
   pending: Report | undefined;
 
@@ -55,7 +57,9 @@ class Model {
       for (const key of removed) this.files.delete(key);
       if (doing === "prune") for (const key of removed) this.trash.add(key);
       if (doing === "undo") for (const key of written) this.trash.delete(key);
-      if (doing === "save") this.saved(epoch);
+      if (doing !== "save") return;
+      this.saved(epoch);
+      this.hasHistory = true;
     }
   }
 
@@ -231,7 +235,7 @@ async function checkNotes(folder: string, store: Store, model: Model, keys: Read
   const history = await store.get("training_history.json");
   history?.close?.();
   if (history) JSON.parse(readFileSync(join(folder, "training_history.json"), "utf8"));
-  else assert.ok(model.epoch === 0, "there is a history");
+  else assert.not(model.hasHistory, "the history is lost");
   const { pending } = model;
   const pins = await readPins(store);
   const changing = new Set([...(pending?.written ?? []), ...(pending?.removed ?? [])]);
