@@ -13,6 +13,7 @@ import { graphs } from "./graphs.js";
 import { kernels } from "./kernels.js";
 import { NativeWorker } from "./native.js";
 import { networks } from "./networks.js";
+import { runs } from "./runs.js";
 import { size } from "./size.js";
 import { type Row, type SectionResult, table } from "./stats.js";
 import { forward, load, parse, predictFiles } from "./steps.js";
@@ -22,6 +23,7 @@ import { findInputs } from "./structures.js";
 const SECTIONS: Readonly<Record<string, (context: Context) => Promise<SectionResult>>> = {
   load,
   checkpoints,
+  runs,
   parse,
   graphs,
   forward,

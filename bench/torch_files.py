@@ -3,6 +3,7 @@
     torch_files.py             worker (see worker.py)
     torch_files.py load FILE   the whole process: import torch, load; prints the number of tensors and the load's own ms
 """
+import os
 import sys
 import time
 import warnings
@@ -79,6 +80,24 @@ def step_load(request):
 def step_save(request):
     value = torch.load(request["file"], weights_only=False)
     return lambda: torch.save(value, request["to"]), lambda _: None
+
+
+def step_replace(request):
+    """So that the name has the former file or the whole new one, also after a power failure."""
+    value = torch.load(request["file"], weights_only=False)
+    part = request["to"] + ".part"
+
+    def replace():
+        with open(part, "wb") as file:
+            torch.save(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, request["to"])
+        folder = os.open(os.path.dirname(part), os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    return replace, lambda _: None
 
 
 def step_checksum(request):

@@ -46,7 +46,29 @@ export {
 } from "./runs/retention.js";
 export type { Part, TrainingState } from "./runs/training-state.js";
 export { emptyTrash, listTrash, type TrashBatch, undo } from "./runs/trash.js";
+export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
+export { type HttpStore, type HttpStoreOptions, httpStore, type IndexEntry } from "./stores/http-store.js";
+export { indexedDbStore } from "./stores/indexeddb.js";
 export { memoryStore } from "./stores/memory.js";
-export type { Content, PutOptions, ReadStore, Store, StoreEntry, StoreSource } from "./stores/store.js";
+export { opfsStore } from "./stores/opfs.js";
+export { type S3Client, type S3Options, s3Store } from "./stores/s3.js";
+export type {
+  ChangeOptions,
+  Content,
+  Liveness,
+  PutOptions,
+  ReadStore,
+  Store,
+  StoreEntry,
+  StoreSource,
+} from "./stores/store.js";
+export {
+  type CopyOptions,
+  copyFile,
+  type DownloadOptions,
+  download,
+  type HashedStore,
+  type Progress,
+} from "./stores/transfer.js";
 export { type CheckpointSummary, inspectCheckpoint, type TensorSummary } from "./summary.js";
 export type { DType, StateDict, Tensor } from "./tensor.js";

@@ -66,7 +66,6 @@ export {
 } from "./prediction-change.js";
 export { type CastReport, type SlimDType, type SlimOptions, type SlimReport, slimCheckpoint } from "./slim.js";
 export { type SparsifiedTensor, type SparsifyOptions, type SparsityReport, sparsify } from "./sparsify.js";
-export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";
 export { toFloat32 } from "./tensor.js";

@@ -20,7 +20,7 @@ import type { Tensor } from "../src/tensor.js";
 import { Crash, Faults, faultyStore } from "./faulty-store.js";
 import { randomNumbers } from "./interleaving.js";
 
-const LIVES = 1000;
+const LIVES = 2000;
 const STEPS = 14;
 const RUN = "cgcnn_mp";
 const BY = { metric: "val_mae", mode: "min" } as const;
@@ -59,6 +59,8 @@ class Life {
   private readonly done: number[] = [];
   private readonly tried: number[] = [];
   private readonly pinned = new Set<string>();
+  /** The last epoch that was saved, and not removed or gone back from. */
+  private latest: number | undefined;
   /** By version: files that were found to load, and what they hold. */
   private readonly checked = new Map<string, Written>();
 
@@ -144,6 +146,7 @@ class Life {
       scheduler: null,
       rng: null,
     };
+    if (this.latest !== undefined && this.latest >= epoch) this.latest = undefined;
     const before = await manager.list();
     const saved = await (isFinal ? manager.saveFinal(state) : manager.save(state)).catch((error) => {
       // Whether it is saved nobody knows; going on with a later epoch is right in any case.
@@ -153,6 +156,7 @@ class Life {
     this.epoch = epoch;
     if (isNumber) this.done.push(value);
     const isDue = !isFinal && epoch % this.options.every! === 0;
+    if (isDue && !this.options.retention) this.latest = epoch;
     const expected = [
       ...(isDue ? [`${RUN}_epoch${epoch}.pt`] : []),
       ...(saved.best ? [`${RUN}_best.pt`] : []),
@@ -172,6 +176,7 @@ class Life {
     for (const { key } of plan.remove) assert.not(this.pinned.has(key), this.where());
     const trash = this.random() < 0.5;
     this.removing = plan.remove.map(({ key }) => key);
+    this.latest = undefined;
     await manager.prune(plan, { trash });
     return trash ? [] : this.removing;
   }
@@ -225,6 +230,8 @@ class Life {
     assert.is(epochs.at(-1), state.epoch, this.where());
     assert.ok(Object.is(history.at(-1)!.val_mae, written.value), this.where());
     this.epoch = state.epoch;
+    if (which === "latest")
+      assert.ok(state.epoch >= (this.latest ?? 0), this.where(`${state.epoch} is not the latest`));
     await this.checkBest(await listCheckpoints(this.disk));
   }
 

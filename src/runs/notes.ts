@@ -22,5 +22,7 @@ export async function changing<T>(store: Store, change: () => Promise<T>): Promi
 
 /** The lock of a run: one trains, all others look on. */
 export function lockRun(store: Store, run: string): Promise<Lock> {
-  return acquireLock(store, `run-${encodeURIComponent(run)}`, { what: `run "${run}"` });
+  // One folder, of a name not longer than it must be: file systems stop at 255 bytes.
+  const name = run.replaceAll("%", "%25").replaceAll("/", "%2F");
+  return acquireLock(store, `run-${name}`, { what: `run "${run}"` });
 }

@@ -65,7 +65,7 @@ const held = new Set<string>();
 
 /**
  * Take a lock. Where the store cannot tell whether its holder lives, that takes until a sign of life is seen or missed.
- * @param name of letters, digits and "%._-"
+ * @param name part of a key, without "/"
  * @throws {UnitcellError} BACKEND when another writer holds it for longer than `waitMs`; the message says who and since when
  */
 export async function acquireLock(store: Store, name: string, options: LockOptions): Promise<Lock> {

@@ -15,8 +15,8 @@ export function memoryStore(): Store {
   const self = crypto.randomUUID();
 
   return {
-    // Nobody else can reach it, and what wrote to it lives as long as it does.
-    liveness: { self, isAlive: async (writer) => writer === self },
+    // Who wrote to it lives as long as it does.
+    liveness: { self, isAlive: async (writer) => (writer === self ? true : undefined) },
 
     async get(key: string): Promise<StoreSource | undefined> {
       const bytes = files.get(checkKey(key))?.bytes;
