@@ -5,9 +5,10 @@
  *                        for Node, Deno and Bun; dist/cli.js the command; all share chunks
  *   dist/types/          declarations
  *   dist/prediction.schema.json   the JSON Schema of records
+ *   dist/THIRD-PARTY.txt          the licences of what is bundled into the command
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import * as esbuild from "esbuild";
 
@@ -38,8 +39,9 @@ function buildKernels() {
 async function buildDist() {
   rmSync("dist", { recursive: true, force: true });
   buildKernels();
-  await esbuild.build({
+  const { metafile } = await esbuild.build({
     ...shared,
+    metafile: true,
     entryPoints: {
       index: "src/index.ts",
       checkpoints: "src/checkpoints.ts",
@@ -52,8 +54,24 @@ async function buildDist() {
     chunkNames: "chunk-[hash]",
   });
   chmodSync("dist/cli.js", 0o755);
+  writeFileSync("dist/THIRD-PARTY.txt", licences(metafile));
   copyFileSync("src/prediction.schema.json", "dist/prediction.schema.json");
   node(require.resolve("typescript/package.json").replace("package.json", "bin/tsc"), "-p", "tsconfig.types.json");
+}
+
+/** The licences of the packages whose code is in the output: they ask to be passed on with it. */
+function licences({ outputs }) {
+  const files = Object.values(outputs).flatMap(({ inputs }) =>
+    Object.keys(inputs).filter((file) => inputs[file].bytesInOutput > 0),
+  );
+  const folders = files.flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file) ?? []);
+  const texts = [...new Set(folders)].sort().map((folder) => {
+    const { name, version } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
+    const licence = readdirSync(folder).find((file) => /^licen[cs]e/i.test(file));
+    if (!licence) throw new Error(`${name} is bundled and has no licence file`);
+    return `${name} ${version}\n\n${readFileSync(`${folder}/${licence}`, "utf8").trim()}\n`;
+  });
+  return texts.join(`\n${"-".repeat(80)}\n\n`);
 }
 
 /** Transpiles test/ or bench/ with the sources inlined; packages stay imports. */

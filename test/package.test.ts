@@ -48,6 +48,7 @@ test("the tarball holds the build, the examples and the papers, and every export
     "dist/cli.js",
     "dist/types/index.d.ts",
     "dist/prediction.schema.json",
+    "dist/THIRD-PARTY.txt",
     "examples/saved_models/cgcnn_ionic_best.pt",
     "LICENSE",
     "README.md",
@@ -58,6 +59,12 @@ test("the tarball holds the build, the examples and the papers, and every export
   const { ".": main, "./fs": fs, "./prediction.schema.json": schema } = manifest.exports;
   for (const target of [manifest.bin.unitcell, manifest.types, ...Object.values(main), ...Object.values(fs), schema])
     assert.ok(paths.includes((target as string).replace("./", "")), `${target}`);
+});
+
+test("the licences of what is bundled are passed on", () => {
+  const text = readFileSync("dist/THIRD-PARTY.txt", "utf8");
+  for (const name of ["asciichart", "d3-scale", "d3-array"]) assert.match(text, new RegExp(`^${name} [0-9.]+$`, "m"));
+  assert.is(text.match(/Copyright/g)?.length, text.split(/^-{80}$/m).length);
 });
 
 test("the Wasm is small and the built library predicts", async () => {

@@ -49,60 +49,81 @@ export async function readRunHistories(
   store: ReadStore,
   { run, metric }: { run?: string | undefined; metric?: string | undefined },
 ): Promise<{ runs: RunHistory[]; problems: string[] }> {
+  const gathering = new Gathering(store);
   const keys: string[] = [];
   for await (const { key } of store.list()) keys.push(key);
   keys.sort();
-  const gathered = new Map<string, Omit<RunHistory, "best">>();
-  const described = new Map<string, TrainingHistory>();
-  const problems: string[] = [];
-  const attempt = async <T>(read: () => Promise<T>): Promise<T | undefined> => {
-    try {
-      return await read();
-    } catch (error) {
-      if (!isUnitcellError(error) || !isUnreadable(error)) throw error;
-      problems.push(`${error.code}: ${error.message}`);
-      return undefined;
-    }
-  };
-  const add = (name: string, source: string, history: TrainingHistory) => {
-    if (gathered.has(name)) return;
+  for (const key of keys.filter((each) => each === HISTORY || each.endsWith(`/${HISTORY}`)))
+    await gathering.readHistoryFile(key);
+  for (const key of keys.filter((each) => ALIGNN.test(each))) await gathering.readAlignn(key);
+  for (const [name, rows] of await rowsOfNames(store))
+    gathering.add(name, "names of checkpoints", { model_name: name, epochs: rows.at(-1)!.epoch, history: rows });
+  for (const key of keys.filter((each) => METADATA.test(each))) await gathering.readMetadata(key);
+  const runs = [...gathering.runs.values()]
+    .filter(({ found }) => run === undefined || found.run === run)
+    .sort((a, b) => (a.found.run < b.found.run ? -1 : 1))
+    .map(({ found, history }) => {
+      const best = findBest(found.rows, history, metric);
+      return { ...found, ...(best && { best }) };
+    });
+  return { runs, problems: gathering.problems };
+}
+
+/** What has been found so far; the first source of a run is taken. */
+class Gathering {
+  readonly runs = new Map<string, { found: Omit<RunHistory, "best">; history?: TrainingHistory }>();
+  readonly problems: string[] = [];
+  private readonly store: ReadStore;
+
+  constructor(store: ReadStore) {
+    this.store = store;
+  }
+
+  async readHistoryFile(key: string): Promise<void> {
+    const folder = key.slice(0, -HISTORY.length);
+    for (const history of (await this.attempt(() => readHistories(this.store, key))) ?? [])
+      this.add(runOf(folder, history.model_name), key, history);
+  }
+
+  /** One of ALIGNN's two files; both are read for the first. */
+  async readAlignn(key: string): Promise<void> {
+    const name = ALIGNN.exec(key)?.[1]?.slice(0, -1) ?? ".";
+    if (this.runs.has(name)) return;
+    const history = await this.attempt(() => readHistory(this.store, name));
+    if (history) this.add(name, key.replace(/(val|train)\.json$/, "*.json"), history);
+  }
+
+  async readMetadata(key: string): Promise<void> {
+    const name = METADATA.exec(key)![1];
+    const metadata = await this.attempt(() => readMetadata(this.store, name));
+    if (!metadata) return;
+    const known = this.runs.get(name) ?? { found: { run: name, source: metadataKey(name), rows: [] } };
+    this.runs.set(name, { ...known, found: { ...known.found, metadata } });
+  }
+
+  add(run: string, source: string, history: TrainingHistory): void {
+    if (this.runs.has(run)) return;
     const { epochs, training_time: seconds } = history;
-    described.set(name, history);
-    gathered.set(name, {
-      run: name,
+    const found = {
+      run,
       source,
       rows: [...(history.history ?? [])].sort((a, b) => a.epoch - b.epoch),
       ...(typeof epochs === "number" && { epochs }),
       ...(typeof seconds === "number" && { seconds }),
-    });
-  };
-  for (const key of keys.filter((each) => each === HISTORY || each.endsWith(`/${HISTORY}`))) {
-    const folder = key.slice(0, -HISTORY.length);
-    for (const history of (await attempt(() => readHistories(store, key))) ?? [])
-      add(runOf(folder, history.model_name), key, history);
+    };
+    this.runs.set(run, { found, history });
   }
-  for (const key of keys.filter((each) => ALIGNN.test(each))) {
-    const name = ALIGNN.exec(key)?.[1]?.slice(0, -1) ?? ".";
-    if (gathered.has(name)) continue;
-    const history = await attempt(() => readHistory(store, name));
-    if (history) add(name, key.replace(/(val|train)\.json$/, "*.json"), history);
+
+  /** What cannot be read is told, and stops nothing. */
+  private async attempt<T>(read: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await read();
+    } catch (error) {
+      if (!isUnitcellError(error) || !isUnreadable(error)) throw error;
+      this.problems.push(`${error.code}: ${error.message}`);
+      return undefined;
+    }
   }
-  for (const [name, rows] of await rowsOfNames(store))
-    add(name, "names of checkpoints", { model_name: name, epochs: rows.at(-1)!.epoch, history: rows });
-  for (const key of keys.filter((each) => METADATA.test(each))) {
-    const name = METADATA.exec(key)![1];
-    const metadata = await attempt(() => readMetadata(store, name));
-    if (!metadata) continue;
-    gathered.set(name, { ...(gathered.get(name) ?? { run: name, source: metadataKey(name), rows: [] }), metadata });
-  }
-  const runs = [...gathered.values()]
-    .filter((each) => run === undefined || each.run === run)
-    .sort((a, b) => (a.run < b.run ? -1 : 1))
-    .map((each) => {
-      const best = findBest(each.rows, described.get(each.run), metric);
-      return { ...each, ...(best && { best }) };
-    });
-  return { runs, problems };
 }
 
 function runOf(folder: string, name: unknown): string {

@@ -42,6 +42,9 @@ import {
 } from "./training-state.js";
 import { moveToTrash } from "./trash.js";
 
+/** A metric in a history is that of a file if they differ by no more. */
+const ROUNDING = 0.01;
+
 /** Of a file that is copied, at a time. */
 const PIECE_BYTES = 8 * 2 ** 20;
 
@@ -453,8 +456,9 @@ export class CheckpointManager {
     const infos = await this.described(run, which === "best", pins);
     const rows = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
     const { metric } = this.by;
-    // A file that does not tell the metric has nothing that could contradict the history.
-    const agrees = (row: HistoryRow, value: number | undefined) => value === undefined || Object.is(row[metric], value);
+    // A file that does not tell the metric has nothing that could contradict the history, which programs round.
+    const agrees = ({ [metric]: written }: HistoryRow, value: number | undefined) =>
+      value === undefined || Object.is(written, value) || Math.abs(written - value) <= ROUNDING * Math.abs(value);
     const isOfBranch = ({ epoch, metrics }: CheckpointInfo) =>
       rows?.some((row) => row.epoch === epoch && agrees(row, metrics?.[metric])) ?? true;
     const overtaken = infos.filter((info) => info.tag !== "epoch" && !isOfBranch(info)).map(({ key }) => key);
