@@ -31,8 +31,8 @@ export interface PruneResult {
 }
 
 /**
- * What a policy would remove from a store; nothing is deleted. Metrics that no history has are read from the files, and of
- * every run that would lose something one checkpoint that stays has been read to its end and found to load.
+ * What a policy would remove from a store; nothing is deleted. Metrics that no history has are read from the files if the
+ * policy looks at them, and of every run that would lose something one checkpoint that stays has been read to its end and found to load.
  * @throws {UnitcellError} as listCheckpoints and the pure planPrune
  */
 export async function planStorePrune(
@@ -42,7 +42,8 @@ export async function planStorePrune(
 ): Promise<PrunePlan> {
   const listed = (await listCheckpoints(store)).filter(({ run }) => options.run === undefined || run === options.run);
   const infos: CheckpointInfo[] = [];
-  for (const info of listed) infos.push(info.tag === "epoch" && !info.metrics ? await withMetrics(store, info) : info);
+  const isAsked = asksForMetrics(policy, listed);
+  for (const info of listed) infos.push(isAsked && !isTold(info) ? await withMetrics(store, info) : info);
   const checked = new Set(options.sound);
   for (;;) {
     const plan = planPrune(infos, policy, options);
@@ -53,6 +54,25 @@ export async function planStorePrune(
     const at = infos.findIndex(({ key }) => key === doubtful.key);
     if (problem !== undefined) infos[at] = { ...infos[at], problem };
   }
+}
+
+/** Whether a policy would look at metrics that nobody has written down; most do not, and then no file need be opened. */
+function asksForMetrics(policy: RetentionPolicy, listed: readonly CheckpointInfo[]): boolean {
+  let asked = false;
+  const asking = (info: CheckpointInfo) =>
+    Object.defineProperty({ ...info }, "metrics", {
+      enumerable: true,
+      get: () => {
+        asked = true;
+        return undefined;
+      },
+    });
+  policy(listed.map((info) => (isTold(info) ? info : asking(info))));
+  return asked;
+}
+
+function isTold({ tag, metrics }: CheckpointInfo): boolean {
+  return tag !== "epoch" || metrics !== undefined;
 }
 
 async function withMetrics(store: ReadStore, info: CheckpointInfo): Promise<CheckpointInfo> {
