@@ -157,10 +157,11 @@ export class Lock {
 
   /** @throws {UnitcellError} BACKEND when another writer has taken it, having seen no sign of life for too long */
   async check(): Promise<void> {
-    const { number, free } = await highestTicket(this.store, this.folder);
-    if (number === this.number && !free) return;
-    // Somebody has deleted the notes, and nobody has taken the lock since.
-    if (number === 0 && (await create(this.store, this.key, this.ticket))) return;
+    const look = () => highestTicket(this.store, this.folder);
+    let highest = await look();
+    // Somebody has deleted the notes; if nobody has taken the lock since, it is still this one's.
+    if (highest.number === 0 && (await create(this.store, this.key, this.ticket))) highest = await look();
+    if (highest.number === this.number && !highest.free) return;
     throw new UnitcellError("BACKEND", `${this.what} was taken over by another writer, which saw no sign of this one`);
   }
 
