@@ -2,12 +2,35 @@
  * The checkpoint toolkit alone, as "unitcell/checkpoints": reading and writing checkpoint files, stores, runs. It holds no
  * Wasm and no networks; `unitcell` exports all of it too.
  */
+
 export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits, type Sink } from "./bytes.js";
 export { type Checkpoint, type CheckpointFiles, loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
 export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
+export { castTensor } from "./formats/cast.js";
+export { isModule, moduleStateDict } from "./formats/module.js";
+export { type SafetensorsOptions, saveSafetensors, writeSafetensors } from "./formats/safetensors-save.js";
+export { loadShards, parseShardIndex, type ShardIndex } from "./formats/shards.js";
 export { loadTorch, openTorch, type ReadOptions, TorchFile, type TorchFormat } from "./formats/torch.js";
 export { saveTorch, type WriteOptions, writeTorch } from "./formats/torch-save.js";
-export type { TorchValue } from "./formats/values.js";
+export { Storage, TorchTensor } from "./formats/torch-tensors.js";
+export {
+  ByteArray,
+  Complex,
+  Float,
+  isFloatAt,
+  NumpyArray,
+  NumpyDtype,
+  NumpyScalar,
+  OrderedDict,
+  PythonGlobal,
+  PythonObject,
+  SparseTensor,
+  TorchConstant,
+  TorchSize,
+  type TorchValue,
+} from "./formats/values.js";
+export { type Place, placeName, walkTensors } from "./formats/walk.js";
+export { type ExpectedTensor, type LoadReport, matchStateDict } from "./load-report.js";
 export type { CheckpointInfo, Tag } from "./runs/checkpoint-info.js";
 export type { HistoryRow, RunMetadata, TrainingHistory } from "./runs/history.js";
 export { listCheckpoints } from "./runs/listing.js";
@@ -18,7 +41,7 @@ export {
   type RunOptions,
   type Saved,
 } from "./runs/manager.js";
-export { pin, unpin } from "./runs/pins.js";
+export { pinCheckpoint, unpinCheckpoint } from "./runs/pins.js";
 export { type PlanOptions, type PruneOptions, type PruneResult, planStorePrune, pruneStore } from "./runs/prune.js";
 export type { KeptCheckpoint, PrunePlan } from "./runs/prune-plan.js";
 export {
@@ -45,7 +68,7 @@ export {
   type RetentionPolicy,
 } from "./runs/retention.js";
 export type { Part, TrainingState } from "./runs/training-state.js";
-export { emptyTrash, listTrash, type TrashBatch, undo } from "./runs/trash.js";
+export { emptyTrash, listTrash, type TrashBatch, undoRemoval } from "./runs/trash.js";
 export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
 export { type HttpStore, type HttpStoreOptions, httpStore, type IndexEntry } from "./stores/http-store.js";
 export { indexedDbStore } from "./stores/indexeddb.js";
@@ -71,4 +94,5 @@ export {
   type Progress,
 } from "./stores/transfer.js";
 export { type CheckpointSummary, inspectCheckpoint, type TensorSummary } from "./summary.js";
-export type { DType, StateDict, Tensor } from "./tensor.js";
+export { type DType, type StateDict, type Tensor, toFloat32 } from "./tensor.js";
+export { StatsAccumulator, type TensorStats, tensorStats } from "./tensor-stats.js";

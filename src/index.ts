@@ -17,33 +17,11 @@ export type {
 } from "./config.js";
 export { type Embedding, type EmbedOptions, embed, embedStream } from "./embed.js";
 export { type Ensemble, ensemble } from "./ensemble.js";
-export { castTensor } from "./formats/cast.js";
-export { isModule, moduleStateDict } from "./formats/module.js";
-export { type SafetensorsOptions, saveSafetensors, writeSafetensors } from "./formats/safetensors-save.js";
-export { loadShards, parseShardIndex, type ShardIndex } from "./formats/shards.js";
-export { Storage, TorchTensor } from "./formats/torch-tensors.js";
-export {
-  ByteArray,
-  Complex,
-  Float,
-  isFloatAt,
-  NumpyArray,
-  NumpyDtype,
-  NumpyScalar,
-  OrderedDict,
-  PythonGlobal,
-  PythonObject,
-  SparseTensor,
-  TorchConstant,
-  TorchSize,
-} from "./formats/values.js";
-export { type Place, placeName, walkTensors } from "./formats/walk.js";
 export { type Batch, collate } from "./graphs/batch.js";
 export { cgcnnElementTable, type ElementTable, parseElementTable } from "./graphs/features.js";
 export { buildGraph, type CrystalGraph } from "./graphs/graph.js";
 export type { Warning } from "./graphs/warnings.js";
 export { loadModel } from "./load-model.js";
-export { type ExpectedTensor, type LoadReport, matchStateDict } from "./load-report.js";
 export type { Recognized, Settings } from "./models/architecture.js";
 export { type Model, type ModelOptions, modelFromCheckpoint, type Normalizer } from "./models/model.js";
 export { recognizeModel } from "./models/recognize.js";
@@ -68,5 +46,3 @@ export { type CastReport, type SlimDType, type SlimOptions, type SlimReport, sli
 export { type SparsifiedTensor, type SparsifyOptions, type SparsityReport, sparsify } from "./sparsify.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";
-export { toFloat32 } from "./tensor.js";
-export { StatsAccumulator, type TensorStats, tensorStats } from "./tensor-stats.js";

@@ -4,9 +4,9 @@
  */
 import { writeSync } from "node:fs";
 import { CheckpointManager } from "../src/runs/manager.js";
-import { pin, readPins, unpin } from "../src/runs/pins.js";
+import { pinCheckpoint, readPins, unpinCheckpoint } from "../src/runs/pins.js";
 import { keepLatest } from "../src/runs/retention.js";
-import { emptyTrash, listTrash, undo } from "../src/runs/trash.js";
+import { emptyTrash, listTrash, undoRemoval } from "../src/runs/trash.js";
 import { fsStore } from "../src/stores/fs.js";
 import type { Store } from "../src/stores/store.js";
 import { BY, partsIn, RETENTION, stateAfter } from "./training.js";
@@ -58,7 +58,7 @@ async function main(folder: string, run: string): Promise<void> {
   if (isNew)
     // Pins are of names, and the new run's files will have the same.
     for (const key of await readPins(store))
-      await doing("unpin", { removed: [key] }, async () => void (await unpin(store, key)));
+      await doing("unpin", { removed: [key] }, async () => void (await unpinCheckpoint(store, key)));
   let epoch = 0;
   await doing("start", { isNew }, async () => {
     const start = performance.now();
@@ -78,10 +78,10 @@ async function liveOneEpoch(store: Store, manager: CheckpointManager, epoch: num
     return { written, removed, notes };
   });
   const key = `${manager.run}_epoch${epoch}.pt`;
-  if (epoch % 6 === 0) await doing("pin", { written: [key] }, async () => void (await pin(store, key)));
+  if (epoch % 6 === 0) await doing("pin", { written: [key] }, async () => void (await pinCheckpoint(store, key)));
   const [oldest, ...pinned] = await readPins(store);
   if (pinned.length >= MOST_PINS)
-    await doing("unpin", { removed: [oldest] }, async () => void (await unpin(store, oldest)));
+    await doing("unpin", { removed: [oldest] }, async () => void (await unpinCheckpoint(store, oldest)));
   if (epoch % 4 === 0) {
     const plan = await manager.planPrune(keepLatest(1));
     const removed = plan.remove.map((info) => info.key);
@@ -91,7 +91,7 @@ async function liveOneEpoch(store: Store, manager: CheckpointManager, epoch: num
   const last = batches.at(-1);
   if (epoch % 8 === 0 && last?.why === "prune") {
     const written = last.files.map((file) => file.key);
-    await doing("undo", { written }, async () => void (await undo(store)));
+    await doing("undo", { written }, async () => void (await undoRemoval(store)));
   }
   if (batches.length > MOST_BATCHES) await doing("emptyTrash", {}, async () => void (await emptyTrash(store)));
 }

@@ -8,10 +8,10 @@ import * as assert from "uvu/assert";
 import { isUnitcellError, UnitcellError } from "../src/errors.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager } from "../src/runs/manager.js";
-import { pin } from "../src/runs/pins.js";
+import { pinCheckpoint } from "../src/runs/pins.js";
 import { pruneStore } from "../src/runs/prune.js";
 import { keepLatest } from "../src/runs/retention.js";
-import { undo } from "../src/runs/trash.js";
+import { undoRemoval } from "../src/runs/trash.js";
 import { fsStore } from "../src/stores/fs.js";
 import { BY, findBroken, partsIn, stateAfter } from "./training.js";
 
@@ -75,11 +75,11 @@ async function fullDisk(): Promise<void> {
   await fails(() => fill(() => manager.save(stateAfter(epoch, NUMBERS))), "ENOSPC");
   // What is small may find room where old tickets of locks were.
   await mayFail(() => fill(() => manager.setMetadata({ model_type: "cgcnn" })), "ENOSPC");
-  await mayFail(() => fill(() => pin(store, "disk_best.pt")), "ENOSPC");
+  await mayFail(() => fill(() => pinCheckpoint(store, "disk_best.pt")), "ENOSPC");
   const plan = await manager.planPrune(keepLatest(3));
   const isInTrash = await mayFail(() => fill(() => manager.prune(plan, { trash: true })), "ENOSPC");
   assert.equal(await findBroken(store), []);
-  if (isInTrash) await undo(store);
+  if (isInTrash) await undoRemoval(store);
   const { removed } = await fill(async () => manager.prune(await manager.planPrune(keepLatest(3))));
   assert.ok(removed.length >= epoch - 5, `${removed.length} removed`);
   say(`pruned on the full disk: ${removed.length} files`);
@@ -111,7 +111,7 @@ async function readOnly(): Promise<void> {
     () => former.saveFinal(stateAfter(4)),
     () => pruneStore(store, plan),
     () => pruneStore(store, plan, { trash: true }),
-    () => pin(store, keys[0]),
+    () => pinCheckpoint(store, keys[0]),
     () => former.close(),
   ])
     await fails(act, "EROFS");

@@ -12,10 +12,10 @@ import { isUnitcellError } from "../src/errors.js";
 import type { CheckpointInfo } from "../src/runs/checkpoint-info.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager } from "../src/runs/manager.js";
-import { pin, readPins } from "../src/runs/pins.js";
+import { pinCheckpoint, readPins } from "../src/runs/pins.js";
 import { describeCheckpoint } from "../src/runs/restore.js";
 import { keepLatest } from "../src/runs/retention.js";
-import { listTrash, undo } from "../src/runs/trash.js";
+import { listTrash, undoRemoval } from "../src/runs/trash.js";
 import { fsStore } from "../src/stores/fs.js";
 import type { Store } from "../src/stores/store.js";
 import { BY, findBroken, maeOf, partsIn, RETENTION, stateAfter } from "./training.js";
@@ -138,7 +138,7 @@ async function script(store: Store, manager: CheckpointManager): Promise<Done> {
   await step(() => manager.begin());
   for (let epoch = 1; epoch <= 5; epoch++) await save(epoch);
   await step(async () => {
-    await pin(store, "run_epoch4.pt");
+    await pinCheckpoint(store, "run_epoch4.pt");
     done.pins.add("run_epoch4.pt");
   });
   const isPruned = (key: string) => /epoch/.test(key) && key !== `run_epoch${done.latest}.pt`;
@@ -155,7 +155,7 @@ async function script(store: Store, manager: CheckpointManager): Promise<Done> {
     () => gone(isPruned),
   );
   await step(async () => {
-    for (const { key } of (await undo(store)).files) done.files.add(key);
+    for (const { key } of (await undoRemoval(store)).files) done.files.add(key);
   });
   await save(6);
   await step(async () => {

@@ -9,11 +9,11 @@ import { isUnitcellError } from "../src/errors.js";
 import type { CheckpointInfo } from "../src/runs/checkpoint-info.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager, type RunOptions } from "../src/runs/manager.js";
-import { pin, unpin } from "../src/runs/pins.js";
+import { pinCheckpoint, unpinCheckpoint } from "../src/runs/pins.js";
 import { openCheckpoint } from "../src/runs/restore.js";
 import { anyOf, keepBest, keepEvery, keepLatest, keepTagged, type RetentionPolicy } from "../src/runs/retention.js";
 import type { TrainingState } from "../src/runs/training-state.js";
-import { undo } from "../src/runs/trash.js";
+import { undoRemoval } from "../src/runs/trash.js";
 import { memoryStore } from "../src/stores/memory.js";
 import type { Store } from "../src/stores/store.js";
 import type { Tensor } from "../src/tensor.js";
@@ -186,7 +186,7 @@ class Life {
     const infos = (await listCheckpoints(this.disk)).filter(({ tag }) => tag === "epoch");
     if (infos.length === 0) return;
     const { key, pinned } = infos[this.below(infos.length)];
-    const change = pinned ? unpin : pin;
+    const change = pinned ? unpinCheckpoint : pinCheckpoint;
     try {
       await change(this.store, key);
     } finally {
@@ -236,7 +236,7 @@ class Life {
   }
 
   private async undo(manager: CheckpointManager): Promise<void> {
-    await undo(this.store).catch((error) => {
+    await undoRemoval(this.store).catch((error) => {
       // Nothing there, or in the way of newer files.
       if (!isUnitcellError(error, "NOT_FOUND") && !isUnitcellError(error, "MISMATCH")) throw error;
     });

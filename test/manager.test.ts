@@ -8,11 +8,11 @@ import { isFloatAt, type TorchValue } from "../src/formats/values.js";
 import { modelFromCheckpoint } from "../src/models/model.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager } from "../src/runs/manager.js";
-import { pin, unpin } from "../src/runs/pins.js";
+import { pinCheckpoint, unpinCheckpoint } from "../src/runs/pins.js";
 import { parsePythonJson } from "../src/runs/python-json.js";
 import { openCheckpoint } from "../src/runs/restore.js";
 import { anyOf, keepBest, keepLatest } from "../src/runs/retention.js";
-import { listTrash, undo } from "../src/runs/trash.js";
+import { listTrash, undoRemoval } from "../src/runs/trash.js";
 import { memoryStore } from "../src/stores/memory.js";
 import type { Store } from "../src/stores/store.js";
 import type { Tensor } from "../src/tensor.js";
@@ -358,9 +358,9 @@ test("a run that exists is not begun again, unless its files may go to the trash
   const manager = new CheckpointManager(store, { run: RUN });
   await throwsCode(() => manager.begin(), "ARGUMENT", /cgcnn_mp_best\.pt.*resume it, choose another name/);
   await throwsCode(() => manager.save(stateOf(1)), "ARGUMENT", /has checkpoints already/);
-  await pin(store, `${RUN}_epoch2.pt`);
+  await pinCheckpoint(store, `${RUN}_epoch2.pt`);
   await throwsCode(() => manager.begin({ existing: "trash" }), "ARGUMENT", /cgcnn_mp_epoch2\.pt is pinned/);
-  await unpin(store, `${RUN}_epoch2.pt`);
+  await unpinCheckpoint(store, `${RUN}_epoch2.pt`);
   await manager.begin({ existing: "trash" });
   assert.equal(await manager.list(), []);
   await manager.save(stateOf(1, { val_mae: 9 }));
@@ -370,7 +370,7 @@ test("a run that exists is not begun again, unless its files may go to the trash
     batch.files.map(({ key }) => key),
     [`${RUN}_best.pt`, `${RUN}_epoch1.pt`, `${RUN}_epoch2.pt`, `${RUN}_epoch3.pt`],
   );
-  await throwsCode(() => undo(store), "MISMATCH", /there again/);
+  await throwsCode(() => undoRemoval(store), "MISMATCH", /there again/);
   await manager.close();
 });
 

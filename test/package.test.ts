@@ -3,24 +3,34 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import * as toolkit from "../src/checkpoints.js";
 import * as source from "../src/index.js";
 import * as files from "../src/stores/fs.js";
 import { VERSION } from "../src/version.js";
 
 const manifest = JSON.parse(readFileSync("package.json", "utf8"));
 
-const NAMES = `
-  ByteArray Complex DEFAULT_LIMITS Float NumpyArray NumpyDtype NumpyScalar OrderedDict PredictionCache PythonGlobal
-  PythonObject SparseTensor StatsAccumulator Storage TorchConstant TorchFile TorchSize TorchTensor UnitcellError
-  buildGraph castTensor cgcnnElementTable collate comparePredictions embed embedStream ensemble httpSource
-  inspectCheckpoint isFloatAt isModule isUnitcellError loadCheckpoint loadModel loadShards loadTorch matchStateDict
-  modelFromCheckpoint moduleStateDict openTorch parseEach parseElementTable parseShardIndex parseStructures placeName
-  predict predictStream recognizeModel saveCheckpoint saveSafetensors saveTorch slimCheckpoint sparsify
-  summarizeArchitecture tensorStats toFloat32 walkTensors wasmBackend writeSafetensors writeTorch
+const TOOLKIT = `
+  ByteArray CheckpointManager Complex DEFAULT_LIMITS Float NumpyArray NumpyDtype NumpyScalar OrderedDict PythonGlobal
+  PythonObject SparseTensor StatsAccumulator Storage TorchConstant TorchFile TorchSize TorchTensor UnitcellError allOf
+  anyOf castTensor checkCheckpoint copyFile describeCheckpoint download emptyTrash httpSource httpStore indexedDbStore
+  inspectCheckpoint isFloatAt isModule isUnitcellError keepBest keepEvery keepLatest keepTagged keepWithin
+  keepYoungerThan listCheckpoints listTrash loadCheckpoint loadShards loadTorch matchStateDict memoryStore
+  moduleStateDict openTorch opfsStore parseShardIndex pinCheckpoint placeName planPrune planStorePrune pruneStore
+  s3Store saveCheckpoint saveSafetensors saveTorch storageReport tensorStats toFloat32 undoRemoval unpinCheckpoint
+  walkTensors writeSafetensors writeTorch
+`;
+const NETWORKS = `
+  PredictionCache buildGraph cgcnnElementTable collate comparePredictions embed embedStream ensemble loadModel
+  modelFromCheckpoint parseEach parseElementTable parseStructures predict predictStream recognizeModel slimCheckpoint
+  sparsify summarizeArchitecture wasmBackend
 `;
 const names = (text: string) => text.trim().split(/\s+/);
 
-test("exported names", () => assert.equal(Object.keys(source).sort(), names(NAMES)));
+test("exported names of unitcell/checkpoints", () => assert.equal(Object.keys(toolkit).sort(), names(TOOLKIT)));
+
+test("exported names: those and the networks", () =>
+  assert.equal(Object.keys(source).sort(), [...names(TOOLKIT), ...names(NETWORKS)].sort()));
 
 test("exported names of unitcell/fs", () =>
   assert.equal(Object.keys(files).sort(), ["fileSink", "fileSource", "fsStore"]));
@@ -56,8 +66,9 @@ test("the tarball holds the build, the examples and the papers, and every export
   ])
     assert.ok(paths.includes(file), `${file} is not in the tarball`);
   for (const path of paths) assert.not.match(path, /^(src|test|bench|assembly|build|node_modules)\//);
-  const { ".": main, "./fs": fs, "./prediction.schema.json": schema } = manifest.exports;
-  for (const target of [manifest.bin.unitcell, manifest.types, ...Object.values(main), ...Object.values(fs), schema])
+  const { ".": main, "./checkpoints": checkpoints, "./fs": fs, "./prediction.schema.json": schema } = manifest.exports;
+  const entries = [main, checkpoints, fs].flatMap((entry) => Object.values(entry));
+  for (const target of [manifest.bin.unitcell, manifest.types, ...entries, schema])
     assert.ok(paths.includes((target as string).replace("./", "")), `${target}`);
 });
 

@@ -11,11 +11,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { loadCheckpoint } from "../src/checkpoint.js";
 import { CheckpointManager } from "../src/runs/manager.js";
-import { pin } from "../src/runs/pins.js";
+import { pinCheckpoint } from "../src/runs/pins.js";
 import { planStorePrune, pruneStore } from "../src/runs/prune.js";
 import { anyOf, keepBest, keepEvery, keepLatest, keepTagged } from "../src/runs/retention.js";
 import { decodeState, type TrainingState } from "../src/runs/training-state.js";
-import { undo } from "../src/runs/trash.js";
+import { undoRemoval } from "../src/runs/trash.js";
 import { fileSource, fsStore } from "../src/stores/fs.js";
 import { PYTHON_2 } from "./interop.js";
 
@@ -52,7 +52,7 @@ for (const python of PYTHONS) {
       assert.is(infos.length, 51);
       const at12 = infos.find(({ tag, epoch }) => tag === "epoch" && epoch === 12);
       assert.is(at12?.metrics?.val_mae, real(uninterrupted[11][2]), "the history of the script is read");
-      await pin(store, `${RUN}_epoch7.pt`);
+      await pinCheckpoint(store, `${RUN}_epoch7.pt`);
       const by = { metric: "val_mae", mode: "min" } as const;
       const policy = anyOf(keepTagged("best"), keepLatest(2), keepEvery(20), keepBest(1, by));
       const plan = await manager.planPrune(policy);
@@ -65,7 +65,7 @@ for (const python of PYTHONS) {
       assert.equal(checkpoints(folder), keys);
       const names = [...left.map((epoch) => `${RUN}_epoch${epoch}.pt`), `${RUN}_best.pt`];
       assert.equal(finish(folder, names), [...left, best].map(after));
-      await undo(store);
+      await undoRemoval(store);
       assert.is(checkpoints(folder).length, 51);
       assert.equal(finish(folder, [`${RUN}_epoch33.pt`]), [after(33)], "what came back from the trash");
     } finally {

@@ -13,11 +13,11 @@ import { saveTorch } from "../src/formats/torch-save.js";
 import type { TorchValue } from "../src/formats/values.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager, type RunOptions } from "../src/runs/manager.js";
-import { pin, unpin } from "../src/runs/pins.js";
+import { pinCheckpoint, unpinCheckpoint } from "../src/runs/pins.js";
 import { planStorePrune, pruneStore } from "../src/runs/prune.js";
 import { keepBest, keepLatest, keepTagged } from "../src/runs/retention.js";
 import type { TrainingState } from "../src/runs/training-state.js";
-import { listTrash, undo } from "../src/runs/trash.js";
+import { listTrash, undoRemoval } from "../src/runs/trash.js";
 import { memoryStore } from "../src/stores/memory.js";
 import { readFile, type Store } from "../src/stores/store.js";
 import { pytorch1, pytorch2 } from "./interop.js";
@@ -388,7 +388,7 @@ test("everyone: resumed from epoch 2, and the old later epochs shadow the new on
   assert.is((await open(store).restore("best")).checkpoint.metrics?.val_mae, 0.1);
   assert.equal((await manager.history())!.epochs, 3);
   await manager.close();
-  await throwsCode(() => undo(store), "MISMATCH", /epoch3/);
+  await throwsCode(() => undoRemoval(store), "MISMATCH", /epoch3/);
 });
 
 test("everyone: killed between the new epoch's file and the history, which still tells of the old one", async () => {
@@ -419,7 +419,7 @@ test("everyone: killed between the new epoch's file and the history, which still
 
 test("Orbax: a pinned checkpoint is in the way of going back, and stays", async () => {
   const store = await train([3, 2, 1]);
-  await pin(store, key(3));
+  await pinCheckpoint(store, key(3));
   const manager = open(store);
   await throwsCode(() => manager.resume({ epoch: 1 }), "ARGUMENT", /cgcnn_mp_epoch3\.pt is pinned/);
   const plan = await manager.planPrune(keepLatest(0));
@@ -427,10 +427,10 @@ test("Orbax: a pinned checkpoint is in the way of going back, and stays", async 
     plan.keep.map((info) => `${info.key}: ${info.because}`),
     [`${key("best")}: best`, `${key(3)}: pinned`],
   );
-  await unpin(store, key(3));
+  await unpinCheckpoint(store, key(3));
   await throwsCode(() => manager.prune(plan), "MISMATCH", /epoch3\.pt is no longer pinned now; make a new plan/);
-  await throwsCode(() => unpin(store, key(3)), "NOT_FOUND");
-  await throwsCode(() => pin(store, key(9)), "NOT_FOUND");
+  await throwsCode(() => unpinCheckpoint(store, key(3)), "NOT_FOUND");
+  await throwsCode(() => pinCheckpoint(store, key(9)), "NOT_FOUND");
 });
 
 test("everyone: two trainings write the same run", async () => {
@@ -494,7 +494,7 @@ test("everyone: the list of pins is broken, and what may go is not known", async
   await putText(store, ".unitcell/pins.json", '{"pins": ["cgcnn_mp_ep');
   await throwsCode(() => planStorePrune(store, keepLatest(1)), "CORRUPT", /pins\.json/);
   await throwsCode(() => pruneStore(store, plan), "CORRUPT", /pins\.json/);
-  await throwsCode(() => pin(store, key(1)), "CORRUPT");
+  await throwsCode(() => pinCheckpoint(store, key(1)), "CORRUPT");
   assert.is((await checkpoints(store)).length, 3);
   assert.is((await open(store).restore("latest")).info.epoch, 2, "reading goes on");
 });
@@ -529,11 +529,11 @@ test("everyone: removed to the trash, and wanted back", async () => {
   assert.equal([batch, bytesFreed], ["000001", 0]);
   assert.equal(await checkpoints(store), [key("best"), key(3)]);
   assert.equal(
-    (await undo(store)).files.map((file) => file.key),
+    (await undoRemoval(store)).files.map((file) => file.key),
     [key(1), key(2)],
   );
   assert.equal(await checkpoints(store), [key("best"), key(1), key(2), key(3)]);
-  await throwsCode(() => undo(store), "NOT_FOUND", /empty/);
+  await throwsCode(() => undoRemoval(store), "NOT_FOUND", /empty/);
 });
 
 test("everyone: a file of the branch given up is deleted by hand before the next save", async () => {

@@ -1,5 +1,5 @@
 import { UnitcellError } from "../errors.js";
-import { pin, readPins, unpin } from "../runs/pins.js";
+import { pinCheckpoint, readPins, unpinCheckpoint } from "../runs/pins.js";
 import { type Folder, openFiles } from "./folder.js";
 import { oneLine, plural, shownName, toJson } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
@@ -41,7 +41,7 @@ export async function pinCommand(args: string[]): Promise<number> {
   if (keys.length === 0) throw new UsageError("pin needs files; see unitcell pin --help");
   await checkThere(folder, keys, values.remove ?? false);
   for (const key of keys) {
-    await (values.remove ? unpin(folder.store, key) : pin(folder.store, key));
+    await (values.remove ? unpinCheckpoint(folder.store, key) : pinCheckpoint(folder.store, key));
     await writeOut(`${values.remove ? "unpinned" : "pinned"} ${shownName(key)} in ${oneLine(folder.path)}\n`);
   }
   return 0;

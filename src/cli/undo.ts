@@ -1,4 +1,4 @@
-import { listTrash, type TrashBatch, undo } from "../runs/trash.js";
+import { listTrash, type TrashBatch, undoRemoval } from "../runs/trash.js";
 import { DIR_HELP, type Folder, isFolder, openFolder } from "./folder.js";
 import { dated, escaped, oneLine, plural, shownName, sized, table, toJson } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
@@ -42,7 +42,7 @@ export async function undoCommand(args: string[]): Promise<number> {
     throw new UsageError("undo takes a folder and the number of a batch; see unitcell undo --help");
   const folder = openFolder(positionals[0]);
   if (values.list) return list(folder, values.json ?? false);
-  const brought = await undo(folder.store, batch);
+  const brought = await undoRemoval(folder.store, batch);
   await writeOut(
     values.json
       ? toJson({ folder: folder.path, ...brought })

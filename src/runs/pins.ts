@@ -22,7 +22,7 @@ export async function readPins(store: ReadStore): Promise<ReadonlySet<string>> {
 }
 
 /** Pin a checkpoint, so that no policy removes it. @throws {UnitcellError} NOT_FOUND when there is no such file */
-export async function pin(store: Store, key: string): Promise<void> {
+export async function pinCheckpoint(store: Store, key: string): Promise<void> {
   const source = await store.get(key);
   if (!source) throw new UnitcellError("NOT_FOUND", `there is no file ${key} to pin`, { key });
   source.close?.();
@@ -30,7 +30,7 @@ export async function pin(store: Store, key: string): Promise<void> {
 }
 
 /** Undo `pin`. @throws {UnitcellError} NOT_FOUND when it is not pinned */
-export async function unpin(store: Store, key: string): Promise<void> {
+export async function unpinCheckpoint(store: Store, key: string): Promise<void> {
   await change(store, (pins) => {
     if (!pins.delete(key)) throw new UnitcellError("NOT_FOUND", `${key} is not pinned`, { key });
   });

@@ -63,7 +63,7 @@ export async function moveToTrash(store: Store, keys: readonly string[], why: st
  * @throws {UnitcellError} NOT_FOUND when the trash is empty or has no such batch, MISMATCH when a file of one of the names
  *   is there again (nothing is moved then)
  */
-export function undo(store: Store, id?: string): Promise<TrashBatch> {
+export function undoRemoval(store: Store, id?: string): Promise<TrashBatch> {
   return changing(store, async () => {
     const batches = (await listTrash(store)).filter(({ files }) => files.length > 0);
     const batch = id === undefined ? batches.at(-1) : batches.find((one) => one.id === id);
