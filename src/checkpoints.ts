@@ -69,6 +69,8 @@ export {
 } from "./runs/retention.js";
 export type { Part, TrainingState } from "./runs/training-state.js";
 export { emptyTrash, listTrash, type TrashBatch, undoRemoval } from "./runs/trash.js";
+export { type CastReport, type SlimDType, type SlimOptions, type SlimReport, slimCheckpoint } from "./slim.js";
+export { type SparsifiedTensor, type SparsifyOptions, type SparsityReport, sparsify } from "./sparsify.js";
 export { type HttpOptions, type HttpSource, httpSource } from "./stores/http.js";
 export { type HttpStore, type HttpStoreOptions, httpStore, type IndexEntry } from "./stores/http-store.js";
 export { indexedDbStore } from "./stores/indexeddb.js";

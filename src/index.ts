@@ -42,7 +42,5 @@ export {
   comparePredictions,
   type StructureChange,
 } from "./prediction-change.js";
-export { type CastReport, type SlimDType, type SlimOptions, type SlimReport, slimCheckpoint } from "./slim.js";
-export { type SparsifiedTensor, type SparsifyOptions, type SparsityReport, sparsify } from "./sparsify.js";
 export { type ParseOptions, parseEach, parseStructures, type StructureFormat } from "./structures/parse.js";
 export type { Structure, UnreadStructure } from "./structures/structure.js";
