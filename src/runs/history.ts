@@ -193,6 +193,13 @@ export function describeHistory(
   };
 }
 
+/** The epoch first, and itself whatever the metrics are called. */
+export function rowOf(epoch: number, metrics: Readonly<Record<string, number>> | undefined): HistoryRow {
+  const row = { epoch, ...metrics };
+  row.epoch = epoch;
+  return row;
+}
+
 /** NaN and nothing never win; anything wins over them. */
 export function isBetter(value: number | undefined, best: number | undefined, mode: "min" | "max"): boolean {
   if (value === undefined || Number.isNaN(value)) return false;

@@ -3,22 +3,23 @@ import { isUnitcellError, UnitcellError } from "../errors.js";
 import type { ReadOptions } from "../formats/torch.js";
 import { writeTorch } from "../formats/torch-save.js";
 import type { Lock } from "../stores/lock.js";
-import type { Content, Store, StoreSource } from "../stores/store.js";
+import type { Content, Store } from "../stores/store.js";
+import { findBestFile } from "./best-file.js";
 import type { CheckpointInfo } from "./checkpoint-info.js";
 import { checkpointKey, checkRunName } from "./checkpoint-names.js";
 import {
   describeHistory,
   type HistoryRow,
   isBetter,
-  isUnreadable,
   type RunMetadata,
   readHistory,
   readMetadata,
+  rowOf,
   type TrainingHistory,
   writeHistory,
   writeMetadata,
 } from "./history.js";
-import { listCheckpoints, listPinned } from "./listing.js";
+import { listCheckpoints } from "./listing.js";
 import { changing, lockRun } from "./notes.js";
 import { readPins } from "./pins.js";
 import {
@@ -30,8 +31,9 @@ import {
   removeFiles,
 } from "./prune.js";
 import type { PrunePlan } from "./prune-plan.js";
-import { checkCheckpoint, describeCheckpoint, type Restored, restoreCheckpoint, type Which } from "./restore.js";
+import { type Restored, restoreCheckpoint, type Which } from "./restore.js";
 import { keepEvery, type Ranking, type RetentionPolicy, rank } from "./retention.js";
+import { describeRun, ignoreUnreadable, overtakenFiles, rowsUpTo } from "./run-files.js";
 import {
   decodeRecord,
   decodeState,
@@ -41,12 +43,6 @@ import {
   type TrainingState,
 } from "./training-state.js";
 import { moveToTrash } from "./trash.js";
-
-/** A metric in a history is that of a file if they differ by no more. */
-const ROUNDING = 0.01;
-
-/** Of a file that is copied, at a time. */
-const PIECE_BYTES = 8 * 2 ** 20;
 
 export interface RunOptions {
   /** Files are called after it: "cgcnn_mp" writes cgcnn_mp_epoch1.pt, cgcnn_mp_best.pt, cgcnn_mp_final.pt. */
@@ -263,7 +259,7 @@ export class CheckpointManager {
       const notes = skipped.map(
         ({ key, problem }) => `${key} does not load, ${info.key} was taken instead: ${problem}`,
       );
-      const own = await this.described(this.run, true);
+      const own = await describeRun(this.store, this.run, { withMetrics: true });
       if (from !== this.run && own.some(({ tag }) => tag !== "other")) throw this.exists(own);
       const later = own.filter(({ tag, epoch = 0 }) => tag === "epoch" && epoch > state.epoch);
       const pinned = later.filter((one) => one.pinned).map(({ key }) => key);
@@ -273,86 +269,16 @@ export class CheckpointManager {
           `resuming epoch ${state.epoch} gives up later ones, and ${pinned.join(", ")} is pinned; unpin it or choose another name`,
           { pinned },
         );
-      const history = record?.history ?? (await this.rowsUpTo(from, state.epoch));
-      const best = await this.findBest(own, notes);
+      const history = record?.history ?? (await rowsUpTo(this.store, from, state.epoch));
+      const { best, unknown, notes: found } = await findBestFile(this.store, this.run, own, this.by);
+      notes.push(...found);
       this.start({ run: this.run, ...this.by, seconds: record?.seconds ?? 0, best, history });
       this.superseded = later.map(({ key }) => key);
+      this.unknownBest = unknown;
       const epochs = own.filter(({ tag, epoch = 0 }) => tag === "epoch" && epoch <= state.epoch);
       const top = rank(epochs, this.by);
       return { state, info, skipped, history, best, top, seconds: this.record.seconds, notes };
     });
-  }
-
-  /** What is known of a run that another program wrote: its history file, else the metrics in its epoch files. */
-  private async rowsUpTo(run: string, epoch: number): Promise<HistoryRow[]> {
-    const written = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
-    if (written) return written.filter((row) => row.epoch <= epoch);
-    const infos = (await listCheckpoints(this.store)).filter((info) => info.run === run && info.tag === "epoch");
-    const rows: HistoryRow[] = [];
-    for (const info of infos) {
-      if (info.epoch === undefined || info.epoch > epoch) continue;
-      const { metrics } = await describeCheckpoint(this.store, info);
-      rows.push(rowOf(info.epoch, metrics));
-    }
-    return rows;
-  }
-
-  /**
-   * How good the best file is. It is put right where an epoch is better that loads: after a crash or a full disk between the
-   * two files, or when it is broken or gone.
-   */
-  private async findBest(own: readonly CheckpointInfo[], notes: string[]): Promise<RunRecord["best"]> {
-    const { metric, mode } = this.by;
-    const files = own.filter(({ tag }) => tag === "best");
-    const file = rank(files, this.by)[0] ?? files[0];
-    const problem = file && (file.problem ?? (await checkCheckpoint(this.store, file)));
-    const value = problem === undefined ? file?.metrics?.[metric] : undefined;
-    const isKnown = value !== undefined && !Number.isNaN(value);
-    this.unknownBest = file && problem === undefined && !isKnown ? file.key : undefined;
-    if (this.unknownBest !== undefined) {
-      notes.push(`how good ${file.key} is, is not known; the next best epoch moves it to the trash`);
-      return undefined;
-    }
-    for (const info of rank(
-      own.filter(({ tag }) => tag === "epoch"),
-      this.by,
-    )) {
-      const found = { epoch: info.epoch!, value: info.metrics![metric] };
-      if (!isBetter(found.value, value, mode)) break;
-      if ((await checkCheckpoint(this.store, info)) !== undefined) continue;
-      const was = file ? (problem === undefined ? "is not so good" : `does not load (${problem})`) : "is missing";
-      if (await this.copyToBest(info, problem === undefined ? undefined : file, was, notes)) return found;
-      break;
-    }
-    return isKnown ? { epoch: file.epoch ?? 0, value } : undefined;
-  }
-
-  /** False where the store fails (a full disk): going on does not depend on it. */
-  private async copyToBest(
-    { key }: CheckpointInfo,
-    broken: CheckpointInfo | undefined,
-    was: string,
-    notes: string[],
-  ): Promise<boolean> {
-    const copy = async () => {
-      const source = await this.store.get(key);
-      if (!source) throw new UnitcellError("NOT_FOUND", `there is no file ${key}`, { key });
-      try {
-        if (broken) await moveToTrash(this.store, [broken.key], "does not load");
-        await this.store.put(checkpointKey(this.run, "best"), pieces(source));
-      } finally {
-        source.close?.();
-      }
-    };
-    try {
-      await changing(this.store, copy);
-      notes.push(`the best file ${was}; ${key} is the best that loads, and was copied`);
-      return true;
-    } catch (error) {
-      if (!isUnitcellError(error)) throw error;
-      notes.push(`the best file ${was}, and could not be put right: ${error.code}: ${error.message}`);
-      return false;
-    }
   }
 
   private async saveNow(state: TrainingState, isFinal: boolean): Promise<Saved> {
@@ -453,32 +379,9 @@ export class CheckpointManager {
   private async restoreOf(run: string, which: Which, options: ReadOptions): Promise<Restored> {
     // What is pinned matters to those who remove something.
     const pins = (await readPins(this.store).catch(ignoreUnreadable)) ?? new Set();
-    const infos = await this.described(run, which === "best", pins);
-    const rows = (await readHistory(this.store, run).catch(ignoreUnreadable))?.history;
-    const { metric } = this.by;
-    // A file that does not tell the metric has nothing that could contradict the history, which programs round.
-    const agrees = ({ [metric]: written }: HistoryRow, value: number | undefined) =>
-      value === undefined || Object.is(written, value) || Math.abs(written - value) <= ROUNDING * Math.abs(value);
-    const isOfBranch = ({ epoch, metrics }: CheckpointInfo) =>
-      rows?.some((row) => row.epoch === epoch && agrees(row, metrics?.[metric])) ?? true;
-    const overtaken = infos.filter((info) => info.tag !== "epoch" && !isOfBranch(info)).map(({ key }) => key);
-    return restoreCheckpoint(this.store, infos, which, { ...options, by: this.by, overtaken: new Set(overtaken) });
-  }
-
-  /** The checkpoints of a run; the few whose names do not tell their epoch are looked into, and epochs without metrics where asked. */
-  private async described(run: string, withMetrics: boolean, pins?: ReadonlySet<string>): Promise<CheckpointInfo[]> {
-    const listed = pins ? listPinned(this.store, pins) : listCheckpoints(this.store);
-    const infos = (await listed).filter((info) => info.run === run);
-    const described: CheckpointInfo[] = [];
-    for (const info of infos) {
-      const isTold = info.tag === "other" || (info.tag === "epoch" && (info.metrics || !withMetrics));
-      if (isTold) described.push(info);
-      else {
-        const { parts, ...rest } = await describeCheckpoint(this.store, info);
-        described.push(rest);
-      }
-    }
-    return described;
+    const infos = await describeRun(this.store, run, { withMetrics: which === "best", pins });
+    const overtaken = await overtakenFiles(this.store, run, infos, this.by.metric);
+    return restoreCheckpoint(this.store, infos, which, { ...options, by: this.by, overtaken });
   }
 
   private async taking<T>(action: () => Promise<T>): Promise<T> {
@@ -501,6 +404,7 @@ export class CheckpointManager {
     this.began = performance.now();
     this.lastFile = Number.NEGATIVE_INFINITY;
     this.superseded = [];
+    this.unknownBest = undefined;
     this.isFirstSave = true;
   }
 
@@ -508,22 +412,4 @@ export class CheckpointManager {
   private elapsed(): number {
     return (performance.now() - this.began) / 1000;
   }
-}
-
-function pieces(source: StoreSource): Content {
-  return async (sink) => {
-    for (let at = 0; at < source.size; at += PIECE_BYTES)
-      await sink(new Uint8Array(await source.slice(at, Math.min(at + PIECE_BYTES, source.size)).arrayBuffer()));
-  };
-}
-
-/** The epoch first, and itself whatever the metrics are called. */
-function rowOf(epoch: number, metrics: Readonly<Record<string, number>> | undefined): HistoryRow {
-  const row = { epoch, ...metrics };
-  row.epoch = epoch;
-  return row;
-}
-
-function ignoreUnreadable(error: unknown): undefined {
-  if (!isUnreadable(error)) throw error;
 }

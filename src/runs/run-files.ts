@@ -1,0 +1,71 @@
+/** The files of one run: what their contents say where names and histories do not, and which belong to its present branch. */
+import type { ReadStore } from "../stores/store.js";
+import type { CheckpointInfo } from "./checkpoint-info.js";
+import { type HistoryRow, isUnreadable, readHistory, rowOf } from "./history.js";
+import { listCheckpoints, listPinned } from "./listing.js";
+import { describeCheckpoint } from "./restore.js";
+
+/** A metric in a history is that of a file if they differ by no more: programs round what they write for people. */
+const ROUNDING = 0.01;
+
+/**
+ * The checkpoints of a run. The few whose names do not tell their epoch are looked into.
+ * @param options.withMetrics epochs whose metrics nobody wrote down are looked into as well
+ * @param options.pins where the list of pins has been read (or cannot be)
+ */
+export async function describeRun(
+  store: ReadStore,
+  run: string,
+  { withMetrics, pins }: { readonly withMetrics: boolean; readonly pins?: ReadonlySet<string> },
+): Promise<CheckpointInfo[]> {
+  const listed = await (pins ? listPinned(store, pins) : listCheckpoints(store));
+  const described: CheckpointInfo[] = [];
+  for (const info of listed.filter((one) => one.run === run)) {
+    const isTold = info.tag === "other" || (info.tag === "epoch" && (info.metrics || !withMetrics));
+    if (isTold) described.push(info);
+    else {
+      const { parts, ...rest } = await describeCheckpoint(store, info);
+      described.push(rest);
+    }
+  }
+  return described;
+}
+
+/**
+ * Which best, final and last files are of a branch that was given up: the run's history has not their epoch, or another
+ * value of the metric there. A file that does not tell the metric has nothing that could contradict the history.
+ */
+export async function overtakenFiles(
+  store: ReadStore,
+  run: string,
+  infos: readonly CheckpointInfo[],
+  metric: string,
+): Promise<ReadonlySet<string>> {
+  const rows = (await readHistory(store, run).catch(ignoreUnreadable))?.history;
+  if (!rows) return new Set();
+  const agrees = ({ [metric]: written }: HistoryRow, value: number | undefined) =>
+    value === undefined || Object.is(written, value) || Math.abs(written - value) <= ROUNDING * Math.abs(value);
+  const isOfBranch = ({ epoch, metrics }: CheckpointInfo) =>
+    rows.some((row) => row.epoch === epoch && agrees(row, metrics?.[metric]));
+  const overtaken = infos.filter((info) => info.tag !== "epoch" && !isOfBranch(info));
+  return new Set(overtaken.map(({ key }) => key));
+}
+
+/** What is known of a run that another program wrote: its history file, else the metrics in its epoch files. */
+export async function rowsUpTo(store: ReadStore, run: string, epoch: number): Promise<HistoryRow[]> {
+  const written = (await readHistory(store, run).catch(ignoreUnreadable))?.history;
+  if (written) return written.filter((row) => row.epoch <= epoch);
+  const infos = (await listCheckpoints(store)).filter((info) => info.run === run && info.tag === "epoch");
+  const rows: HistoryRow[] = [];
+  for (const info of infos) {
+    if (info.epoch === undefined || info.epoch > epoch) continue;
+    const { metrics } = await describeCheckpoint(store, info);
+    rows.push(rowOf(info.epoch, metrics));
+  }
+  return rows;
+}
+
+/** For what only describes. */
+export function ignoreUnreadable(error: unknown): undefined {
+  if (!isUnreadable(error)) throw error;
+}
