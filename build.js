@@ -10,9 +10,11 @@
 import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 import * as esbuild from "esbuild";
 
 const require = createRequire(import.meta.url);
+const manifest = require("./package.json");
 const tests = process.argv.includes("--tests");
 const bench = process.argv.includes("--bench");
 
@@ -57,6 +59,7 @@ async function buildDist() {
   writeFileSync("dist/THIRD-PARTY.txt", licences(metafile));
   copyFileSync("src/prediction.schema.json", "dist/prediction.schema.json");
   node(require.resolve("typescript/package.json").replace("package.json", "bin/tsc"), "-p", "tsconfig.types.json");
+  pruneTypes();
 }
 
 /** The licences of the packages whose code is in the output: they ask to be passed on with it. */
@@ -72,6 +75,22 @@ function licences({ outputs }) {
     return `${name} ${version}\n\n${readFileSync(`${folder}/${licence}`, "utf8").trim()}\n`;
   });
   return texts.join(`\n${"-".repeat(80)}\n\n`);
+}
+
+/** Declarations that no entry leads to describe what no user can reach. */
+function pruneTypes() {
+  const reached = new Set();
+  const reach = (file) => {
+    if (reached.has(file)) return;
+    reached.add(file);
+    for (const [, specifier] of readFileSync(file, "utf8").matchAll(/(?:from |import\()"(\.[^"]+)\.js"/g))
+      reach(join(dirname(file), `${specifier}.d.ts`));
+  };
+  for (const { types } of Object.values(manifest.exports)) if (types) reach(join(types));
+  for (const name of readdirSync("dist/types", { recursive: true })) {
+    const file = join("dist/types", name);
+    if (file.endsWith(".d.ts") && !reached.has(file)) rmSync(file);
+  }
 }
 
 /** Transpiles test/ or bench/ with the sources inlined; packages stay imports. */
