@@ -13,7 +13,7 @@ export async function readPins(store: ReadStore): Promise<ReadonlySet<string>> {
   const bytes = await readFile(store, KEY);
   if (!bytes) return new Set();
   try {
-    const { pins } = JSON.parse(new TextDecoder().decode(bytes));
+    const pins = JSON.parse(new TextDecoder().decode(bytes))?.pins;
     if (Array.isArray(pins) && pins.every((key) => typeof key === "string")) return new Set(pins);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;

@@ -1,0 +1,85 @@
+/** A folder from a stranger: what lies beside the checkpoints costs no more than its size, and every error is ours. */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { listCheckpoints } from "../src/runs/listing.js";
+import { CheckpointManager } from "../src/runs/manager.js";
+import { parsePythonJson } from "../src/runs/python-json.js";
+import { memoryStore } from "../src/stores/memory.js";
+import type { Store } from "../src/stores/store.js";
+import { trained } from "./folders.js";
+import { throwsCode } from "./throws.js";
+import { putText, stateOf } from "./training-states.js";
+
+/** Far above what any of it takes, far below what it took. */
+const MOST_MS = 5_000;
+
+async function folder(files: Readonly<Record<string, string>>): Promise<Store> {
+  const store = memoryStore();
+  for (const epoch of [1, 2]) await store.put(`r_epoch${epoch}.pt`, trained(epoch));
+  for (const [key, text] of Object.entries(files)) await putText(store, key, text);
+  return store;
+}
+
+async function inTime<T>(work: () => T | Promise<T>): Promise<T> {
+  const start = performance.now();
+  try {
+    return await work();
+  } finally {
+    assert.ok(performance.now() - start < MOST_MS, `it took ${performance.now() - start} ms`);
+  }
+}
+
+const bytesOf = (text: string) => new TextEncoder().encode(text);
+
+for (const [name, text, expected] of [
+  [
+    "words in and beside strings",
+    '{"a\\"NaN": [NaN, "NaN", "\\\\", -Infinity]}',
+    { 'a"NaN': [Number.NaN, "NaN", "\\", -1 / 0] },
+  ],
+  ["a string of 15 MB", `["${"x".repeat(15e6)}"]`, ["x".repeat(15e6)]],
+  ["a string of 2 million escapes", `["${"\\n".repeat(2e6)}"]`, ["\n".repeat(2e6)]],
+  ["escaped quotes and no end", `["${'\\"'.repeat(1e6)}`, undefined],
+  ["words outside of everything", "NaN Infinity", undefined],
+  ["a million levels", "[".repeat(1e6), undefined],
+] as const)
+  test(`JSON: ${name}`, () =>
+    inTime(async () => {
+      const parse = () => parsePythonJson(bytesOf(text), "h.json");
+      if (expected === undefined) await throwsCode(parse, "CORRUPT", /h\.json is no JSON/);
+      else assert.equal(parse(), expected);
+    }));
+
+for (const [name, text] of [
+  ["a name that becomes no text", '{"model_name": {"toString": null}, "history": [{"epoch": 1}]}'],
+  ["a run that is null", "[null]"],
+  ["rows that are none", '{"model_name": "r", "history": [[1], null, 3, {"epoch": 1e308}]}'],
+  ["a length and no rows", '{"model_name": "r", "history": {"length": 1e9}}'],
+  ["names of JavaScript's own", '{"model_name": "r", "history": [{"epoch": 1, "__proto__": 3, "constructor": 4}]}'],
+] as const)
+  test(`training_history.json with ${name}: listed, resumed and saved beside`, async () => {
+    const store = await folder({ "training_history.json": text });
+    assert.is((await listCheckpoints(store)).length, 2);
+    const manager = new CheckpointManager(store, { run: "r" });
+    await manager.resume();
+    await manager.save(stateOf(3));
+    await manager.close();
+  });
+
+test("ALIGNN's history of many empty columns and one long one is as long as that", async () => {
+  const columns = Array.from({ length: 20_000 }, (_, i) => `"c${i}": []`).join();
+  const store = memoryStore();
+  await store.put("best_model.pt", trained(1));
+  await putText(store, "history_val.json", `{${columns}, "loss": [${"1, ".repeat(20_000)}2]}`);
+  const found = await inTime(() => new CheckpointManager(store, { run: "." }).history());
+  assert.is(found?.epochs, 20_001);
+  assert.equal(found?.history?.at(-1), { epoch: 20_001, val_loss: 2 });
+});
+
+for (const text of ["null", "3", "[]", "{}", '{"pins": null}', '{"pins": [1]}', "[".repeat(1e5)])
+  test(`pins.json that is ${text.slice(0, 15)} is no list of pins`, async () => {
+    const store = await folder({ ".unitcell/pins.json": text });
+    await throwsCode(() => listCheckpoints(store), "CORRUPT", /pins\.json/);
+  });
+
+test.run();
