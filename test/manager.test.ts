@@ -107,6 +107,8 @@ for (const [name, state, message] of [
   ["a metric that is a text", stateOf(1, { val_mae: "0.1" as unknown as number }), /val_mae/],
   ["epoch 1.5", { ...stateOf(1), epoch: 1.5 }, /epoch/],
   ["epoch -1", { ...stateOf(1), epoch: -1 }, /epoch/],
+  ["another optimizer in extra", { ...stateOf(1), extra: new Map([["optimizer", null]]) }, /extra: .*"optimizer"/],
+  ["extra notes of ours", { ...stateOf(1), extra: new Map([["unitcell", null]]) }, /extra: .*"unitcell"/],
 ] as const)
   test(`a state is refused when it is saved, not when it is needed: ${name}`, async () => {
     const store = memoryStore();

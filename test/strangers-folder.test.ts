@@ -1,6 +1,7 @@
 /** A folder from a stranger: what lies beside the checkpoints costs no more than its size, and every error is ours. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Float, type TorchValue } from "../src/formats/values.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager } from "../src/runs/manager.js";
 import { parsePythonJson } from "../src/runs/python-json.js";
@@ -81,5 +82,38 @@ for (const text of ["null", "3", "[]", "{}", '{"pins": null}', '{"pins": [1]}', 
     const store = await folder({ ".unitcell/pins.json": text });
     await throwsCode(() => listCheckpoints(store), "CORRUPT", /pins\.json/);
   });
+
+/** Twice itself, so many times. */
+function doubled(times: number): TorchValue {
+  let value: TorchValue = ["lol"];
+  for (let i = 0; i < times; i++) value = [value, value];
+  return value;
+}
+
+test("a value that holds another twice, sixty times over, is resumed and saved", async () => {
+  const store = memoryStore();
+  await store.put("r_epoch1.pt", trained(1, { laughs: doubled(60) }));
+  const manager = new CheckpointManager(store, { run: "r" });
+  const { state } = await manager.resume();
+  await inTime(() => manager.save({ ...state, epoch: 2 }));
+  await manager.close();
+});
+
+test("a history whose columns are one list ten thousand times is refused", async () => {
+  const column = Array.from({ length: 10_000 }, (_, i) => i);
+  const history = new Map<TorchValue, TorchValue>([["epoch", column]]);
+  for (const i of column) history.set(`m${i}`, column);
+  const record = new Map<TorchValue, TorchValue>([
+    ["format", 1],
+    ["run", "r"],
+    ["metric", "val_mae"],
+    ["mode", "min"],
+    ["seconds", new Float(1)],
+    ["history", history],
+  ]);
+  const store = memoryStore();
+  await store.put("r_epoch1.pt", trained(1, { unitcell: record }));
+  await throwsCode(() => inTime(() => new CheckpointManager(store, { run: "r" }).resume()), "LIMIT", /10000 epochs/);
+});
 
 test.run();
