@@ -4,9 +4,13 @@ import * as assert from "uvu/assert";
 import { Float, type TorchValue } from "../src/formats/values.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager } from "../src/runs/manager.js";
+import { pinCheckpoint } from "../src/runs/pins.js";
+import { planStorePrune, pruneStore } from "../src/runs/prune.js";
 import { parsePythonJson } from "../src/runs/python-json.js";
+import { keepLatest } from "../src/runs/retention.js";
+import { listTrash, undoRemoval } from "../src/runs/trash.js";
 import { memoryStore } from "../src/stores/memory.js";
-import type { Store } from "../src/stores/store.js";
+import { readFile, type Store } from "../src/stores/store.js";
 import { trained } from "./folders.js";
 import { throwsCode } from "./throws.js";
 import { putText, stateOf } from "./training-states.js";
@@ -82,6 +86,48 @@ for (const text of ["null", "3", "[]", "{}", '{"pins": null}', '{"pins": [1]}', 
     const store = await folder({ ".unitcell/pins.json": text });
     await throwsCode(() => listCheckpoints(store), "CORRUPT", /pins\.json/);
   });
+
+for (const id of ["9007199254740992", "1e308", "Infinity", "0x10", "zzz"])
+  test(`a batch ${id} in the trash is undone, and no place for another`, async () => {
+    const store = await folder({ [`.unitcell/trash/${id}/files/r_epoch1.pt`]: "theirs" });
+    for (const key of ["r_epoch1.pt", "r_epoch2.pt"])
+      await pruneStore(store, await planStorePrune(store, keepLatest(0), { remove: [key] }), { trash: true });
+    const batches = new Map((await listTrash(store)).map((batch) => [batch.id, batch.files.map(({ key }) => key)]));
+    assert.equal(
+      batches,
+      new Map([
+        ["000001", ["r_epoch1.pt"]],
+        ["000002", ["r_epoch2.pt"]],
+        [id, ["r_epoch1.pt"]],
+      ]),
+    );
+    await undoRemoval(store, id);
+    assert.is((await readFile(store, "r_epoch1.pt"))?.length, "theirs".length);
+  });
+
+test("a batch whose manifest is too large to be read is undone", async () => {
+  const store = memoryStore();
+  await store.put(".unitcell/trash/000001/files/r_best.pt", trained(1));
+  await store.put(".unitcell/trash/000001/manifest.json", new Uint8Array(17 * 2 ** 20));
+  const { why, files } = await undoRemoval(store);
+  assert.equal([why, files.map(({ key }) => key)], ["unknown", ["r_best.pt"]]);
+});
+
+for (const name of ["99999999999999999999999", "9007199254740992", "1e5", "-5", "000000000007junk"])
+  test(`a file ${name} among the tickets of a lock is none`, async () => {
+    const store = await folder({
+      [`.unitcell/locks/folder/${name}`]: "{}",
+      [`.unitcell/locks/folder/${name}.free`]: "",
+    });
+    await inTime(async () => {
+      for (const epoch of [1, 2]) await pinCheckpoint(store, `r_epoch${epoch}.pt`);
+    });
+  });
+
+test("a lock whose numbers are used up says so", async () => {
+  const store = await folder({ ".unitcell/locks/folder/999999999999.free": "" });
+  await throwsCode(() => pinCheckpoint(store, "r_epoch1.pt"), "BACKEND", /no number left/);
+});
 
 /** Twice itself, so many times. */
 function doubled(times: number): TorchValue {
