@@ -129,6 +129,21 @@ test("a lock whose numbers are used up says so", async () => {
   await throwsCode(() => pinCheckpoint(store, "r_epoch1.pt"), "BACKEND", /no number left/);
 });
 
+for (const [name, runs, epochs, broken] of [
+  ["five thousand runs", 5000, 2, 0],
+  ["a run of three thousand files of which the oldest loads", 1, 3000, 2999],
+] as const)
+  test(`planning for ${name}`, async () => {
+    const store = memoryStore();
+    const [good, bad] = [trained(1), trained(1).slice(0, 1000)];
+    for (let run = 0; run < runs; run++)
+      for (let epoch = 1; epoch <= epochs; epoch++)
+        await store.put(`r${run}_epoch${epoch}.pt`, epoch > epochs - broken ? bad : good);
+    const { keep, remove } = await inTime(() => planStorePrune(store, keepLatest(1)));
+    assert.is(keep.length + remove.length, runs * epochs);
+    assert.ok(keep.length === runs && keep.every(({ epoch }) => epoch === epochs - broken), `keeps ${keep.length}`);
+  });
+
 /** Twice itself, so many times. */
 function doubled(times: number): TorchValue {
   let value: TorchValue = ["lol"];
