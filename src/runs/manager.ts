@@ -109,8 +109,8 @@ export class CheckpointManager {
   private superseded: readonly string[] = [];
   /** The history file may still tell of epochs that are given up. */
   private isFirstSave = true;
-  /** A best file of which nobody knows how good it is: it goes to the trash when a new one is written. */
-  private unknownBest: string | undefined;
+  /** A best file that goes to the trash when a new one is written, as BestFile tells. */
+  private bestAside: string | undefined;
   private queue: Promise<unknown> = Promise.resolve();
 
   /** @throws {UnitcellError} ARGUMENT for options that make no sense */
@@ -270,11 +270,11 @@ export class CheckpointManager {
           { pinned },
         );
       const history = record?.history ?? (await rowsUpTo(this.store, from, state.epoch));
-      const { best, unknown, notes: found } = await findBestFile(this.store, this.run, own, this.by);
+      const { best, aside, notes: found } = await findBestFile(this.store, this.run, own, this.by);
       notes.push(...found);
       this.start({ run: this.run, ...this.by, seconds: record?.seconds ?? 0, best, history });
       this.superseded = later.map(({ key }) => key);
-      this.unknownBest = unknown;
+      this.bestAside = aside;
       const epochs = own.filter(({ tag, epoch = 0 }) => tag === "epoch" && epoch <= state.epoch);
       const top = rank(epochs, this.by);
       return { state, info, skipped, history, best, top, seconds: this.record.seconds, notes };
@@ -323,14 +323,14 @@ export class CheckpointManager {
   }
 
   private async giveUpBranch(best: boolean, notes: string[]): Promise<void> {
-    const unknown = best ? this.unknownBest : undefined;
-    const keys = [...this.superseded, ...(unknown === undefined ? [] : [unknown])];
+    const aside = best ? this.bestAside : undefined;
+    const keys = [...this.superseded, ...(aside === undefined ? [] : [aside])];
     if (keys.length > 0) {
       const batch = await moveToTrash(this.store, keys, `run ${this.run} went on from an earlier epoch`);
       notes.push(`in the trash as batch ${batch}: ${keys.join(", ")}`);
     }
     this.superseded = [];
-    if (best) this.unknownBest = undefined;
+    if (best) this.bestAside = undefined;
     if (this.isFirstSave) await this.forgetRows(notes);
     this.isFirstSave = false;
   }
@@ -404,7 +404,7 @@ export class CheckpointManager {
     this.began = performance.now();
     this.lastFile = Number.NEGATIVE_INFINITY;
     this.superseded = [];
-    this.unknownBest = undefined;
+    this.bestAside = undefined;
     this.isFirstSave = true;
   }
 

@@ -178,7 +178,7 @@ async function withFiles<T>(store: ReadStore, key: string, use: (files: Checkpoi
 }
 
 /** "CODE: message" of what is wrong with a file. @throws what is no fault of the file: a store that fails, a bug */
-function problemOf(error: unknown): string {
+export function problemOf(error: unknown): string {
   if (!isUnitcellError(error) || error.code === "BACKEND") throw error;
   return `${error.code}: ${error.message}`;
 }

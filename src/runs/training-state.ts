@@ -192,6 +192,13 @@ export function decodeRecord({ extra }: Pick<Checkpoint, "extra">): RunRecord | 
   return { run, metric, mode, seconds, best: decodeBest(best), history: decodeRows(history) };
 }
 
+/** By what the run's best was chosen when a checkpoint was written; undefined where it does not tell. */
+export function rankingOf({ extra }: Pick<Checkpoint, "extra">): Ranking | undefined {
+  const dict = extra.get(RECORD);
+  const [metric, mode] = dict instanceof Map ? [dict.get("metric"), dict.get("mode")] : [];
+  return typeof metric === "string" && (mode === "min" || mode === "max") ? { metric, mode } : undefined;
+}
+
 function decodeBest(best: TorchValue): RunRecord["best"] {
   if (!(best instanceof Map)) return undefined;
   const [epoch, value] = [best.get("epoch"), best.get("value")];
