@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { UnitcellError } from "../src/errors.js";
 import { saveTorch } from "../src/formats/torch-save.js";
 import { isFloatAt, type TorchValue } from "../src/formats/values.js";
 import { modelFromCheckpoint } from "../src/models/model.js";
@@ -353,6 +354,39 @@ test("going on from another run, under a name of one's own", async () => {
   await manager.close();
   assert.is((await new CheckpointManager(store, { run: RUN }).list()).length, 4, "the other run has all that it had");
   await throwsCode(() => manager.resume("best", { from: RUN }), "ARGUMENT", /has checkpoints already/);
+});
+
+test("a run that was closed is gone on with by resuming it, also where nothing has been written yet", async () => {
+  const store = memoryStore();
+  const manager = new CheckpointManager(store, { run: RUN, every: 10 });
+  await manager.save(stateOf(1, {}));
+  await manager.close();
+  await throwsCode(() => manager.save(stateOf(2, {})), "ARGUMENT", /"cgcnn_mp" was closed after its last save/);
+  assert.is((await manager.history())?.history?.length, 1);
+  await manager.begin();
+  await manager.save(stateOf(1, {}));
+  await manager.close();
+});
+
+test("a file that the disk does not give is an error that names the way on", async () => {
+  const store = await trained([3, 2, 1]);
+  const failing: Store = {
+    ...store,
+    async get(name) {
+      const source = await store.get(name);
+      const arrayBuffer = () => Promise.reject(new UnitcellError("BACKEND", "input/output error"));
+      return source && name.endsWith("_epoch3.pt") ? { size: source.size, slice: () => ({ arrayBuffer }) } : source;
+    },
+  };
+  const manager = new CheckpointManager(failing, { run: RUN });
+  await throwsCode(
+    () => manager.resume(),
+    "BACKEND",
+    /^input.*; if that lasts, ask for another checkpoint by its epoch$/,
+  );
+  await throwsCode(() => manager.resume({ epoch: 3 }), "BACKEND", /^input\/output error$/);
+  assert.is((await manager.resume({ epoch: 2 })).state.epoch, 2);
+  await manager.close();
 });
 
 test("a run that exists is not begun again, unless its files may go to the trash", async () => {

@@ -151,8 +151,9 @@ export class CheckpointManager {
 
   /**
    * Save the state after an epoch: its file when it is due, the best file when the metric has improved, the history; then
-   * remove what retention does not keep. A crash at any point leaves every listed checkpoint whole.
-   * @throws {UnitcellError} ARGUMENT for an incomplete state or an epoch before the last; BACKEND when the disk is full or
+   * remove what retention does not keep. A crash at any point leaves every listed checkpoint whole. A manager's first save
+   * begins the run if nothing else has; after `close` that takes `begin` or `resume`.
+   * @throws {UnitcellError} ARGUMENT for an incomplete state, an epoch before the last or a run that was closed; BACKEND when the disk is full or
    *   fails (what was there is still there), or the run was taken over
    */
   save(state: TrainingState): Promise<Saved> {
@@ -282,6 +283,8 @@ export class CheckpointManager {
   }
 
   private async saveNow(state: TrainingState, isFinal: boolean): Promise<Saved> {
+    if (!this.lock && this.record.history.length > 0)
+      throw new UnitcellError("ARGUMENT", `run "${this.run}" was closed after its last save: resume it, or begin anew`);
     if (!this.lock) await this.beginNow("refuse");
     await this.lock!.check();
     const last = this.record.history.at(-1)?.epoch ?? Number.NEGATIVE_INFINITY;
