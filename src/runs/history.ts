@@ -3,7 +3,7 @@
  * truth, and everything here can be written anew from one of them.
  */
 import { isUnitcellError, UnitcellError } from "../errors.js";
-import { type ReadStore, readFile, type Store } from "../stores/store.js";
+import { isThere, type ReadStore, readFile, type Store } from "../stores/store.js";
 import { formatPythonJson, parsePythonJson } from "./python-json.js";
 import type { Ranking } from "./retention.js";
 
@@ -167,9 +167,7 @@ export function isUnreadable(error: unknown): boolean {
 async function moveAside(store: Store, key: string): Promise<string> {
   for (let i = 1; ; i++) {
     const aside = `${key}.unreadable${i}`;
-    const there = await store.get(aside);
-    there?.close?.();
-    if (there) continue;
+    if (await isThere(store, aside)) continue;
     await store.move(key, aside);
     return aside;
   }

@@ -188,17 +188,17 @@ export class CheckpointManager {
     return pruneStore(this.store, plan, options);
   }
 
-  /** The run in training_history.json, or in ALIGNN's history files. */
+  /** The run in training_history.json, or in ALIGNN's history files. @throws {UnitcellError} CORRUPT, LIMIT where unreadable */
   history(): Promise<TrainingHistory | undefined> {
     return readHistory(this.store, this.run);
   }
 
-  /** <run>_metadata.json. */
+  /** <run>_metadata.json. @throws {UnitcellError} CORRUPT, LIMIT where unreadable */
   metadata(): Promise<RunMetadata | undefined> {
     return readMetadata(this.store, this.run);
   }
 
-  /** Write metadata over those there are, key by key. */
+  /** Write metadata over those there are, key by key. @throws {UnitcellError} as metadata: what is unreadable stays as it is */
   setMetadata(metadata: RunMetadata): Promise<void> {
     checkRunName(this.run);
     return changing(this.store, () => writeMetadata(this.store, this.run, metadata));

@@ -3,7 +3,7 @@
  * The manifest is written first, so that a crash in the middle leaves every file in one of the two places.
  */
 import { isUnitcellError, UnitcellError } from "../errors.js";
-import { changeMany, type ReadStore, readFile, type Store } from "../stores/store.js";
+import { changeMany, isThere, type ReadStore, readFile, type Store } from "../stores/store.js";
 import { changing, NOTES_FOLDER } from "./notes.js";
 
 const FOLDER = `${NOTES_FOLDER}/trash`;
@@ -77,11 +77,7 @@ export function undoRemoval(store: Store, id?: string): Promise<TrashBatch> {
         id === undefined ? "the trash is empty" : `there is no batch ${id} in the trash`,
       );
     const there: string[] = [];
-    for (const { key } of batch.files) {
-      const source = await store.get(key);
-      if (source) there.push(key);
-      source?.close?.();
-    }
+    for (const { key } of batch.files) if (await isThere(store, key)) there.push(key);
     if (there.length > 0)
       throw new UnitcellError("MISMATCH", `cannot bring back what is there again: ${there.slice(0, 20).join(", ")}`, {
         keys: there,
