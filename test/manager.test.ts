@@ -305,6 +305,26 @@ test("runs of any name a file can have", async () => {
     for (const part of key.split("/")) assert.ok(new TextEncoder().encode(part).length <= 255, key);
 });
 
+test("two names that the store takes for one: the second run is refused", async () => {
+  const inner = await trained([3, 2]);
+  const folded = (name: string) => name.normalize().toLowerCase();
+  const names = new Map<string, string>();
+  const spelled = (name: string) => names.get(folded(name)) ?? name;
+  const store: Store = {
+    ...inner,
+    get: (name) => inner.get(spelled(name)),
+    put: (name, ...rest) => inner.put(spelled(name), ...rest),
+  };
+  for await (const { key } of inner.list()) names.set(folded(key), key);
+  const loud = new CheckpointManager(store, { run: "CGCNN_MP" });
+  await throwsCode(() => loud.begin(), "ARGUMENT", /run "CGCNN_MP" would be those of "cgcnn_mp" here/);
+  await throwsCode(() => loud.resume("latest", { from: RUN }), "ARGUMENT", /would be those of "cgcnn_mp"/);
+  const distinct = new CheckpointManager(inner, { run: "CGCNN_MP" });
+  await distinct.save(stateOf(1));
+  await distinct.close();
+  assert.is((await listCheckpoints(inner)).filter(({ run }) => run === RUN).length, 3);
+});
+
 test("resuming changes nothing until something is saved", async () => {
   const store = await trained([3, 2, 1]);
   const before = await keysOf(store);

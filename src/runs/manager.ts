@@ -33,7 +33,7 @@ import {
 import type { PrunePlan } from "./prune-plan.js";
 import { type Restored, restoreCheckpoint, type Which } from "./restore.js";
 import { keepEvery, type Ranking, type RetentionPolicy, rank } from "./retention.js";
-import { describeRun, ignoreUnreadable, overtakenFiles, rowsUpTo } from "./run-files.js";
+import { checkDistinct, describeRun, ignoreUnreadable, overtakenFiles, rowsUpTo } from "./run-files.js";
 import {
   decodeRecord,
   decodeState,
@@ -131,8 +131,8 @@ export class CheckpointManager {
   /**
    * Begin a new run.
    * @param options.existing what to do when there are checkpoints of this name: "refuse", or move them to the trash
-   * @throws {UnitcellError} ARGUMENT when the run exists (for the trash: has something pinned), or has a name that no file
-   *   can have; BACKEND when another writer has it
+   * @throws {UnitcellError} ARGUMENT when the run exists (for the trash: has something pinned), has a name that no file
+   *   can have, or one that the store takes for another run's; BACKEND when another writer has it
    */
   begin(options: { readonly existing?: "refuse" | "trash" } = {}): Promise<void> {
     return this.inTurn(() => this.beginNow(options.existing ?? "refuse"));
@@ -233,7 +233,7 @@ export class CheckpointManager {
             { pinned },
           );
         await changing(this.store, () => moveToTrash(this.store, keys, `run ${this.run} was begun anew`));
-      }
+      } else await checkDistinct(this.store, this.run);
       this.start({ run: this.run, ...this.by, seconds: 0, best: undefined, history: [] });
     });
   }
@@ -261,7 +261,10 @@ export class CheckpointManager {
         ({ key, problem }) => `${key} does not load, ${info.key} was taken instead: ${problem}`,
       );
       const own = await describeRun(this.store, this.run, { withMetrics: true });
-      if (from !== this.run && own.some(({ tag }) => tag !== "other")) throw this.exists(own);
+      if (from !== this.run) {
+        if (own.some(({ tag }) => tag !== "other")) throw this.exists(own);
+        await checkDistinct(this.store, this.run);
+      }
       const later = own.filter(({ tag, epoch = 0 }) => tag === "epoch" && epoch > state.epoch);
       const pinned = later.filter((one) => one.pinned).map(({ key }) => key);
       if (pinned.length > 0)
