@@ -43,20 +43,20 @@ export async function findBestFile(
   }
   const former = isKnown ? { epoch: file.epoch ?? 0, value } : undefined;
   const better = await bestEpochThatLoads(store, own, by, value);
-  const isOthers = chosenBy !== undefined && (chosenBy.metric !== by.metric || chosenBy.mode !== by.mode);
-  const aside = isOthers && file ? { aside: file.key } : {};
-  const chosen = isOthers && file ? [`${file.key} is the best by ${inWords(chosenBy)}, not by ${inWords(by)}`] : [];
-  if (!better) return { best: former, notes: chosen, ...aside };
+  const others = chosenBy && (chosenBy.metric !== by.metric || chosenBy.mode !== by.mode) ? file : undefined;
+  const aside = others ? { aside: others.key } : {};
+  const notes = others ? [`${others.key} is the best by ${inWords(chosenBy!)}, not by ${inWords(by)}`] : [];
+  if (!better) return { best: former, notes, ...aside };
   const was = file ? (problem === undefined ? "is not so good" : `does not load (${problem})`) : "is missing";
   try {
-    const batch = await copyToBest(store, run, better.key, problem === undefined && !isOthers ? undefined : file);
-    const notes = [...chosen, `the best file ${was}; ${better.key} is the best that loads, and was copied`];
+    const batch = await copyToBest(store, run, better.key, problem === undefined ? others : file);
+    notes.push(`the best file ${was}; ${better.key} is the best that loads, and was copied`);
     if (batch !== undefined) notes.push(`in the trash as batch ${batch}: ${file!.key}`);
     return { best: { epoch: better.epoch!, value: better.metrics![by.metric] }, notes };
   } catch (error) {
     // A store that fails (a full disk) is told; going on does not depend on it.
     if (!isUnitcellError(error)) throw error;
-    const notes = [...chosen, `the best file ${was}, and could not be put right: ${error.code}: ${error.message}`];
+    notes.push(`the best file ${was}, and could not be put right: ${error.code}: ${error.message}`);
     return { best: former, notes, ...aside };
   }
 }

@@ -4,6 +4,7 @@
  */
 import { isUnitcellError, UnitcellError } from "../errors.js";
 import { isThere, type ReadStore, readFile, type Store } from "../stores/store.js";
+import { UNNAMED_RUN } from "./checkpoint-names.js";
 import { formatPythonJson, parsePythonJson } from "./python-json.js";
 import type { Ranking } from "./retention.js";
 
@@ -110,7 +111,7 @@ export async function readHistory(store: ReadStore, run: string): Promise<Traini
 
 /** Of a folder that ALIGNN wrote ("" is the store's top), as the same type. */
 async function readAlignnHistory(store: ReadStore, run: string): Promise<TrainingHistory | undefined> {
-  const folder = run === "." ? "" : `${run}/`;
+  const folder = run === UNNAMED_RUN ? "" : `${run}/`;
   const rows: Record<string, number>[] = [];
   for (const [part, name] of Object.entries(ALIGNN_HISTORIES)) {
     const bytes = await readFile(store, folder + name);
