@@ -56,6 +56,10 @@ const ROWS: [key: string, expected: CheckpointName | undefined][] = [
   ["last-v1.ckpt", last(".")],
   // A metric that was NaN when its file was named has no number there.
   ["epoch=4-val_mae=nan.ckpt", epoch(".", 4)],
+  // Numbers that no epoch has: Infinity would be the latest for ever.
+  ["cgcnn-epoch=1e999.ckpt", { run: "cgcnn", tag: "epoch" }],
+  ["cgcnn-epoch=2.5.ckpt", { run: "cgcnn", tag: "epoch" }],
+  ["cgcnn-epoch=-4.ckpt", { run: "cgcnn", tag: "epoch" }],
   // Spellings
   ["cgcnn_mp_Best.PT", best("cgcnn_mp")],
   ["cgcnn-mp-epoch-050.pth", epoch("cgcnn-mp", 50)],

@@ -276,6 +276,7 @@ const INDICES: [what: string, index: string | Uint8Array, code: ErrorCode, messa
   ["a key that leaves the folder", entry({ key: "../../etc/passwd" }), "CORRUPT", /expected a key.*passwd/],
   ["a key that starts at the root", entry({ key: "/etc/passwd" }), "CORRUPT", /expected a key/],
   ["a key that is a number", entry({ key: 1 }), "CORRUPT", /expected a key.*found 1/],
+  ["a key that nests deeply", `{"files":[{"key":${"[".repeat(1e5)}${"]".repeat(1e5)}}]}`, "CORRUPT", /found a list or/],
   ["a key of a million characters", entry({ key: "a".repeat(1_000_000) }), "CORRUPT", /expected a key.{1,200}$/],
   ["a negative size", entry({ size: -1 }), "CORRUPT", /expected a size.*found -1/],
   ["half a byte", entry({ size: 0.5 }), "CORRUPT", /expected a size/],

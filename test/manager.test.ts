@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { UnitcellError } from "../src/errors.js";
 import { saveTorch } from "../src/formats/torch-save.js";
 import { isFloatAt, type TorchValue } from "../src/formats/values.js";
 import { modelFromCheckpoint } from "../src/models/model.js";
@@ -107,6 +108,8 @@ for (const [name, state, message] of [
   ["a metric that is a text", stateOf(1, { val_mae: "0.1" as unknown as number }), /val_mae/],
   ["epoch 1.5", { ...stateOf(1), epoch: 1.5 }, /epoch/],
   ["epoch -1", { ...stateOf(1), epoch: -1 }, /epoch/],
+  ["another optimizer in extra", { ...stateOf(1), extra: new Map([["optimizer", null]]) }, /extra: .*"optimizer"/],
+  ["extra notes of ours", { ...stateOf(1), extra: new Map([["unitcell", null]]) }, /extra: .*"unitcell"/],
 ] as const)
   test(`a state is refused when it is saved, not when it is needed: ${name}`, async () => {
     const store = memoryStore();
@@ -302,6 +305,26 @@ test("runs of any name a file can have", async () => {
     for (const part of key.split("/")) assert.ok(new TextEncoder().encode(part).length <= 255, key);
 });
 
+test("two names that the store takes for one: the second run is refused", async () => {
+  const inner = await trained([3, 2]);
+  const folded = (name: string) => name.normalize().toLowerCase();
+  const names = new Map<string, string>();
+  const spelled = (name: string) => names.get(folded(name)) ?? name;
+  const store: Store = {
+    ...inner,
+    get: (name) => inner.get(spelled(name)),
+    put: (name, ...rest) => inner.put(spelled(name), ...rest),
+  };
+  for await (const { key } of inner.list()) names.set(folded(key), key);
+  const loud = new CheckpointManager(store, { run: "CGCNN_MP" });
+  await throwsCode(() => loud.begin(), "ARGUMENT", /run "CGCNN_MP" would be those of "cgcnn_mp" here/);
+  await throwsCode(() => loud.resume("latest", { from: RUN }), "ARGUMENT", /would be those of "cgcnn_mp"/);
+  const distinct = new CheckpointManager(inner, { run: "CGCNN_MP" });
+  await distinct.save(stateOf(1));
+  await distinct.close();
+  assert.is((await listCheckpoints(inner)).filter(({ run }) => run === RUN).length, 3);
+});
+
 test("resuming changes nothing until something is saved", async () => {
   const store = await trained([3, 2, 1]);
   const before = await keysOf(store);
@@ -351,6 +374,39 @@ test("going on from another run, under a name of one's own", async () => {
   await manager.close();
   assert.is((await new CheckpointManager(store, { run: RUN }).list()).length, 4, "the other run has all that it had");
   await throwsCode(() => manager.resume("best", { from: RUN }), "ARGUMENT", /has checkpoints already/);
+});
+
+test("a run that was closed is gone on with by resuming it, also where nothing has been written yet", async () => {
+  const store = memoryStore();
+  const manager = new CheckpointManager(store, { run: RUN, every: 10 });
+  await manager.save(stateOf(1, {}));
+  await manager.close();
+  await throwsCode(() => manager.save(stateOf(2, {})), "ARGUMENT", /"cgcnn_mp" was closed after its last save/);
+  assert.is((await manager.history())?.history?.length, 1);
+  await manager.begin();
+  await manager.save(stateOf(1, {}));
+  await manager.close();
+});
+
+test("a file that the disk does not give is an error that names the way on", async () => {
+  const store = await trained([3, 2, 1]);
+  const failing: Store = {
+    ...store,
+    async get(name) {
+      const source = await store.get(name);
+      const arrayBuffer = () => Promise.reject(new UnitcellError("BACKEND", "input/output error"));
+      return source && name.endsWith("_epoch3.pt") ? { size: source.size, slice: () => ({ arrayBuffer }) } : source;
+    },
+  };
+  const manager = new CheckpointManager(failing, { run: RUN });
+  await throwsCode(
+    () => manager.resume(),
+    "BACKEND",
+    /^input.*; if that lasts, ask for another checkpoint by its epoch$/,
+  );
+  await throwsCode(() => manager.resume({ epoch: 3 }), "BACKEND", /^input\/output error$/);
+  assert.is((await manager.resume({ epoch: 2 })).state.epoch, 2);
+  await manager.close();
 });
 
 test("a run that exists is not begun again, unless its files may go to the trash", async () => {

@@ -562,6 +562,29 @@ test("CGCNN: a best file of which nobody knows how good it is, under another pro
   await manager.close();
 });
 
+for (const [name, retention] of [
+  ["where an epoch is better by that", undefined],
+  ["where only the next is better by that", keepLatest(1)],
+] as const)
+  test(`everyone: gone on with in the wrong mode, and the best file is not lost for good (${name})`, async () => {
+    const store = memoryStore();
+    const accuracy = (mode: "min" | "max") =>
+      new CheckpointManager(store, { run: RUN, metric: "acc", mode, ...(retention && { retention }) });
+    const right = accuracy("max");
+    for (const [i, acc] of [0.7, 0.9, 0.9].entries()) await right.save(stateOf(i + 1, { acc }));
+    await right.close();
+    const wrong = accuracy("min");
+    const { notes } = await wrong.resume();
+    assert.match(notes[0], /cgcnn_mp_best\.pt is the best by acc \(max\), not by acc \(min\)/);
+    const saved = await wrong.save(stateOf(4, { acc: 0.6 }));
+    await wrong.close();
+    assert.is(await bestEpoch(store), 4);
+    assert.match([...notes, ...saved.notes].join(), /in the trash as batch 000001: cgcnn_mp_best\.pt/);
+    await store.delete(key("best"));
+    await undoRemoval(store, "000001");
+    assert.is(await bestEpoch(store), 2);
+  });
+
 test("everyone: a best file lost by hand is made anew from the best epoch", async () => {
   const store = await train([0.5, 0.1, 0.4]);
   await store.delete(key("best"));
@@ -583,10 +606,12 @@ test("everyone: metrics that a program calls by the names of Python's own attrib
   ]);
   const manager = open(store);
   await manager.save({ ...stateOf(1), metrics } as TrainingState);
-  const { state, history } = await manager.resume();
+  await manager.save(stateOf(2, { val_mae: 0.6 }));
+  assert.equal((await manager.resume()).history[1], { epoch: 2, val_mae: 0.6 }, "the second has none of them");
+  const { state, history } = await manager.resume({ epoch: 1 });
   assert.is(state.metrics.val_mae, 0.5);
   assert.is(state.metrics.constructor, 2);
-  assert.is(history[0].epoch, 1, "an epoch's number is its own");
+  assert.equal(Object.entries(history[0]).sort(), Object.entries({ ...metrics, epoch: 1 }).sort());
   await manager.close();
 });
 

@@ -5,9 +5,9 @@ import type { CheckpointInfo } from "./checkpoint-info.js";
 import { checkpointKey } from "./checkpoint-names.js";
 import { isBetter } from "./history.js";
 import { changing } from "./notes.js";
-import { checkCheckpoint } from "./restore.js";
+import { checkCheckpoint, openCheckpoint, problemOf } from "./restore.js";
 import { type Ranking, rank } from "./retention.js";
-import type { RunRecord } from "./training-state.js";
+import { type RunRecord, rankingOf } from "./training-state.js";
 import { moveToTrash } from "./trash.js";
 
 /** Of a file that is copied, at a time. */
@@ -15,8 +15,8 @@ const PIECE_BYTES = 8 * 2 ** 20;
 
 export interface BestFile {
   readonly best: RunRecord["best"];
-  /** A best file of which nobody knows how good it is. */
-  readonly unknown?: string;
+  /** A best file that the next one must not replace for good: nobody knows how good it is, or another metric chose it. */
+  readonly aside?: string;
   /** What was put right, or could not be. */
   readonly notes: readonly string[];
 }
@@ -34,26 +34,43 @@ export async function findBestFile(
 ): Promise<BestFile> {
   const files = own.filter(({ tag }) => tag === "best");
   const file = rank(files, by)[0] ?? files[0];
-  const problem = file && (file.problem ?? (await checkCheckpoint(store, file)));
+  const { problem, chosenBy } = file ? await lookInto(store, file) : {};
   const value = problem === undefined ? file?.metrics?.[by.metric] : undefined;
   const isKnown = value !== undefined && !Number.isNaN(value);
   if (file && problem === undefined && !isKnown) {
     const notes = [`how good ${file.key} is, is not known; the next best epoch moves it to the trash`];
-    return { best: undefined, unknown: file.key, notes };
+    return { best: undefined, aside: file.key, notes };
   }
   const former = isKnown ? { epoch: file.epoch ?? 0, value } : undefined;
   const better = await bestEpochThatLoads(store, own, by, value);
-  if (!better) return { best: former, notes: [] };
+  const others = chosenBy && (chosenBy.metric !== by.metric || chosenBy.mode !== by.mode) ? file : undefined;
+  const aside = others ? { aside: others.key } : {};
+  const notes = others ? [`${others.key} is the best by ${inWords(chosenBy!)}, not by ${inWords(by)}`] : [];
+  if (!better) return { best: former, notes, ...aside };
   const was = file ? (problem === undefined ? "is not so good" : `does not load (${problem})`) : "is missing";
   try {
-    await copyToBest(store, run, better.key, problem === undefined ? undefined : file);
-    const notes = [`the best file ${was}; ${better.key} is the best that loads, and was copied`];
+    const batch = await copyToBest(store, run, better.key, problem === undefined ? others : file);
+    notes.push(`the best file ${was}; ${better.key} is the best that loads, and was copied`);
+    if (batch !== undefined) notes.push(`in the trash as batch ${batch}: ${file!.key}`);
     return { best: { epoch: better.epoch!, value: better.metrics![by.metric] }, notes };
   } catch (error) {
     // A store that fails (a full disk) is told; going on does not depend on it.
     if (!isUnitcellError(error)) throw error;
-    const notes = [`the best file ${was}, and could not be put right: ${error.code}: ${error.message}`];
-    return { best: former, notes };
+    notes.push(`the best file ${was}, and could not be put right: ${error.code}: ${error.message}`);
+    return { best: former, notes, ...aside };
+  }
+}
+
+const inWords = ({ metric, mode }: Ranking) => `${metric} (${mode})`;
+
+/** Whether it loads, from end to end, and by what it was chosen. */
+async function lookInto(store: Store, file: CheckpointInfo): Promise<{ problem?: string; chosenBy?: Ranking }> {
+  if (file.problem !== undefined) return { problem: file.problem };
+  try {
+    const chosenBy = rankingOf(await openCheckpoint(store, file.key));
+    return chosenBy ? { chosenBy } : {};
+  } catch (error) {
+    return { problem: problemOf(error) };
   }
 }
 
@@ -72,13 +89,20 @@ async function bestEpochThatLoads(
   return undefined;
 }
 
-function copyToBest(store: Store, run: string, key: string, broken: CheckpointInfo | undefined): Promise<void> {
+/** @returns the batch in the trash that holds the `former` best file, if there is one */
+function copyToBest(
+  store: Store,
+  run: string,
+  key: string,
+  former: CheckpointInfo | undefined,
+): Promise<string | undefined> {
   return changing(store, async () => {
     const source = await store.get(key);
     if (!source) throw new UnitcellError("NOT_FOUND", `there is no file ${key}`, { key });
     try {
-      if (broken) await moveToTrash(store, [broken.key], "does not load");
+      const batch = former && (await moveToTrash(store, [former.key], `run ${run} has another best file`));
       await store.put(checkpointKey(run, "best"), pieces(source));
+      return batch;
     } finally {
       source.close?.();
     }

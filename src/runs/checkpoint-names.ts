@@ -53,7 +53,8 @@ export function parseCheckpointName(key: string): CheckpointName | undefined {
 function parsePairs(stem: string, run: (prefix: string | undefined) => string): CheckpointName {
   const prefix = stem.slice(0, stem.indexOf("epoch=")).replace(/[-_.]$/, "");
   const values = new Map([...stem.matchAll(PAIR)].map(([, name, value]) => [name, Number(value)]));
-  const epoch = values.get("epoch");
+  const found = values.get("epoch") ?? Number.NaN;
+  const epoch = Number.isSafeInteger(found) && found >= 0 ? found : undefined;
   const metrics = Object.fromEntries([...values].filter(([name]) => name !== "epoch" && name !== "step"));
   const isBest = prefix.toLowerCase() === "best";
   return {

@@ -3,7 +3,8 @@
  * truth, and everything here can be written anew from one of them.
  */
 import { isUnitcellError, UnitcellError } from "../errors.js";
-import { type ReadStore, readFile, type Store } from "../stores/store.js";
+import { isThere, type ReadStore, readFile, type Store } from "../stores/store.js";
+import { UNNAMED_RUN } from "./checkpoint-names.js";
 import { formatPythonJson, parsePythonJson } from "./python-json.js";
 import type { Ranking } from "./retention.js";
 
@@ -82,9 +83,13 @@ async function readRuns(store: ReadStore, key: string): Promise<Runs> {
   const value = parsePythonJson(bytes, key);
   const isList = Array.isArray(value);
   const runs = isList ? value : [value];
-  for (const run of runs)
+  for (const run of runs) {
     if (typeof run !== "object" || run === null || Array.isArray(run))
       throw new UnitcellError("CORRUPT", `${key}: expected an object for each run`, { key });
+    // Whatever else stands there becomes a text where one is shown; an object may refuse to.
+    if (typeof run.model_name === "object" && run.model_name !== null)
+      throw new UnitcellError("CORRUPT", `${key}: expected a name as model_name`, { key });
+  }
   return { runs, isList };
 }
 
@@ -106,31 +111,30 @@ export async function readHistory(store: ReadStore, run: string): Promise<Traini
 
 /** Of a folder that ALIGNN wrote ("" is the store's top), as the same type. */
 async function readAlignnHistory(store: ReadStore, run: string): Promise<TrainingHistory | undefined> {
-  const folder = run === "." ? "" : `${run}/`;
+  const folder = run === UNNAMED_RUN ? "" : `${run}/`;
   const rows: Record<string, number>[] = [];
   for (const [part, name] of Object.entries(ALIGNN_HISTORIES)) {
     const bytes = await readFile(store, folder + name);
     if (!bytes) continue;
-    for (const [i, row] of alignnRows(parsePythonJson(bytes, folder + name)).entries()) {
+    for (const [i, column, value] of alignnCells(parsePythonJson(bytes, folder + name))) {
       rows[i] ??= { epoch: i + 1 };
-      for (const [column, value] of row) if (typeof value === "number") rows[i][`${part}_${column}`] = value;
+      if (typeof value === "number") rows[i][`${part}_${column}`] = value;
     }
   }
   if (rows.length === 0) return undefined;
-  return { model_name: run, epochs: rows.length, history: rows as unknown as HistoryRow[] };
+  const history = Array.from(rows, (row, i) => row ?? { epoch: i + 1 }) as unknown as HistoryRow[];
+  return { model_name: run, epochs: rows.length, history };
 }
 
-/** Lists of four numbers an epoch, or (until 2024) a list for each metric. */
-function alignnRows(value: unknown): [string, unknown][][] {
-  if (Array.isArray(value))
-    return value.map((row) =>
-      Array.isArray(row) ? row.map((item, i) => [ALIGNN_COLUMNS[i] ?? `column_${i}`, item]) : [],
-    );
-  const columns = Object.entries((value ?? {}) as Record<string, unknown>).filter(
-    (entry): entry is [string, unknown[]] => Array.isArray(entry[1]),
-  );
-  const length = columns.reduce((most, [, list]) => Math.max(most, list.length), 0);
-  return Array.from({ length }, (_, i) => columns.map(([name, list]) => [name, list[i]]));
+/** Lists of four numbers an epoch, or (until 2024) a list for each metric: one by one, as lists may differ in length. */
+function* alignnCells(value: unknown): Generator<[i: number, column: string, value: unknown]> {
+  if (Array.isArray(value)) {
+    for (const [i, row] of value.entries())
+      if (Array.isArray(row))
+        for (const [at, item] of row.entries()) yield [i, ALIGNN_COLUMNS[at] ?? `column_${at}`, item];
+  } else
+    for (const [name, list] of Object.entries(value ?? {}))
+      if (Array.isArray(list)) for (const [i, item] of list.entries()) yield [i, name, item];
 }
 
 /**
@@ -164,9 +168,7 @@ export function isUnreadable(error: unknown): boolean {
 async function moveAside(store: Store, key: string): Promise<string> {
   for (let i = 1; ; i++) {
     const aside = `${key}.unreadable${i}`;
-    const there = await store.get(aside);
-    there?.close?.();
-    if (there) continue;
+    if (await isThere(store, aside)) continue;
     await store.move(key, aside);
     return aside;
   }

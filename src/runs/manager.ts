@@ -33,7 +33,7 @@ import {
 import type { PrunePlan } from "./prune-plan.js";
 import { type Restored, restoreCheckpoint, type Which } from "./restore.js";
 import { keepEvery, type Ranking, type RetentionPolicy, rank } from "./retention.js";
-import { describeRun, ignoreUnreadable, overtakenFiles, rowsUpTo } from "./run-files.js";
+import { checkDistinct, describeRun, ignoreUnreadable, overtakenFiles, rowsUpTo } from "./run-files.js";
 import {
   decodeRecord,
   decodeState,
@@ -109,8 +109,8 @@ export class CheckpointManager {
   private superseded: readonly string[] = [];
   /** The history file may still tell of epochs that are given up. */
   private isFirstSave = true;
-  /** A best file of which nobody knows how good it is: it goes to the trash when a new one is written. */
-  private unknownBest: string | undefined;
+  /** A best file that goes to the trash when a new one is written, as BestFile tells. */
+  private bestAside: string | undefined;
   private queue: Promise<unknown> = Promise.resolve();
 
   /** @throws {UnitcellError} ARGUMENT for options that make no sense */
@@ -131,8 +131,8 @@ export class CheckpointManager {
   /**
    * Begin a new run.
    * @param options.existing what to do when there are checkpoints of this name: "refuse", or move them to the trash
-   * @throws {UnitcellError} ARGUMENT when the run exists (for the trash: has something pinned), or has a name that no file
-   *   can have; BACKEND when another writer has it
+   * @throws {UnitcellError} ARGUMENT when the run exists (for the trash: has something pinned), has a name that no file
+   *   can have, or one that the store takes for another run's; BACKEND when another writer has it
    */
   begin(options: { readonly existing?: "refuse" | "trash" } = {}): Promise<void> {
     return this.inTurn(() => this.beginNow(options.existing ?? "refuse"));
@@ -151,8 +151,9 @@ export class CheckpointManager {
 
   /**
    * Save the state after an epoch: its file when it is due, the best file when the metric has improved, the history; then
-   * remove what retention does not keep. A crash at any point leaves every listed checkpoint whole.
-   * @throws {UnitcellError} ARGUMENT for an incomplete state or an epoch before the last; BACKEND when the disk is full or
+   * remove what retention does not keep. A crash at any point leaves every listed checkpoint whole. A manager's first save
+   * begins the run if nothing else has; after `close` that takes `begin` or `resume`.
+   * @throws {UnitcellError} ARGUMENT for an incomplete state, an epoch before the last or a run that was closed; BACKEND when the disk is full or
    *   fails (what was there is still there), or the run was taken over
    */
   save(state: TrainingState): Promise<Saved> {
@@ -187,17 +188,17 @@ export class CheckpointManager {
     return pruneStore(this.store, plan, options);
   }
 
-  /** The run in training_history.json, or in ALIGNN's history files. */
+  /** The run in training_history.json, or in ALIGNN's history files. @throws {UnitcellError} CORRUPT, LIMIT where unreadable */
   history(): Promise<TrainingHistory | undefined> {
     return readHistory(this.store, this.run);
   }
 
-  /** <run>_metadata.json. */
+  /** <run>_metadata.json. @throws {UnitcellError} CORRUPT, LIMIT where unreadable */
   metadata(): Promise<RunMetadata | undefined> {
     return readMetadata(this.store, this.run);
   }
 
-  /** Write metadata over those there are, key by key. */
+  /** Write metadata over those there are, key by key. @throws {UnitcellError} as metadata: what is unreadable stays as it is */
   setMetadata(metadata: RunMetadata): Promise<void> {
     checkRunName(this.run);
     return changing(this.store, () => writeMetadata(this.store, this.run, metadata));
@@ -232,7 +233,7 @@ export class CheckpointManager {
             { pinned },
           );
         await changing(this.store, () => moveToTrash(this.store, keys, `run ${this.run} was begun anew`));
-      }
+      } else await checkDistinct(this.store, this.run);
       this.start({ run: this.run, ...this.by, seconds: 0, best: undefined, history: [] });
     });
   }
@@ -260,7 +261,10 @@ export class CheckpointManager {
         ({ key, problem }) => `${key} does not load, ${info.key} was taken instead: ${problem}`,
       );
       const own = await describeRun(this.store, this.run, { withMetrics: true });
-      if (from !== this.run && own.some(({ tag }) => tag !== "other")) throw this.exists(own);
+      if (from !== this.run) {
+        if (own.some(({ tag }) => tag !== "other")) throw this.exists(own);
+        await checkDistinct(this.store, this.run);
+      }
       const later = own.filter(({ tag, epoch = 0 }) => tag === "epoch" && epoch > state.epoch);
       const pinned = later.filter((one) => one.pinned).map(({ key }) => key);
       if (pinned.length > 0)
@@ -270,11 +274,11 @@ export class CheckpointManager {
           { pinned },
         );
       const history = record?.history ?? (await rowsUpTo(this.store, from, state.epoch));
-      const { best, unknown, notes: found } = await findBestFile(this.store, this.run, own, this.by);
+      const { best, aside, notes: found } = await findBestFile(this.store, this.run, own, this.by);
       notes.push(...found);
       this.start({ run: this.run, ...this.by, seconds: record?.seconds ?? 0, best, history });
       this.superseded = later.map(({ key }) => key);
-      this.unknownBest = unknown;
+      this.bestAside = aside;
       const epochs = own.filter(({ tag, epoch = 0 }) => tag === "epoch" && epoch <= state.epoch);
       const top = rank(epochs, this.by);
       return { state, info, skipped, history, best, top, seconds: this.record.seconds, notes };
@@ -282,6 +286,8 @@ export class CheckpointManager {
   }
 
   private async saveNow(state: TrainingState, isFinal: boolean): Promise<Saved> {
+    if (!this.lock && this.record.history.length > 0)
+      throw new UnitcellError("ARGUMENT", `run "${this.run}" was closed after its last save: resume it, or begin anew`);
     if (!this.lock) await this.beginNow("refuse");
     await this.lock!.check();
     const last = this.record.history.at(-1)?.epoch ?? Number.NEGATIVE_INFINITY;
@@ -323,14 +329,14 @@ export class CheckpointManager {
   }
 
   private async giveUpBranch(best: boolean, notes: string[]): Promise<void> {
-    const unknown = best ? this.unknownBest : undefined;
-    const keys = [...this.superseded, ...(unknown === undefined ? [] : [unknown])];
+    const aside = best ? this.bestAside : undefined;
+    const keys = [...this.superseded, ...(aside === undefined ? [] : [aside])];
     if (keys.length > 0) {
       const batch = await moveToTrash(this.store, keys, `run ${this.run} went on from an earlier epoch`);
       notes.push(`in the trash as batch ${batch}: ${keys.join(", ")}`);
     }
     this.superseded = [];
-    if (best) this.unknownBest = undefined;
+    if (best) this.bestAside = undefined;
     if (this.isFirstSave) await this.forgetRows(notes);
     this.isFirstSave = false;
   }
@@ -404,7 +410,7 @@ export class CheckpointManager {
     this.began = performance.now();
     this.lastFile = Number.NEGATIVE_INFINITY;
     this.superseded = [];
-    this.unknownBest = undefined;
+    this.bestAside = undefined;
     this.isFirstSave = true;
   }
 

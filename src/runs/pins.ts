@@ -1,6 +1,6 @@
 /** Which checkpoints are pinned: no policy removes them. Kept in the store, by key. */
 import { UnitcellError } from "../errors.js";
-import { type ReadStore, readFile, type Store } from "../stores/store.js";
+import { isThere, type ReadStore, readFile, type Store } from "../stores/store.js";
 import { changing, NOTES_FOLDER } from "./notes.js";
 
 const KEY = `${NOTES_FOLDER}/pins.json`;
@@ -13,7 +13,7 @@ export async function readPins(store: ReadStore): Promise<ReadonlySet<string>> {
   const bytes = await readFile(store, KEY);
   if (!bytes) return new Set();
   try {
-    const { pins } = JSON.parse(new TextDecoder().decode(bytes));
+    const pins = JSON.parse(new TextDecoder().decode(bytes))?.pins;
     if (Array.isArray(pins) && pins.every((key) => typeof key === "string")) return new Set(pins);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
@@ -23,9 +23,7 @@ export async function readPins(store: ReadStore): Promise<ReadonlySet<string>> {
 
 /** Pin a checkpoint, so that no policy removes it. @throws {UnitcellError} NOT_FOUND when there is no such file */
 export async function pinCheckpoint(store: Store, key: string): Promise<void> {
-  const source = await store.get(key);
-  if (!source) throw new UnitcellError("NOT_FOUND", `there is no file ${key} to pin`, { key });
-  source.close?.();
+  if (!(await isThere(store, key))) throw new UnitcellError("NOT_FOUND", `there is no file ${key} to pin`, { key });
   await change(store, (pins) => pins.add(key));
 }
 

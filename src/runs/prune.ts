@@ -45,14 +45,20 @@ export async function planStorePrune(
   const isAsked = asksForMetrics(policy, listed);
   for (const info of listed) infos.push(isAsked && !isTold(info) ? await withMetrics(store, info) : info);
   const checked = new Set(options.sound);
+  const places = new Map(infos.map(({ key }, i) => [key, i]));
   for (;;) {
     const plan = planPrune(infos, policy, options);
-    const doubtful = firstUnchecked(plan, checked);
-    if (!doubtful) return plan;
-    checked.add(doubtful.key);
-    const problem = await checkCheckpoint(store, doubtful);
-    const at = infos.findIndex(({ key }) => key === doubtful.key);
-    if (problem !== undefined) infos[at] = { ...infos[at], problem };
+    const doubtful = unchecked(plan, checked);
+    if (doubtful.length === 0) return plan;
+    // Each run until one loads: planning anew for every file takes minutes where thousands are broken.
+    for (const ofRun of doubtful)
+      for (const info of ofRun) {
+        checked.add(info.key);
+        const problem = await checkCheckpoint(store, info);
+        if (problem === undefined) break;
+        const at = places.get(info.key)!;
+        infos[at] = { ...infos[at], problem };
+      }
   }
 }
 
@@ -80,14 +86,16 @@ async function withMetrics(store: ReadStore, info: CheckpointInfo): Promise<Chec
   return { ...info, ...(metrics && { metrics }), ...(problem !== undefined && { problem }) };
 }
 
-/** Of the first run that loses something and has no checkpoint yet that was found to load, the newest that stays. */
-function firstUnchecked({ keep, remove }: PrunePlan, checked: ReadonlySet<string>): CheckpointInfo | undefined {
-  const kept = byRun(keep.filter(({ tag }) => tag !== "other"));
-  for (const run of byRun(remove.filter(({ tag }) => tag !== "other")).keys()) {
-    const sound = newestFirst(kept.get(run) ?? []).filter(({ problem }) => problem === undefined);
-    if (sound.length > 0 && !sound.some(({ key }) => checked.has(key))) return sound[0];
-  }
-  return undefined;
+/** Of every run that loses something while nothing that stays was found to load: what may, first what stays, the newest first. */
+function unchecked({ keep, remove }: PrunePlan, checked: ReadonlySet<string>): CheckpointInfo[][] {
+  const isSound = ({ tag, problem }: CheckpointInfo) => tag !== "other" && problem === undefined;
+  const kept = byRun(keep.filter(isSound));
+  const losing = [...byRun(remove.filter(({ tag }) => tag !== "other"))];
+  return losing.flatMap(([run, lost]) => {
+    const staying = newestFirst(kept.get(run) ?? []);
+    if (staying.length === 0 || staying.some(({ key }) => checked.has(key))) return [];
+    return [[...staying, ...newestFirst(lost.filter(isSound)).filter(({ key }) => !checked.has(key))]];
+  });
 }
 
 /**

@@ -8,13 +8,17 @@ const WORDS: ReadonlyMap<string, number> = new Map([
   ["Infinity", 1 / 0],
   ["-Infinity", -1 / 0],
 ]);
-/** Strings are matched too, so that words inside them stay. */
-const TOKEN = /"(?:[^"\\]|\\.)*"|-?Infinity|NaN/g;
+/** What tells strings, in which words stay, from the rest. Strings themselves may be of any length, and not end. */
+const TOKEN = /\\.|"|-?Infinity|NaN/gs;
 
 /** @throws {UnitcellError} CORRUPT, with the name, for what is no JSON */
 export function parsePythonJson(bytes: Uint8Array, name: string): unknown {
   const text = new TextDecoder().decode(bytes);
-  const marked = text.replace(TOKEN, (token) => (token.startsWith('"') ? token : `"\\u0000${token}"`));
+  let inString = false;
+  const marked = text.replace(TOKEN, (token) => {
+    if (token === '"') inString = !inString;
+    return WORDS.has(token) && !inString ? `"\\u0000${token}"` : token;
+  });
   try {
     return JSON.parse(marked, (_key, value) =>
       typeof value === "string" && value.startsWith(MARK) ? (WORDS.get(value.slice(1)) ?? value) : value,

@@ -2,7 +2,7 @@
 
 import { companionsOf } from "../checkpoint/file-names.js";
 import { type Checkpoint, type CheckpointFiles, loadCheckpoint } from "../checkpoint.js";
-import { isUnitcellError, UnitcellError } from "../errors.js";
+import { isUnitcellError, reworded, UnitcellError } from "../errors.js";
 import type { ReadOptions } from "../formats/torch.js";
 import { openTorch } from "../formats/torch.js";
 import type { ReadStore, StoreSource } from "../stores/store.js";
@@ -52,11 +52,17 @@ export async function restoreCheckpoint(
     try {
       return { info, checkpoint: await openCheckpoint(store, info.key, options), skipped };
     } catch (error) {
-      skipped.push({ ...info, problem: problemOf(error) });
+      skipped.push({ ...info, problem: problemOf(withWayOn(error, which)) });
     }
   }
   const problems = skipped.map(({ key, problem }) => `${key}: ${problem}`).join("; ");
   throw new UnitcellError("CORRUPT", `no checkpoint loads (${problems})`, { keys: skipped.map(({ key }) => key) });
+}
+
+/** A store that fails may do so for one file only: only its owner can say that another will do. */
+function withWayOn(error: unknown, which: Which): unknown {
+  if (!isUnitcellError(error, "BACKEND") || typeof which === "object") return error;
+  return reworded(error, `${error.message}; if that lasts, ask for another checkpoint by its epoch`);
 }
 
 /** In the order they are tried. */
@@ -178,7 +184,7 @@ async function withFiles<T>(store: ReadStore, key: string, use: (files: Checkpoi
 }
 
 /** "CODE: message" of what is wrong with a file. @throws what is no fault of the file: a store that fails, a bug */
-function problemOf(error: unknown): string {
+export function problemOf(error: unknown): string {
   if (!isUnitcellError(error) || error.code === "BACKEND") throw error;
   return `${error.code}: ${error.message}`;
 }

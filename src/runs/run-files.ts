@@ -1,5 +1,6 @@
 /** The files of one run: what their contents say where names and histories do not, and which belong to its present branch. */
-import type { ReadStore } from "../stores/store.js";
+import { UnitcellError } from "../errors.js";
+import { isThere, type ReadStore } from "../stores/store.js";
 import type { CheckpointInfo } from "./checkpoint-info.js";
 import { type HistoryRow, isUnreadable, readHistory, rowOf } from "./history.js";
 import { listCheckpoints, listPinned } from "./listing.js";
@@ -63,6 +64,25 @@ export async function rowsUpTo(store: ReadStore, run: string, epoch: number): Pr
     rows.push(rowOf(info.epoch, metrics));
   }
   return rows;
+}
+
+/**
+ * That a new run's files would not be those of another: file systems of macOS and Windows take "CGCNN" for "cgcnn".
+ * @throws {UnitcellError} ARGUMENT
+ */
+export async function checkDistinct(store: ReadStore, run: string): Promise<void> {
+  const folded = (name: string) => name.normalize().toLowerCase();
+  for (const { key, run: other } of await listCheckpoints(store)) {
+    if (other === run || folded(other) !== folded(run) || !key.startsWith(other)) continue;
+    if (await isThere(store, run + key.slice(other.length)))
+      throw new UnitcellError(
+        "ARGUMENT",
+        `the files of run "${run}" would be those of "${other}" here (${key}); choose another name`,
+        { key },
+      );
+    // One file of a run tells how the store takes them all.
+    return;
+  }
 }
 
 /** For what only describes. */

@@ -9,9 +9,9 @@ import type { Checkpoint } from "../checkpoint.js";
 import { UnitcellError } from "../errors.js";
 import { Float, OrderedDict, type TorchValue } from "../formats/values.js";
 import type { StateDict } from "../tensor.js";
-import type { HistoryRow } from "./history.js";
+import { type HistoryRow, rowOf } from "./history.js";
 import type { Ranking } from "./retention.js";
-import { forWeightsOnly } from "./weights-only.js";
+import { WeightsOnly } from "./weights-only.js";
 
 /** A model in training after an epoch. `null` says that there is none; a part that is left out is an error, now and not on resuming. */
 export interface TrainingState {
@@ -30,7 +30,7 @@ export interface TrainingState {
   readonly normalizer?: { readonly mean: number; readonly std: number };
   /** Settings of the architecture and the training. */
   readonly args?: ReadonlyMap<string, TorchValue>;
-  /** Further keys of the file. */
+  /** Further keys of the file; none of those above (`state_dict`, `rng_state`, ...). */
   readonly extra?: ReadonlyMap<string, TorchValue>;
 }
 
@@ -72,6 +72,8 @@ const KEYS: Readonly<Record<Exclude<Part, "epoch">, readonly string[]>> = {
 };
 const RECORD = "unitcell";
 const FORMAT = 1;
+/** Of a history: 40,000 epochs with 100 metrics. In a file one column may be a hundred thousand at no cost. */
+const MOST_CELLS = 2 ** 22;
 /** CGCNN's main.py reads this at the top. */
 const TOP_METRICS = ["best_mae_error"];
 const OWN_KEYS = new Set(["epoch", "state_dict", "normalizer", "args", "metrics", RECORD, ...TOP_METRICS]);
@@ -79,12 +81,13 @@ const OWN_KEYS = new Set(["epoch", "state_dict", "normalizer", "args", "metrics"
 /**
  * The value to save.
  * @returns it, and the places of what torch.load refuses unless told weights_only=False
- * @throws {UnitcellError} ARGUMENT for a part that is left out, a metric that is no number, an epoch that is none
+ * @throws {UnitcellError} ARGUMENT for a part that is left out, a metric that is no number, an epoch that is none, a key of `extra`
+ *   that another part has; LIMIT for a history of more than four million numbers
  */
 export function encodeState(state: TrainingState, record: RunRecord): { value: TorchValue; refused: string[] } {
   checkState(state);
-  const refused: string[] = [];
-  const plain = (value: TorchValue, place: string) => forWeightsOnly(value, place, refused);
+  const weightsOnly = new WeightsOnly();
+  const plain = (value: TorchValue, place: string) => weightsOnly.convert(value, place);
   const value = new Map<TorchValue, TorchValue>([
     ["epoch", state.epoch],
     ["state_dict", orderedDict(state.stateDict)],
@@ -105,9 +108,15 @@ export function encodeState(state: TrainingState, record: RunRecord): { value: T
   const metrics = Object.entries(state.metrics);
   value.set("metrics", new Map(metrics.map(([name, number]) => [name, new Float(number)])));
   for (const [name, number] of metrics) if (TOP_METRICS.includes(name)) value.set(name, new Float(number));
-  for (const [key, item] of state.extra ?? []) if (!value.has(key)) value.set(key, plain(item, key));
+  for (const [key, item] of state.extra ?? []) {
+    if (value.has(key) || key === RECORD)
+      throw new UnitcellError("ARGUMENT", `extra: the file's key ${JSON.stringify(key)} is taken by another part`, {
+        key,
+      });
+    value.set(key, plain(item, key));
+  }
   value.set(RECORD, encodeRecord(record));
-  return { value, refused };
+  return { value, refused: weightsOnly.refused };
 }
 
 function checkState(state: TrainingState): void {
@@ -137,10 +146,13 @@ function orderedDict(stateDict: StateDict): OrderedDict {
 
 function encodeRecord({ run, metric, mode, seconds, best, history }: RunRecord): TorchValue {
   const names = new Set(history.flatMap((row) => Object.keys(row)));
+  checkCells(history.length, names.size);
   // Columns, so that a thousand epochs cost each file some kilobytes.
   const columns = [...names].map((name) => {
     const isEpoch = name === "epoch";
-    const column = history.map((row) => (row[name] === undefined ? null : isEpoch ? row.epoch : new Float(row[name])));
+    const column = history.map((row) =>
+      !Object.hasOwn(row, name) ? null : isEpoch ? row.epoch : new Float(row[name]),
+    );
     return [name, column as TorchValue] as const;
   });
   return new Map<TorchValue, TorchValue>([
@@ -162,7 +174,7 @@ function encodeRecord({ run, metric, mode, seconds, best, history }: RunRecord):
   ]);
 }
 
-/** The manager's notes in a checkpoint; undefined where another program wrote it. @throws {UnitcellError} MISMATCH */
+/** The manager's notes in a checkpoint; undefined where another program wrote it. @throws {UnitcellError} MISMATCH, LIMIT */
 export function decodeRecord({ extra }: Pick<Checkpoint, "extra">): RunRecord | undefined {
   const dict = extra.get(RECORD);
   if (!(dict instanceof Map)) return undefined;
@@ -180,6 +192,13 @@ export function decodeRecord({ extra }: Pick<Checkpoint, "extra">): RunRecord | 
   return { run, metric, mode, seconds, best: decodeBest(best), history: decodeRows(history) };
 }
 
+/** By what the run's best was chosen when a checkpoint was written; undefined where it does not tell. */
+export function rankingOf({ extra }: Pick<Checkpoint, "extra">): Ranking | undefined {
+  const dict = extra.get(RECORD);
+  const [metric, mode] = dict instanceof Map ? [dict.get("metric"), dict.get("mode")] : [];
+  return typeof metric === "string" && (mode === "min" || mode === "max") ? { metric, mode } : undefined;
+}
+
 function decodeBest(best: TorchValue): RunRecord["best"] {
   if (!(best instanceof Map)) return undefined;
   const [epoch, value] = [best.get("epoch"), best.get("value")];
@@ -189,14 +208,29 @@ function decodeBest(best: TorchValue): RunRecord["best"] {
 function decodeRows(columns: ReadonlyMap<TorchValue, TorchValue>): HistoryRow[] {
   const epochs = columns.get("epoch");
   if (!Array.isArray(epochs)) return [];
-  return epochs.map((epoch, i) => {
-    const row: Record<string, number> = { epoch: Number(epoch) };
-    for (const [name, column] of columns) {
-      const value = Array.isArray(column) ? column[i] : undefined;
-      if (typeof name === "string" && typeof value === "number") row[name] = value;
-    }
-    return row as unknown as HistoryRow;
+  const named = [...columns].filter((entry): entry is [string, TorchValue[]] => {
+    const [name, column] = entry;
+    return typeof name === "string" && Array.isArray(column);
   });
+  checkCells(epochs.length, named.length);
+  return epochs.map((epoch, i) => {
+    const cells = named.map(([name, column]) => [name, column[i]] as const);
+    // Names are the file's: "__proto__" is one.
+    const numbers = Object.fromEntries(cells.filter(([, value]) => typeof value === "number")) as Record<
+      string,
+      number
+    >;
+    return rowOf(Number(epoch), numbers);
+  });
+}
+
+function checkCells(epochs: number, columns: number): void {
+  if (epochs * columns > MOST_CELLS)
+    throw new UnitcellError(
+      "LIMIT",
+      `a history of ${epochs} epochs in ${columns} columns has more numbers than ${MOST_CELLS}`,
+      { epochs, columns, limit: MOST_CELLS },
+    );
 }
 
 /** A part as the file has it; undefined where it is not there, null where it says that there is none. */

@@ -3,11 +3,13 @@
  * The manifest is written first, so that a crash in the middle leaves every file in one of the two places.
  */
 import { isUnitcellError, UnitcellError } from "../errors.js";
-import { changeMany, type ReadStore, readFile, type Store } from "../stores/store.js";
+import { changeMany, isThere, type ReadStore, readFile, type Store } from "../stores/store.js";
 import { changing, NOTES_FOLDER } from "./notes.js";
 
 const FOLDER = `${NOTES_FOLDER}/trash`;
 const BATCH_DIGITS = 6;
+/** Batches that we number; a folder of another name is still a batch to `undo`. */
+const NUMBERED = /^\d{6,15}$/;
 
 /** Files that were removed together. */
 export interface TrashBatch {
@@ -44,8 +46,10 @@ export async function listTrash(store: ReadStore): Promise<TrashBatch[]> {
  */
 export async function moveToTrash(store: Store, keys: readonly string[], why: string): Promise<string> {
   let highest = 0;
-  for await (const { key } of store.list(FOLDER))
-    highest = Math.max(highest, Number(key.slice(FOLDER.length + 1).split("/")[0]) || 0);
+  for await (const { key } of store.list(FOLDER)) {
+    const [id] = key.slice(FOLDER.length + 1).split("/");
+    if (NUMBERED.test(id)) highest = Math.max(highest, Number(id));
+  }
   const id = String(highest + 1).padStart(BATCH_DIGITS, "0");
   const manifest = `${JSON.stringify({ why, date: new Date().toISOString(), files: keys }, null, 2)}\n`;
   await store.put(manifestKey(id), new TextEncoder().encode(manifest));
@@ -73,11 +77,7 @@ export function undoRemoval(store: Store, id?: string): Promise<TrashBatch> {
         id === undefined ? "the trash is empty" : `there is no batch ${id} in the trash`,
       );
     const there: string[] = [];
-    for (const { key } of batch.files) {
-      const source = await store.get(key);
-      if (source) there.push(key);
-      source?.close?.();
-    }
+    for (const { key } of batch.files) if (await isThere(store, key)) there.push(key);
     if (there.length > 0)
       throw new UnitcellError("MISMATCH", `cannot bring back what is there again: ${there.slice(0, 20).join(", ")}`, {
         keys: there,
@@ -107,11 +107,11 @@ export function emptyTrash(store: Store): Promise<TrashBatch[]> {
 }
 
 async function readManifest(store: ReadStore, id: string): Promise<Pick<TrashBatch, "why" | "date">> {
-  const bytes = await readFile(store, manifestKey(id));
   try {
-    const { why, date } = JSON.parse(new TextDecoder().decode(bytes));
+    const { why, date } = JSON.parse(new TextDecoder().decode(await readFile(store, manifestKey(id))));
     return { why: String(why), date: String(date) };
-  } catch {
+  } catch (error) {
+    if (isUnitcellError(error, "BACKEND")) throw error;
     // It only explains: the files are in the trash under their own names.
     return { why: "unknown", date: "unknown" };
   }

@@ -10,53 +10,70 @@ import {
   type TorchValue,
 } from "../formats/values.js";
 
+/** Values of a file can nest deeply; what programs write for themselves does not. */
 const MOST_LEVELS = 100;
 
 /**
- * A value for saving: numpy scalars as the Python numbers they are, an argparse.Namespace as a dict; what needs neither is
+ * Values for saving: numpy scalars as the Python numbers they are, an argparse.Namespace as a dict; what needs neither is
  * the value itself. A metric from numpy is the usual reason why a best checkpoint, and only that, does not load.
- * @param refused gets the place of what remains and torch.load will refuse (numpy arrays, objects of classes)
  */
-export function forWeightsOnly(value: TorchValue, place: string, refused: string[]): TorchValue {
-  // Values of a file can nest deeply or in cycles; what programs write for themselves does not.
-  if (place.split(".").length > MOST_LEVELS) return value;
-  if (value instanceof NumpyScalar) return ofNumpy(value, place, refused);
-  if (value instanceof PythonObject && value.type === "argparse.Namespace" && value.state instanceof Map)
-    return forWeightsOnly(value.state, place, refused);
-  if (value instanceof NumpyArray || value instanceof PythonObject || value instanceof PythonGlobal) {
-    refused.push(place);
-    return value;
+export class WeightsOnly {
+  /** Places of what remains and torch.load will refuse (numpy arrays, objects of classes): "optimizer.state.0". */
+  readonly refused: string[] = [];
+  /** What has been seen, each once: a file may hold one list in a million places, and in itself. */
+  private readonly done = new Map<TorchValue, TorchValue>();
+
+  /** @param place of the value, for `refused` */
+  convert(value: TorchValue, place: string, level = 0): TorchValue {
+    if (typeof value !== "object" || value === null || level > MOST_LEVELS) return value;
+    const known = this.done.get(value);
+    if (known !== undefined) return known;
+    // In itself it stays what it is.
+    this.done.set(value, value);
+    const converted = this.convertNow(value, place, level);
+    this.done.set(value, converted);
+    return converted;
   }
-  if (Array.isArray(value)) return ofList(value, place, refused);
-  return value instanceof Map ? ofDict(value, place, refused) : value;
-}
 
-function ofNumpy(scalar: NumpyScalar, place: string, refused: string[]): TorchValue {
-  const { value } = scalar;
-  if (value === undefined) {
-    refused.push(place);
-    return scalar;
+  private convertNow(value: TorchValue, place: string, level: number): TorchValue {
+    if (value instanceof NumpyScalar) return this.ofNumpy(value, place);
+    if (value instanceof PythonObject && value.type === "argparse.Namespace" && value.state instanceof Map)
+      return this.convert(value.state, place, level);
+    if (value instanceof NumpyArray || value instanceof PythonObject || value instanceof PythonGlobal) {
+      this.refused.push(place);
+      return value;
+    }
+    if (Array.isArray(value)) return this.ofList(value, place, level + 1);
+    return value instanceof Map ? this.ofDict(value, place, level + 1) : value;
   }
-  const isFloat = typeof value === "number" && scalar.dtype.code.startsWith("f");
-  return isFloat ? new Float(value) : value;
-}
 
-function ofList(list: readonly TorchValue[], place: string, refused: string[]): TorchValue {
-  const items = list.map((item, i) => forWeightsOnly(item, `${place}.${i}`, refused));
-  if (items.every((item, i) => item === list[i])) return list;
-  const kept = items.map((item, i) => asFloat(item, isFloatAt(list, i)));
-  return Object.isFrozen(list) ? Object.freeze(kept) : kept;
-}
+  private ofNumpy(scalar: NumpyScalar, place: string): TorchValue {
+    const { value } = scalar;
+    if (value === undefined) {
+      this.refused.push(place);
+      return scalar;
+    }
+    const isFloat = typeof value === "number" && scalar.dtype.code.startsWith("f");
+    return isFloat ? new Float(value) : value;
+  }
 
-function ofDict(dict: Map<TorchValue, TorchValue>, place: string, refused: string[]): TorchValue {
-  const entries = [...dict].map(
-    ([key, item]) => [key, forWeightsOnly(item, `${place}.${String(key)}`, refused)] as const,
-  );
-  if (entries.every(([key, item]) => item === dict.get(key))) return dict;
-  const copy = dict instanceof OrderedDict ? new OrderedDict() : new Map<TorchValue, TorchValue>();
-  if (copy instanceof OrderedDict && dict instanceof OrderedDict) copy.attributes = dict.attributes;
-  for (const [key, item] of entries) copy.set(key, asFloat(item, isFloatAt(dict, key)));
-  return copy;
+  private ofList(list: readonly TorchValue[], place: string, level: number): TorchValue {
+    const items = list.map((item, i) => this.convert(item, `${place}.${i}`, level));
+    if (items.every((item, i) => item === list[i])) return list;
+    const kept = items.map((item, i) => asFloat(item, isFloatAt(list, i)));
+    return Object.isFrozen(list) ? Object.freeze(kept) : kept;
+  }
+
+  private ofDict(dict: Map<TorchValue, TorchValue>, place: string, level: number): TorchValue {
+    const entries = [...dict].map(
+      ([key, item]) => [key, this.convert(item, `${place}.${String(key)}`, level)] as const,
+    );
+    if (entries.every(([key, item]) => item === dict.get(key))) return dict;
+    const copy = dict instanceof OrderedDict ? new OrderedDict() : new Map<TorchValue, TorchValue>();
+    if (copy instanceof OrderedDict && dict instanceof OrderedDict) copy.attributes = dict.attributes;
+    for (const [key, item] of entries) copy.set(key, asFloat(item, isFloatAt(dict, key)));
+    return copy;
+  }
 }
 
 /** A copy of a container has forgotten which whole numbers were floats. */

@@ -9,6 +9,7 @@ import {
   type ChangeOptions,
   type Content,
   checkKey,
+  isKey,
   type Liveness,
   type PutOptions,
   type Store,
@@ -223,12 +224,4 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-function isKey(text: string): boolean {
-  try {
-    return checkKey(text) === text;
-  } catch {
-    return false;
-  }
 }

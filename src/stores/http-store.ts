@@ -157,8 +157,9 @@ function indexKey(key: unknown, place: string): string {
 }
 
 function wrong(place: string, expected: string, found: unknown): UnitcellError {
-  const shown = JSON.stringify(found)?.slice(0, 100) ?? "nothing";
-  return new UnitcellError("CORRUPT", `${place}: expected ${expected}, found ${shown}`);
+  // What nests is not shown: it may do so too deeply for that.
+  const shown = typeof found === "object" && found ? "a list or object" : (JSON.stringify(found) ?? "nothing");
+  return new UnitcellError("CORRUPT", `${place}: expected ${expected}, found ${shown.slice(0, 100)}`);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

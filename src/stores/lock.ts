@@ -24,6 +24,8 @@ const BEAT_MS = 10_000;
 const FIRST_PAUSE_MS = 2;
 const LONGEST_PAUSE_MS = 250;
 const TICKET_DIGITS = 12;
+/** Other names are no tickets: beyond 2^53 there would be no next number, and everyone would wait for it. */
+const TICKET = /^\d{12}(\.free)?$/;
 /** Tickets below the highest that stay. */
 const KEPT = 4;
 const FREE = ".free";
@@ -88,6 +90,8 @@ export async function acquireLock(store: Store, name: string, options: LockOptio
 
 /** undefined where another was faster. */
 async function take(store: Store, folder: string, number: number, what: string): Promise<Lock | undefined> {
+  if (numberOf(keyOf(folder, number)) !== number)
+    throw new UnitcellError("BACKEND", `${what} cannot be locked: ${folder} has no number left; delete that folder`);
   const writer = store.liveness?.self ?? randomName();
   const ticket: Ticket = { writer, id: randomName(), since: new Date().toISOString(), beat: 0 };
   const key = keyOf(folder, number);
@@ -269,5 +273,6 @@ function keyOf(folder: string, number: number): string {
 }
 
 function numberOf(key: string): number {
-  return Number.parseInt(key.slice(key.lastIndexOf("/") + 1), 10) || 0;
+  const name = key.slice(key.lastIndexOf("/") + 1);
+  return TICKET.test(name) ? Number.parseInt(name, 10) : 0;
 }

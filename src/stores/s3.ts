@@ -5,7 +5,7 @@ import { encodeKey } from "./http.js";
 import { openIfThere } from "./http-store.js";
 import { parsePage, type S3Object } from "./s3-listing.js";
 import { bodyText, childText, parseXml } from "./s3-xml.js";
-import { checkKey, collect, isListed, type Store } from "./store.js";
+import { checkKey, collect, isKey, isListed, type Store } from "./store.js";
 
 /** Signs requests and sends them, as an AwsClient of aws4fetch does. */
 export interface S3Client {
@@ -192,14 +192,6 @@ function parseAddress(url: string | URL): URL {
 function bucketOfHost(host: string, bucket: string | undefined): string | undefined {
   if (bucket !== undefined) return host.startsWith(`${bucket}.`) ? bucket : undefined;
   return /^(.+)\.s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?$/.exec(host)?.[1];
-}
-
-function isKey(key: string): boolean {
-  try {
-    return checkKey(key) === key;
-  } catch {
-    return false;
-  }
 }
 
 const missing = (key: string) => new UnitcellError("NOT_FOUND", `no file ${key} in the bucket`, { key });

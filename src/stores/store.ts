@@ -86,6 +86,15 @@ export function checkKey(key: string): string {
   throw new UnitcellError("ARGUMENT", `expected a key as "folder/name.pt", found ${JSON.stringify(key)}`, { key });
 }
 
+/** Whether a name can be a key, as `checkKey`; of the names of others. */
+export function isKey(name: string): boolean {
+  try {
+    return checkKey(name) === name;
+  } catch {
+    return false;
+  }
+}
+
 /** What ReadStore.list promises of folders, for stores that know keys only. */
 export function isListed(key: string, folder: string): boolean {
   const inside = folder === "" ? key : key.startsWith(`${folder}/`) ? key.slice(folder.length + 1) : undefined;
@@ -127,6 +136,13 @@ export async function changeMany(
   const last = new Map(keys.map((key) => [key.slice(0, key.lastIndexOf("/") + 1), key]));
   const lasts = new Set(last.values());
   for (const key of keys) await change(key, { durable: lasts.has(key) });
+}
+
+/** Whether there is a file of that name. */
+export async function isThere(store: ReadStore, key: string): Promise<boolean> {
+  const source = await store.get(key);
+  source?.close?.();
+  return source !== undefined;
 }
 
 /** Descriptions beside checkpoints, and notes: a history of 10,000 epochs with ten columns has some 3 MB. */
