@@ -67,6 +67,7 @@ export {
   type Ranking,
   type RetentionPolicy,
 } from "./runs/retention.js";
+export { type RestoreOptions, restoreCheckpoint } from "./runs/run-files.js";
 export type { Part, TrainingState } from "./runs/training-state.js";
 export { emptyTrash, listTrash, type TrashBatch, undoRemoval } from "./runs/trash.js";
 export { type CastReport, type SlimDType, type SlimOptions, type SlimReport, slimCheckpoint } from "./slim.js";

@@ -10,12 +10,14 @@ import { modelFromCheckpoint } from "../src/models/model.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager } from "../src/runs/manager.js";
 import { pinCheckpoint, unpinCheckpoint } from "../src/runs/pins.js";
+import { planStorePrune } from "../src/runs/prune.js";
 import { parsePythonJson } from "../src/runs/python-json.js";
 import { openCheckpoint } from "../src/runs/restore.js";
-import { anyOf, keepBest, keepLatest } from "../src/runs/retention.js";
+import { anyOf, keepBest, keepLatest, type RetentionPolicy } from "../src/runs/retention.js";
+import { restoreCheckpoint } from "../src/runs/run-files.js";
 import { listTrash, undoRemoval } from "../src/runs/trash.js";
 import { memoryStore } from "../src/stores/memory.js";
-import type { Store } from "../src/stores/store.js";
+import { type ReadStore, readFile, type Store } from "../src/stores/store.js";
 import type { Tensor } from "../src/tensor.js";
 import { fixtureBytes, haveFixtures } from "./fixtures.js";
 import { throwsCode } from "./throws.js";
@@ -636,5 +638,53 @@ if (haveFixtures("cgcnn"))
     assert.equal(again.config, first.config);
     await manager.close();
   });
+
+/** A store that can be read, and tells which keys were. */
+function readOnly(store: Store): ReadStore & { read: string[] } {
+  const read: string[] = [];
+  return {
+    read,
+    list: (folder) => store.list(folder),
+    get: (key) => {
+      read.push(key);
+      return store.get(key);
+    },
+  };
+}
+
+test("a checkpoint of a run is restored from a store that can only be read", async () => {
+  const store = readOnly(await trained([0.3, 0.2, 0.4]));
+  assert.is((await restoreCheckpoint(store, RUN, "best")).checkpoint.epoch, 2);
+  assert.is((await restoreCheckpoint(store, RUN, "latest")).checkpoint.epoch, 3);
+  assert.is((await restoreCheckpoint(store, RUN, { epoch: 1 })).info.key, `${RUN}_epoch1.pt`);
+  await throwsCode(() => restoreCheckpoint(store, RUN, "final"), "NOT_FOUND", /expected "final"/);
+});
+
+test("a plan opens the files whose metric it asks for and nobody wrote down, and no others", async () => {
+  const [good, bad] = await Promise.all([0.1, 0.9].map((r2) => modelFile({ val_r2: r2 })));
+  const store = memoryStore();
+  // Lightning's names tell one metric, and the files two.
+  await store.put("epoch=0-val_mae=0.10.ckpt", bad);
+  await store.put("epoch=1-val_mae=0.20.ckpt", good);
+  await store.put("epoch=2-val_mae=0.30.ckpt", bad);
+  const asking = async (policy: RetentionPolicy) => {
+    const watched = readOnly(store);
+    const { remove } = await planStorePrune(watched, policy);
+    const opened = watched.read.filter((key) => key.endsWith(".ckpt"));
+    return [remove.map(({ epoch }) => epoch), new Set(opened).size];
+  };
+  // One that stays is read to its end before anything goes.
+  assert.equal(await asking(keepLatest(1)), [[0, 1], 1]);
+  assert.equal(await asking(keepBest(1, { metric: "val_mae", mode: "min" })), [[1, 2], 1]);
+  assert.equal(await asking(keepBest(1, { metric: "val_r2", mode: "min" })), [[0, 2], 3]);
+  assert.is((await restoreCheckpoint(store, ".", "best", { metric: "val_r2" })).info.epoch, 1);
+});
+
+async function modelFile(metrics: Readonly<Record<string, number>>): Promise<Uint8Array> {
+  const store = memoryStore();
+  const manager = new CheckpointManager(store, { run: RUN });
+  await manager.saveFinal(stateOf(1, metrics));
+  return (await readFile(store, `${RUN}_final.pt`))!;
+}
 
 test.run();

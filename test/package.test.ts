@@ -17,12 +17,13 @@ const TOOLKIT = `
   inspectCheckpoint isFloatAt isModule isUnitcellError keepBest keepEvery keepLatest keepTagged keepWithin
   keepYoungerThan listCheckpoints listTrash loadCheckpoint loadShards loadTorch matchStateDict memoryStore
   moduleStateDict openTorch opfsStore parseShardIndex pinCheckpoint placeName planPrune planStorePrune pruneStore
-  s3Store saveCheckpoint saveSafetensors saveTorch slimCheckpoint sparsify storageReport tensorStats toFloat32 undoRemoval unpinCheckpoint
-  walkTensors writeSafetensors writeTorch
+  restoreCheckpoint s3Store saveCheckpoint saveSafetensors saveTorch slimCheckpoint sparsify storageReport tensorStats
+  toFloat32 undoRemoval unpinCheckpoint walkTensors writeSafetensors writeTorch
 `;
 const NETWORKS = `
   PredictionCache buildGraph cgcnnElementTable collate comparePredictions embed embedStream ensemble loadModel
-  modelFromCheckpoint parseEach parseElementTable parseStructures predict predictStream recognizeModel summarizeArchitecture wasmBackend
+  modelFromCheckpoint parseEach parseElementTable parseStructures predict predictStream recognizeModel
+  summarizeArchitecture wasmBackend
 `;
 const names = (text: string) => text.trim().split(/\s+/);
 

@@ -70,14 +70,22 @@ export function checkpointKey(run: string, tag: "best" | "final" | { readonly ep
   return `${run}_${typeof tag === "string" ? tag : `epoch${tag.epoch}`}.pt`;
 }
 
+/** File systems take 255 bytes for a name; what is added to a run has up to 30. */
+const MOST_NAME_BYTES = 200;
+
 /**
  * The name itself, if files can be named after it and found again.
  * @throws {UnitcellError} ARGUMENT otherwise
  */
 export function checkRunName(run: string): string {
   const isFound = run !== UNNAMED_RUN && parseCheckpointName(checkpointKey(checkKey(run), "best"))?.run === run;
-  if (isFound && !run.split("/").some((part) => part.startsWith("."))) return run;
-  throw new UnitcellError("ARGUMENT", `expected the name of a run, as "cgcnn_mp", found ${JSON.stringify(run)}`, {
-    run,
-  });
+  const isFit = (part: string) => !part.startsWith(".") && new TextEncoder().encode(part).length <= MOST_NAME_BYTES;
+  if (isFound && run.split("/").every(isFit)) return run;
+  throw new UnitcellError(
+    "ARGUMENT",
+    `expected the name of a run, as "cgcnn_mp", at most ${MOST_NAME_BYTES} bytes long, found ${JSON.stringify(run)}`,
+    {
+      run,
+    },
+  );
 }

@@ -21,7 +21,6 @@ import {
 } from "./history.js";
 import { listCheckpoints } from "./listing.js";
 import { changing, lockRun } from "./notes.js";
-import { readPins } from "./pins.js";
 import {
   type PlanOptions,
   type PruneOptions,
@@ -31,9 +30,9 @@ import {
   removeFiles,
 } from "./prune.js";
 import type { PrunePlan } from "./prune-plan.js";
-import { type Restored, restoreCheckpoint, type Which } from "./restore.js";
+import type { Restored, Which } from "./restore.js";
 import { keepEvery, type Ranking, type RetentionPolicy, rank } from "./retention.js";
-import { checkDistinct, describeRun, ignoreUnreadable, overtakenFiles, rowsUpTo } from "./run-files.js";
+import { checkDistinct, describeRun, ignoreUnreadable, restoreCheckpoint, rowsUpTo } from "./run-files.js";
 import {
   decodeRecord,
   decodeState,
@@ -170,7 +169,7 @@ export class CheckpointManager {
    * @throws {UnitcellError} as restoreCheckpoint
    */
   async restore(which: Which, options: ReadOptions = {}): Promise<Restored> {
-    return this.restoreOf(this.run, which, options);
+    return restoreCheckpoint(this.store, this.run, which, { ...options, ...this.by });
   }
 
   /** The run's checkpoints by epoch and name, without opening them. */
@@ -250,7 +249,10 @@ export class CheckpointManager {
 
   private async resumeNow(which: Which, { without, from = this.run, ...options }: ResumeOptions): Promise<Resumed> {
     return this.taking(async () => {
-      const { info, checkpoint, skipped } = await this.restoreOf(from, which, options);
+      const { info, checkpoint, skipped } = await restoreCheckpoint(this.store, from, which, {
+        ...options,
+        ...this.by,
+      });
       const record = decodeRecord(checkpoint);
       const state = decodeState(checkpoint, {
         key: info.key,
@@ -260,7 +262,7 @@ export class CheckpointManager {
       const notes = skipped.map(
         ({ key, problem }) => `${key} does not load, ${info.key} was taken instead: ${problem}`,
       );
-      const own = await describeRun(this.store, this.run, { withMetrics: true });
+      const own = await describeRun(this.store, this.run, { metric: this.by.metric });
       if (from !== this.run) {
         if (own.some(({ tag }) => tag !== "other")) throw this.exists(own);
         await checkDistinct(this.store, this.run);
@@ -380,14 +382,6 @@ export class CheckpointManager {
       notes.push(`old checkpoints could not be removed: ${error.code}: ${error.message}`);
       return [];
     }
-  }
-
-  private async restoreOf(run: string, which: Which, options: ReadOptions): Promise<Restored> {
-    // What is pinned matters to those who remove something.
-    const pins = (await readPins(this.store).catch(ignoreUnreadable)) ?? new Set();
-    const infos = await describeRun(this.store, run, { withMetrics: which === "best", pins });
-    const overtaken = await overtakenFiles(this.store, run, infos, this.by.metric);
-    return restoreCheckpoint(this.store, infos, which, { ...options, by: this.by, overtaken });
   }
 
   private async taking<T>(action: () => Promise<T>): Promise<T> {

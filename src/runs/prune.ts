@@ -32,7 +32,8 @@ export interface PruneResult {
 
 /**
  * What a policy would remove from a store; nothing is deleted. Metrics that no history has are read from the files if the
- * policy looks at them, and of every run that would lose something one checkpoint that stays has been read to its end and found to load.
+ * policy looks at them, and of every run that would lose something one checkpoint that stays has been read to its end and
+ * found to load.
  * @throws {UnitcellError} as listCheckpoints and the pure planPrune
  */
 export async function planStorePrune(
@@ -42,8 +43,8 @@ export async function planStorePrune(
 ): Promise<PrunePlan> {
   const listed = (await listCheckpoints(store)).filter(({ run }) => options.run === undefined || run === options.run);
   const infos: CheckpointInfo[] = [];
-  const isAsked = asksForMetrics(policy, listed);
-  for (const info of listed) infos.push(isAsked && !isTold(info) ? await withMetrics(store, info) : info);
+  const asked = askedForMetrics(policy, listed);
+  for (const info of listed) infos.push(asked.has(info.key) ? await withMetrics(store, info) : info);
   const checked = new Set(options.sound);
   const places = new Map(infos.map(({ key }, i) => [key, i]));
   for (;;) {
@@ -62,28 +63,27 @@ export async function planStorePrune(
   }
 }
 
-/** Whether a policy would look at metrics that nobody has written down; most do not, and then no file need be opened. */
-function asksForMetrics(policy: RetentionPolicy, listed: readonly CheckpointInfo[]): boolean {
-  let asked = false;
-  const asking = (info: CheckpointInfo) =>
-    Object.defineProperty({ ...info }, "metrics", {
-      enumerable: true,
-      get: () => {
-        asked = true;
-        return undefined;
-      },
-    });
-  policy(listed.map((info) => (isTold(info) ? info : asking(info))));
+/** Of which epochs a policy would look at metrics that nobody has written down; most policies look at none. */
+function askedForMetrics(policy: RetentionPolicy, listed: readonly CheckpointInfo[]): ReadonlySet<string> {
+  const asked = new Set<string>();
+  const watched = (info: CheckpointInfo) => {
+    const get = (known: Readonly<Record<string, number>>, name: string) => {
+      if (!Object.hasOwn(known, name)) asked.add(info.key);
+      return known[name];
+    };
+    return { ...info, metrics: new Proxy(info.metrics ?? {}, { get }) };
+  };
+  policy(listed.map((info) => (info.tag === "epoch" ? watched(info) : info)));
   return asked;
-}
-
-function isTold({ tag, metrics }: CheckpointInfo): boolean {
-  return tag !== "epoch" || metrics !== undefined;
 }
 
 async function withMetrics(store: ReadStore, info: CheckpointInfo): Promise<CheckpointInfo> {
   const { metrics, problem } = await describeCheckpoint(store, info);
-  return { ...info, ...(metrics && { metrics }), ...(problem !== undefined && { problem }) };
+  return {
+    ...info,
+    ...(metrics && { metrics: { ...info.metrics, ...metrics, ...info.metrics } }),
+    ...(problem !== undefined && { problem }),
+  };
 }
 
 /** Of every run that loses something while nothing that stays was found to load: what may, first what stays, the newest first. */

@@ -21,7 +21,7 @@ export interface Restored {
   readonly skipped: readonly CheckpointInfo[];
 }
 
-export interface RestoreOptions extends ReadOptions {
+export interface RestoreFromOptions extends ReadOptions {
   readonly by: Ranking;
   /** Keys of checkpoints that are of a branch of the training which was given up: never the latest, while there is another. */
   readonly overtaken?: ReadonlySet<string>;
@@ -41,11 +41,11 @@ export interface Described extends CheckpointInfo {
  * @throws {UnitcellError} NOT_FOUND when there is no such checkpoint (the message lists what there is), CORRUPT when none of
  *   the candidates loads, BACKEND when the store fails
  */
-export async function restoreCheckpoint(
+export async function restoreFrom(
   store: ReadStore,
   infos: readonly CheckpointInfo[],
   which: Which,
-  { by, overtaken = new Set(), ...options }: RestoreOptions,
+  { by, overtaken = new Set(), ...options }: RestoreFromOptions,
 ): Promise<Restored> {
   const skipped: CheckpointInfo[] = [];
   for (const info of candidates(infos, which, by, overtaken)) {

@@ -1,29 +1,32 @@
 /** The files of one run: what their contents say where names and histories do not, and which belong to its present branch. */
 import { UnitcellError } from "../errors.js";
+import type { ReadOptions } from "../formats/torch.js";
 import { isThere, type ReadStore } from "../stores/store.js";
 import type { CheckpointInfo } from "./checkpoint-info.js";
 import { type HistoryRow, isUnreadable, readHistory, rowOf } from "./history.js";
 import { listCheckpoints, listPinned } from "./listing.js";
-import { describeCheckpoint } from "./restore.js";
+import { readPins } from "./pins.js";
+import { describeCheckpoint, type Restored, restoreFrom, type Which } from "./restore.js";
+import type { Ranking } from "./retention.js";
 
 /** A metric in a history is that of a file if they differ by no more: programs round what they write for people. */
 const ROUNDING = 0.01;
 
 /**
  * The checkpoints of a run. The few whose names do not tell their epoch are looked into.
- * @param options.withMetrics epochs whose metrics nobody wrote down are looked into as well
+ * @param options.metric epochs of which nobody wrote this metric down are looked into as well
  * @param options.pins where the list of pins has been read (or cannot be)
  */
 export async function describeRun(
   store: ReadStore,
   run: string,
-  { withMetrics, pins }: { readonly withMetrics: boolean; readonly pins?: ReadonlySet<string> },
+  { metric, pins }: { readonly metric?: string; readonly pins?: ReadonlySet<string> } = {},
 ): Promise<CheckpointInfo[]> {
   const listed = await (pins ? listPinned(store, pins) : listCheckpoints(store));
   const described: CheckpointInfo[] = [];
   for (const info of listed.filter((one) => one.run === run)) {
-    const isTold = info.tag === "other" || (info.tag === "epoch" && (info.metrics || !withMetrics));
-    if (isTold) described.push(info);
+    const isKnown = metric === undefined || info.metrics?.[metric] !== undefined;
+    if (info.tag === "other" || (info.tag === "epoch" && isKnown)) described.push(info);
     else {
       const { parts, ...rest } = await describeCheckpoint(store, info);
       described.push(rest);
@@ -50,6 +53,29 @@ export async function overtakenFiles(
     rows.some((row) => row.epoch === epoch && agrees(row, metrics?.[metric]));
   const overtaken = infos.filter((info) => info.tag !== "epoch" && !isOfBranch(info));
   return new Set(overtaken.map(({ key }) => key));
+}
+
+export interface RestoreOptions extends ReadOptions, Partial<Ranking> {}
+
+/**
+ * Load a checkpoint of a run from any store, one that can only be read too. Where the one asked for does not load, the next
+ * candidate is taken and `skipped` says so: for "best" the best epoch that loads, then the newest; for "latest" and "final"
+ * the newest that loads. An epoch asked for by number is that or an error.
+ * @param options.metric what tells the best, by default "val_mae" with `mode` "min"
+ * @throws {UnitcellError} NOT_FOUND when there is no such checkpoint (the message lists what there is), CORRUPT when none of
+ *   the candidates loads, BACKEND when the store fails
+ */
+export async function restoreCheckpoint(
+  store: ReadStore,
+  run: string,
+  which: Which,
+  { metric = "val_mae", mode = "min", ...options }: RestoreOptions = {},
+): Promise<Restored> {
+  // What is pinned matters to those who remove something.
+  const pins = (await readPins(store).catch(ignoreUnreadable)) ?? new Set();
+  const infos = await describeRun(store, run, which === "best" ? { metric, pins } : { pins });
+  const overtaken = await overtakenFiles(store, run, infos, metric);
+  return restoreFrom(store, infos, which, { ...options, by: { metric, mode }, overtaken });
 }
 
 /** What is known of a run that another program wrote: its history file, else the metrics in its epoch files. */
