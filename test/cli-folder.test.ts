@@ -21,12 +21,14 @@ import { undoCommand } from "../src/cli/undo.js";
 import { UsageError } from "../src/cli/usage.js";
 import { verifyCommand } from "../src/cli/verify.js";
 import { isUnitcellError } from "../src/errors.js";
+import { NumpyDtype, NumpyScalar, PythonObject, type TorchValue } from "../src/formats/values.js";
 import type { CheckpointInfo } from "../src/runs/checkpoint-info.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager } from "../src/runs/manager.js";
 import { fsStore } from "../src/stores/fs.js";
 import { fixturesRoot, haveFixtures } from "./fixtures.js";
 import { damaged, trained, trainedRun, weights } from "./folders.js";
+import { rngState } from "./training-states.js";
 import { sendRange, startServer } from "./web-server.js";
 
 interface Outcome {
@@ -613,6 +615,43 @@ test("resume-info: a run of which nothing loads; one whose history cannot be rea
   assert.match(text, /^a: no history\n[\s\S]* latest {2}- [\s\S]*no checkpoint loads \(a_best\.pt: CORRUPT: /);
   assert.match(text, /\nb\/b: history unreadable: b\/training_history\.json is no JSON/);
 });
+
+const NAMESPACE = new PythonObject("argparse.Namespace", "newobj", []);
+NAMESPACE.state = new Map([["lr", 0.1]]);
+/** What a program saves besides, and what the lines for Python then are. */
+const pythonLines: [name: string, rest: Record<string, TorchValue>, lines: RegExp][] = [
+  [
+    "milestones of a scheduler",
+    { milestones: new PythonObject("collections.Counter", "reduce", [new Map([[3, 1]])]) },
+    /map_location="cpu"\)\n/,
+  ],
+  [
+    "a metric of numpy",
+    { val_mae: new NumpyScalar(new NumpyDtype("f8"), new Uint8Array(8), 0) },
+    /# it is plain data, but weights_only=True refuses numpy\.[\w.]+\n.*map_location="cpu", weights_only=False\)\n/,
+  ],
+  ["argparse's settings", { args: NAMESPACE }, /weights_only=True refuses argparse\.Namespace\n/],
+  [
+    "generators of several libraries",
+    {
+      rng_state: new Map<TorchValue, TorchValue>([
+        ["torch", rngState(1)],
+        ["python", [3, "x"]],
+        [0, 1],
+      ]),
+    },
+    /torch\.set_rng_state\(checkpoint\["rng_state"\]\["torch"\]\)\n +# also to be restored, of other generators: "python", 0 in checkpoint\["rng_state"\]\n/,
+  ],
+  [
+    "generators in a list",
+    { rng_state: [1, 2] },
+    /\n +# to be restored, of other generators: states in checkpoint\["rng_state"\]\n/,
+  ],
+];
+for (const [name, rest, lines] of pythonLines)
+  test(`resume-info: lines for ${name}`, async () => {
+    assert.match(await ok(place([["a_epoch1.pt", trained(1, rest)]]), "resume-info"), lines);
+  });
 
 const programs: [name: string, folder: string, latest: RegExp][] = [
   [
