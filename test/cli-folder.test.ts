@@ -14,7 +14,7 @@ import { lsCommand } from "../src/cli/ls.js";
 import { pinCommand } from "../src/cli/pin.js";
 import { pruneCommand } from "../src/cli/prune.js";
 import { resumeInfoCommand } from "../src/cli/resume-info.js";
-import { lasted, oneLine, sized } from "../src/cli/shown.js";
+import { lasted, oneLine, sized, table } from "../src/cli/shown.js";
 import { svgChart } from "../src/cli/svg-chart.js";
 import { textChart } from "../src/cli/text-chart.js";
 import { undoCommand } from "../src/cli/undo.js";
@@ -290,10 +290,10 @@ test("prune FILE removes what is named, by key or path, best and pinned files to
   await ok(cwd, "pin", "saved_models/a_epoch4.pt");
   const plan = await ok(cwd, "prune", "a_best.pt", "saved_models/a_epoch4.pt");
   assert.match(plan, /go\n.*\n {2}a_best\.pt.*\n {2}a_epoch4\.pt.*\n\n2 checkpoints/);
+  assert.match(plan, /a_epoch2\.pt .* {2}not named\n/);
   await ok(cwd, "prune", "saved_models", "a_best.pt", "a_epoch4.pt", "--yes");
   assert.not(existsSync(join(cwd, "saved_models/a_best.pt")));
   assert.match((await unitcell(cwd, "prune", "a_best.pt")).stderr, /NOT_FOUND: there is no checkpoint a_best\.pt/);
-  assert.is((await ok(cwd, "prune", "--keep", "best", "--run", "b")).includes("Nothing goes."), true);
 });
 
 test("pins: by path or key, kept by every policy, listed, taken back", async () => {
@@ -365,6 +365,58 @@ test("a metric that no epoch has keeps them all, and is told", async () => {
   assert.is(stderr, "unitcell: no epoch has the metric val_maee, so all of them stay; they have loss, val_mae\n");
   assert.match(stdout, /Nothing goes\.\n$/);
   assert.is((await unitcell(cwd, "prune", "--keep", "best=1:loss+every=2,best=2")).stderr, "");
+});
+
+test("what a policy's best cannot mean is told, by prune and du: a run without a best file, an unknown metric", async () => {
+  const cwd = place([
+    ["a-epoch=1-val_mae=0.1.ckpt", trained(1)],
+    ["a-epoch=2-val_mae=0.2.ckpt", trained(2)],
+    ...[...trainedRun("b", 4)].filter(([key]) => key.endsWith(".pt")),
+  ]);
+  for (const verb of ["prune", "du"]) {
+    const rows: [keep: string, told: string][] = [
+      ["best,latest=1", 'unitcell: there is no best file of a, which "best" would keep; best=1 keeps the best epoch\n'],
+      ["best=1", ""],
+      ["best=1,best", ""],
+      ["best,latest=5", ""],
+      ["best=1:r2:max", "unitcell: no epoch has the metric r2, so all of them stay; they have val_mae\n"],
+    ];
+    for (const [keep, told] of rows)
+      assert.is((await unitcell(cwd, verb, "--keep", keep)).stderr, told, `${verb} ${keep}`);
+  }
+});
+
+for (const [verb, ...args] of [["ls"], ["du"], ["resume-info"], ["prune", "--keep", "latest=1"]])
+  test(`${verb} --run: one that is not there may be a misspelt one`, async () => {
+    const { status, stdout, stderr } = await unitcell(place(trainedRun("a", 4)), verb, ...args, "--run", "b");
+    assert.equal([status, stdout], [1, ""]);
+    assert.is(stderr, "unitcell: NOT_FOUND: there is no run b; there are a\n");
+  });
+
+test("undo and --empty-trash where nothing was removed write nothing", async () => {
+  const cwd = place(trainedRun("a", 4));
+  assert.match((await unitcell(cwd, "undo")).stderr, /NOT_FOUND: the trash is empty/);
+  assert.match(await ok(cwd, "prune", "--empty-trash", "--yes"), /the trash is empty/);
+  assert.not.ok(existsSync(join(cwd, "saved_models/.unitcell")));
+});
+
+test("pin --remove of a file that is gone, by its path", async () => {
+  const cwd = place(trainedRun("a", 4));
+  await ok(cwd, "pin", "saved_models/a_epoch2.pt");
+  rmSync(join(cwd, "saved_models/a_epoch2.pt"));
+  assert.match(
+    await ok(cwd, "pin", "--remove", "saved_models/a_epoch2.pt"),
+    /^unpinned a_epoch2\.pt in saved_models\n$/,
+  );
+});
+
+test("verify goes on after a name that the system refuses", () => {
+  const cwd = place([["a_epoch1.pt", trained(1)]]);
+  const name = "n".repeat(300);
+  const { status, stdout, stderr } = spawned(cwd, "verify", name, "saved_models/a_epoch1.pt");
+  assert.is(status, 1);
+  assert.match(stdout, /^n+: FAILED\nsaved_models\/a_epoch1\.pt: ok/);
+  assert.match(stderr, /^unitcell: BACKEND: cannot read n+: ENAMETOOLONG.*\n$/);
 });
 
 test("prune without a policy and without files is wrong usage", async () => {
@@ -468,7 +520,7 @@ test("history: ALIGNN's files, rows and columns; Lightning's names", async () =>
   const text = await ok(cwd, "history");
   assert.match(text, /^alignn: 3 epochs, best val_mae 0\.3 at epoch 2, "alignn\/history_\*\.json"\n/);
   assert.match(text, /\nold: +3 epochs, best val_mae 0\.1 at epoch 2, /);
-  assert.match(text, /\nlit: +2 epochs, best val_loss 0\.25 at epoch 1, "names of checkpoints"\n/);
+  assert.match(text, /\nlit: +2 epochs, best val_loss 0\.25 at epoch 1, names of checkpoints\n/);
 });
 
 test("history: JSON that cannot be read is told, the others are shown, exit code 1", async () => {
@@ -531,6 +583,41 @@ test("SVG: gaps, single points, equal values, names that are markup", async () =
   assert.is(counts.get("circle"), 2);
   assert.match(svg, />&lt;b&gt;&amp;\?</);
   assert.not.match(svg, /NaN|Infinity/);
+});
+
+test("SVG: many long names have rows of a legend, within the picture; the seventh curve is not the first's twin", () => {
+  const curves: Curve[] = Array.from({ length: 7 }, (_, i) => ({
+    name: `validation_${i}_of_the_formation_energy`,
+    points: [1, 2].map((epoch) => [epoch, i + epoch] as const),
+  }));
+  const svg = svgChart([
+    { title: "a".repeat(200), curves, best: undefined },
+    { title: "b", curves: curves.slice(0, 1), best: undefined },
+  ]);
+  assert.is(elements(svg).get("polyline"), 8);
+  const [first, second] = [...svg.matchAll(/<g transform="translate\(0 (\d+)\)">\n<text/g)].map(([, y]) => Number(y));
+  assert.equal([first, second], [0, 380 + 3 * 18]);
+  assert.match(svg, new RegExp(`height="${2 * 380 + 3 * 18}"`));
+  for (const [, x] of svg.matchAll(/ x1="([-\d.]+)"/g)) assert.ok(Number(x) >= 0, x);
+  assert.is([...svg.matchAll(/<polyline class="c0 again"/g)].length, 1);
+  assert.match(svg, />a{73}…</);
+});
+
+test("a table keeps within a line as far as it can: long names, then all names, stand above their rows", () => {
+  const columns = [{ title: "file" }, { title: "size", right: true }, { title: "note" }];
+  const rows = [
+    ["a-name-of-24-characters.pt", "1 kB", "n".repeat(30)],
+    ["short", "2 kB", ""],
+  ];
+  assert.equal(
+    table(columns, rows, 80).map((line) => line.length),
+    [40, 66, 34],
+  );
+  assert.equal(table(columns, rows, 50).slice(1), [
+    "  a-name-of-24-characters.pt",
+    `              1 kB  ${"n".repeat(30)}`,
+    "  short       2 kB",
+  ]);
 });
 
 test("text chart: the width is kept, gaps are gaps, curves are told apart by colour", async () => {

@@ -11,7 +11,7 @@ import type { Part } from "../runs/training-state.js";
 import type { ReadStore } from "../stores/store.js";
 import { type CheckpointSummary, inspectCheckpoint } from "../summary.js";
 import { withRow } from "./described.js";
-import { DIR_HELP, type Folder, openFolder } from "./folder.js";
+import { checkRun, DIR_HELP, type Folder, openFolder } from "./folder.js";
 import { modeOf } from "./metrics.js";
 import { resumeInJavaScript, resumeInPython } from "./resume-lines.js";
 import { brief, escaped, labelled, oneLine, plural, shownName, table, toJson } from "./shown.js";
@@ -71,6 +71,7 @@ export async function resumeInfoCommand(args: string[]): Promise<number> {
   }
   if (positionals.length > 1) throw new UsageError("resume-info takes one folder; see unitcell resume-info --help");
   const folder = openFolder(positionals[0]);
+  if (values.run !== undefined) await checkRun(folder.store, values.run);
   const infos = (await listCheckpoints(folder.store)).filter(({ tag }) => tag !== "other");
   const runs = [...byRun(infos).keys()].filter((run) => values.run === undefined || run === values.run);
   const metric = values.metric ?? "val_mae";
