@@ -199,6 +199,14 @@ test("the built command says the same", async () => {
   assert.equal(spawned(cwd, "ls", "absent"), await unitcell(cwd, "ls", "absent"));
 });
 
+test("a folder on a web server is for looking only", async () => {
+  for (const [verb, ...args] of [["resume-info"], ["prune", "--keep", "best"], ["undo"], ["pin"]]) {
+    const { status, stderr } = await unitcell(scratch, verb, "http://127.0.0.1:9/", ...args);
+    assert.is(status, 1);
+    assert.match(stderr, /ARGUMENT: http:\/\/127\.0\.0\.1:9\/: folders of web servers are for ls, du and history\n/);
+  }
+});
+
 test("an empty folder is said to be empty; a missing one is an error, a file too; nothing is made", async () => {
   const cwd = place([["file", "x"]]);
   mkdirSync(join(cwd, "empty"));
@@ -907,7 +915,7 @@ test("help of every verb", async () => {
   for (const verb of [...VERBS, "prune", "undo", "pin"]) {
     const text = await ok(scratch, verb, "--help");
     assert.match(text, new RegExp(`^Usage: unitcell ${verb} `));
-    for (const line of text.split("\n")) assert.ok(line.length <= 124, line);
+    for (const line of text.split("\n")) assert.ok(line.length <= 120, line);
     assert.match(help, new RegExp(`^ {2}${verb} `, "m"));
   }
 });

@@ -38,6 +38,8 @@ export const DIR_HELP = `DIR is ${USUAL} where there is one, else the folder you
 export function openFolder(directory: string | undefined): Folder {
   const usual = isFolder(USUAL) ? USUAL : ".";
   const path = directory ?? usual;
+  if (isAddress(path))
+    throw new UnitcellError("ARGUMENT", `${path}: folders of web servers are for ls, du and history`, { path });
   if (!existsSync(path)) throw new UnitcellError("NOT_FOUND", `no folder ${path}`, { path });
   if (!isFolder(path)) throw new UnitcellError("ARGUMENT", `${path} is a file, not a folder of checkpoints`, { path });
   return { path, argument: path === usual ? "" : ` ${shownName(path)}`, store: fsStore(path) };
@@ -45,7 +47,7 @@ export function openFolder(directory: string | undefined): Folder {
 
 /** The same for what only looks: also an http(s) address that has an index.json. */
 export function openToRead(directory: string | undefined): ReadFolder {
-  if (directory === undefined || !/^https?:\/\//i.test(directory)) return openFolder(directory);
+  if (directory === undefined || !isAddress(directory)) return openFolder(directory);
   return { path: directory, argument: ` ${shownName(directory)}`, store: httpStore(directory) };
 }
 
@@ -66,9 +68,13 @@ export async function checkRun(store: ReadStore, run: string): Promise<void> {
  */
 export function openFiles(args: readonly string[]): { folder: Folder; keys: string[] } {
   const [first, ...rest] = args;
-  const isNamed = first !== undefined && isFolder(first);
+  const isNamed = first !== undefined && (isFolder(first) || isAddress(first));
   const folder = openFolder(isNamed ? first : first === undefined ? undefined : folderAround(first));
   return { folder, keys: (isNamed ? rest : args).map((name) => keyIn(folder.path, name)) };
+}
+
+function isAddress(path: string): boolean {
+  return /^https?:\/\//i.test(path);
 }
 
 export function isFolder(path: string): boolean {

@@ -15,8 +15,8 @@ export const PRUNE_HELP = `Usage: unitcell prune [options] [DIR] [FILE...]
 Removes checkpoints: those of epochs that POLICY does not keep, and FILEs, named outright, whatever protects them.
 Without --yes it only prints what would go, what stays, and why.
 ${DIR_HELP}
-Removed files go to the trash in the folder: unitcell undo brings them back, unitcell prune --empty-trash frees the space.
-Of every run that loses something, one checkpoint that stays has been read to its end and loads.
+Removed files go to the trash in the folder: unitcell undo brings them back, unitcell prune --empty-trash frees the
+space. Of every run that loses something, one checkpoint that stays has been read to its end and loads.
 
 Options:
       --keep POLICY    what to keep of the epochs (see below)

@@ -7,8 +7,8 @@ import { writeOut } from "./write.js";
 
 export const UNDO_HELP = `Usage: unitcell undo [options] [DIR] [BATCH]
 
-Brings back what unitcell prune (or a training that went on from an earlier epoch) moved to the trash: the last batch, or
-the one with this number. Nothing is moved where a file of one of the names is there again.
+Brings back what unitcell prune (or a training that went on from an earlier epoch) moved to the trash: the last batch,
+or the one with this number. Nothing is moved where a file of one of the names is there again.
 ${DIR_HELP}
 
 Options:
