@@ -22,7 +22,8 @@ export const RESUME_INFO_HELP = `Usage: unitcell resume-info [options] [DIR]
 
 Tells of every run which checkpoint is the latest, the best and the final one (each is read to its end; where it does
 not load, the next that does is told), its epoch, which parts of a training state it has, what is missing to resume, and
-the lines that resume it in Python and in JavaScript. ${DIR_HELP}
+the lines that resume it in Python and in JavaScript.
+${DIR_HELP}
 A part is "there", "none" (the file says that the training has none) or "missing" (the file does not say).
 
 Options:
