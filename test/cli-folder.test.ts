@@ -713,6 +713,7 @@ test("resume-info: a run of which nothing loads; one whose history cannot be rea
 
 const NAMESPACE = new PythonObject("argparse.Namespace", "newobj", []);
 NAMESPACE.state = new Map([["lr", 0.1]]);
+const LIGHTNING = { "pytorch-lightning_version": "2.1.0", global_step: 10 };
 /** What a program saves besides, and what the lines for Python then are. */
 const pythonLines: [name: string, rest: Record<string, TorchValue>, lines: RegExp][] = [
   [
@@ -736,6 +737,13 @@ const pythonLines: [name: string, rest: Record<string, TorchValue>, lines: RegEx
       ]),
     },
     /torch\.set_rng_state\(checkpoint\["rng_state"\]\["torch"\]\)\n +# also to be restored, of other generators: "python", 0 in checkpoint\["rng_state"\]\n/,
+  ],
+  ["Lightning", { ...LIGHTNING, optimizer_states: [new Map()] }, /Python +trainer\.fit\(model, ckpt_path="[^"]+"\)\n/],
+  ["what went on from Lightning's", LIGHTNING, /model\.load_state_dict\(checkpoint\["state_dict"\]\)\n/],
+  [
+    "states in lists",
+    { optimizer: [new Map()], scheduler: [new Map(), new Map()] },
+    / optimizer\.load_state_dict\(checkpoint\["optimizer"\]\[0\]\)\n +for each, saved in zip\(schedulers, checkpoint\["scheduler"\]\): each\.load_state_dict\(saved\)\n/,
   ],
   [
     "generators in a list",

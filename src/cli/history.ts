@@ -40,7 +40,7 @@ Options:
       --scale KIND     linear or log (default: log where all is above zero and the largest 100 times the smallest)
       --svg FILE       write the curves as an SVG file too, a panel for each run
       --csv            all rows of all runs as CSV: run, epoch, every metric
-      --json           one JSON document
+      --json           one JSON document (NaN and infinities as strings)
   -h, --help           this text
 `;
 

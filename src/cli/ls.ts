@@ -20,7 +20,7 @@ theirs (where there are at most 200 of them), other files are not.
 Options:
       --run RUN        only this run
       --metric NAMES   metrics to show, as val_mae,loss (default: the two that say most)
-      --json           one JSON document with every file of the folder and all metrics
+      --json           one JSON document with every file of the folder and all metrics (NaN and infinities as strings)
       --hash           with --json: also the SHA-256 of every file. Saved as index.json in the folder, it makes that
                        folder one which can be read from a web server
   -h, --help           this text

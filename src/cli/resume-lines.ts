@@ -32,12 +32,13 @@ export function resumeInPython(
   const file = literal(path);
   if (path.toLowerCase().endsWith(".safetensors"))
     return [`model.load_state_dict(safetensors.torch.load_file(${file}))`];
-  if (layout === "lightning") return [`trainer.fit(model, ckpt_path=${file})`];
+  // A run that the manager went on with has still Lightning's marks, but not its optimizers.
+  if (layout === "lightning" && extra.has("optimizer_states")) return [`trainer.fit(model, ckpt_path=${file})`];
   const lines = loadLines(file, names);
   const weights = stateDict ? item(stateDict) : "checkpoint";
   lines.push(`model.load_state_dict(${weights})`);
   for (const part of ["optimizer", "scheduler"] as const)
-    if (parts[part] === "there") lines.push(`${part}.load_state_dict(${item(keyOf(extra, part))})`);
+    if (parts[part] === "there") lines.push(...partLines(part, findPart(extra, part), item(keyOf(extra, part))));
   lines.push(...generatorLines(extra));
   if (epoch !== undefined) lines.push(`epoch = ${epoch}`);
   return lines;
@@ -55,6 +56,13 @@ function loadLines(
       ? `it names code (${escaped(unsafeGlobals[0])}) that loading runs: only if you trust the file`
       : `it is plain data, but weights_only=True refuses ${escaped(refused!)}`;
   return [`# ${why}`, `checkpoint = torch.load(${file}, map_location="cpu", weights_only=False)`];
+}
+
+/** One state, or a list of them as Lightning has it, also in what went on from there. */
+function partLines(part: "optimizer" | "scheduler", value: TorchValue | undefined, place: string): string[] {
+  if (!Array.isArray(value)) return [`${part}.load_state_dict(${place})`];
+  if (value.length < 2) return value.map((_, i) => `${part}.load_state_dict(${place}[${i}])`);
+  return [`for each, saved in zip(${part}s, ${place}): each.load_state_dict(saved)`];
 }
 
 /** Programs keep the state of torch's generator, or a dict of those of several libraries. */
