@@ -110,5 +110,9 @@ try {
   } else if (error instanceof UnitcellError) {
     process.stderr.write(`unitcell: ${error.code}: ${oneLine(error.message)}\n`);
     process.exitCode = FAILED;
+  } else if (error instanceof Error && "syscall" in error) {
+    // A name that the file system refuses, a folder that may not be looked into.
+    process.stderr.write(`unitcell: ${oneLine(error.message)}\n`);
+    process.exitCode = FAILED;
   } else throw error;
 }

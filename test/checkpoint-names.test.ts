@@ -44,6 +44,11 @@ const ROWS: [key: string, expected: CheckpointName | undefined][] = [
   // matgl
   ["megnet/state.pt", final("megnet")],
   ["megnet/model.pt", other("megnet")],
+  // Hugging Face's trainer
+  ["checkpoint-500/pytorch_model.bin", other("checkpoint-500")],
+  ["pytorch_model-00001-of-00002.bin", other(".")],
+  ["checkpoint-500/training_args.bin", undefined],
+  ["my_pytorch_model.bin", undefined],
   // Lightning
   ["epoch=3-step=400.ckpt", epoch(".", 3)],
   ["epoch=03-step=400-v1.ckpt", epoch(".", 3)],

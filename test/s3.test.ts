@@ -1,9 +1,7 @@
 /** s3Store against a real server, and against answers that no good server gives. */
-import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { AwsClient } from "aws4fetch";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { loadCheckpoint } from "../src/checkpoint.js";
@@ -11,30 +9,10 @@ import type { ErrorCode } from "../src/errors.js";
 import { type S3Client, s3Store } from "../src/stores/s3.js";
 import { parseXml } from "../src/stores/s3-xml.js";
 import { type ReadStore, readFile, type Store } from "../src/stores/store.js";
+import { BUCKET, clientOf, S3RVER, type S3Server, startS3 } from "./start-s3.js";
 import { storeContract } from "./store.contract.js";
 import { throwsCode } from "./throws.js";
 
-const S3RVER = "build/runtimes/node_modules/s3rver";
-const BUCKET = "models";
-
-interface S3Server {
-  readonly process: ChildProcess;
-  /** Address of the bucket. */
-  readonly url: string;
-}
-
-async function startS3(folder: string): Promise<S3Server> {
-  const script = ["--openssl-legacy-provider", "test/s3-server.cjs", S3RVER, folder, BUCKET];
-  const child = spawn(process.execPath, script, { stdio: ["pipe", "pipe", "inherit"] });
-  const port = await new Promise<string>((resolve, reject) => {
-    child.stdout!.once("data", (line) => resolve(String(line).trim()));
-    child.once("exit", (code) => reject(new Error(`s3rver ended with ${code}`)));
-  });
-  return { process: child, url: `http://127.0.0.1:${port}/${BUCKET}` };
-}
-
-const clientOf = (secretAccessKey: string) =>
-  new AwsClient({ accessKeyId: "S3RVER", secretAccessKey, service: "s3", region: "us-east-1", retries: 0 });
 const client = clientOf("S3RVER");
 
 async function keysOf(store: ReadStore, folder?: string): Promise<string[]> {

@@ -3,6 +3,8 @@ import { UnitcellError } from "../errors.js";
 import { quoted } from "../formats/json-scanner.js";
 
 const WEIGHTS = /\.(pt|pth\.tar|pth|ckpt|safetensors)$/i;
+/** Hugging Face's; its other .bin files hold something else. */
+const WEIGHTS_BIN = /^pytorch_model(-\d+-of-\d+)?\.bin$/;
 
 /** ALIGNN's settings. */
 export const CONFIG = "config.json";
@@ -18,12 +20,12 @@ const BEST = ["best_model.pt", "model_best.pth.tar"];
 const MOST_NAMES = 20;
 
 export function isWeights(name: string): boolean {
-  return WEIGHTS.test(name);
+  return WEIGHTS.test(name) || WEIGHTS_BIN.test(name);
 }
 
 /** "cgcnn_mp_best" of "cgcnn_mp_best.pt". */
 export function withoutWeightsEnding(name: string): string {
-  return name.replace(WEIGHTS, "");
+  return name.replace(WEIGHTS_BIN.test(name) ? /\.bin$/ : WEIGHTS, "");
 }
 
 /** Files that are looked at in a folder or zip; everything else there is left alone. */

@@ -2,8 +2,8 @@ import type { CheckpointInfo, Tag } from "../runs/checkpoint-info.js";
 import { type Amount, type Duplicates, type Growth, type StorageReport, storageReport } from "../runs/report.js";
 import { listTrash } from "../runs/trash.js";
 import { fileHash } from "./file-hash.js";
-import { DIR_HELP, openToRead, READ_HELP, type ReadFolder } from "./folder.js";
-import { KEEP_HELP, parseKeep } from "./keep.js";
+import { checkRun, DIR_HELP, openToRead, READ_HELP, type ReadFolder } from "./folder.js";
+import { KEEP_HELP, notesOnKeep, parseKeep } from "./keep.js";
 import { type Column, escaped, labelled, oneLine, plural, shownName, sized, table, toJson } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
@@ -51,6 +51,7 @@ export async function duCommand(args: string[]): Promise<number> {
   const policy = values.keep === undefined ? undefined : parseKeep(values.keep);
   const folder = openToRead(positionals[0]);
   const { path, store } = folder;
+  if (values.run !== undefined) await checkRun(store, values.run);
   const report = await storageReport(store, {
     duplicates: true,
     broken: values.check ?? false,
@@ -58,6 +59,8 @@ export async function duCommand(args: string[]): Promise<number> {
     ...(values.run !== undefined && { run: values.run }),
     ...(policy && { policy }),
   });
+  if (values.keep !== undefined && report.plan)
+    for (const note of notesOnKeep(values.keep, report.plan)) process.stderr.write(`unitcell: ${oneLine(note)}\n`);
   if (values.json) {
     await writeOut(toJson({ folder: path, ...report }));
     return 0;

@@ -2,6 +2,7 @@
 import { existsSync, statSync } from "node:fs";
 import { dirname, join, normalize, relative, resolve, sep } from "node:path";
 import { UnitcellError } from "../errors.js";
+import { listCheckpoints } from "../runs/listing.js";
 import { fsStore } from "../stores/fs.js";
 import { httpStore } from "../stores/http-store.js";
 import type { ReadStore, Store } from "../stores/store.js";
@@ -22,6 +23,8 @@ export interface Folder extends ReadFolder {
 /** What training scripts call it. */
 const USUAL = "saved_models";
 const NOTES = ".unitcell";
+/** Names of runs in a message. */
+const MOST_NAMES = 10;
 
 /** For the help texts of what only looks. */
 export const READ_HELP = "DIR may be an http(s) address with an index.json, as unitcell ls --json --hash writes it.";
@@ -35,6 +38,8 @@ export const DIR_HELP = `DIR is ${USUAL} where there is one, else the folder you
 export function openFolder(directory: string | undefined): Folder {
   const usual = isFolder(USUAL) ? USUAL : ".";
   const path = directory ?? usual;
+  if (isAddress(path))
+    throw new UnitcellError("ARGUMENT", `${path}: folders of web servers are for ls, du and history`, { path });
   if (!existsSync(path)) throw new UnitcellError("NOT_FOUND", `no folder ${path}`, { path });
   if (!isFolder(path)) throw new UnitcellError("ARGUMENT", `${path} is a file, not a folder of checkpoints`, { path });
   return { path, argument: path === usual ? "" : ` ${shownName(path)}`, store: fsStore(path) };
@@ -42,8 +47,19 @@ export function openFolder(directory: string | undefined): Folder {
 
 /** The same for what only looks: also an http(s) address that has an index.json. */
 export function openToRead(directory: string | undefined): ReadFolder {
-  if (directory === undefined || !/^https?:\/\//i.test(directory)) return openFolder(directory);
+  if (directory === undefined || !isAddress(directory)) return openFolder(directory);
   return { path: directory, argument: ` ${shownName(directory)}`, store: httpStore(directory) };
+}
+
+/** @throws {UnitcellError} NOT_FOUND for a run without checkpoints, which may be a misspelt one; it says which there are */
+export async function checkRun(store: ReadStore, run: string): Promise<void> {
+  const runs = [...new Set((await listCheckpoints(store)).map((info) => info.run))];
+  if (runs.includes(run)) return;
+  const names = runs.slice(0, MOST_NAMES).map(shownName).join(", ");
+  const more = runs.length > MOST_NAMES ? ` and ${runs.length - MOST_NAMES} more` : "";
+  throw new UnitcellError("NOT_FOUND", `there is no run ${shownName(run)}; there are ${names || "none"}${more}`, {
+    run,
+  });
 }
 
 /**
@@ -52,9 +68,13 @@ export function openToRead(directory: string | undefined): ReadFolder {
  */
 export function openFiles(args: readonly string[]): { folder: Folder; keys: string[] } {
   const [first, ...rest] = args;
-  const isNamed = first !== undefined && isFolder(first);
+  const isNamed = first !== undefined && (isFolder(first) || isAddress(first));
   const folder = openFolder(isNamed ? first : first === undefined ? undefined : folderAround(first));
   return { folder, keys: (isNamed ? rest : args).map((name) => keyIn(folder.path, name)) };
+}
+
+function isAddress(path: string): boolean {
+  return /^https?:\/\//i.test(path);
 }
 
 export function isFolder(path: string): boolean {
@@ -74,7 +94,8 @@ function folderAround(file: string): string | undefined {
 
 function keyIn(folder: string, name: string): string {
   if (existsSync(join(folder, name))) return toKey(normalize(name));
-  return toKey((existsSync(name) ? inside(folder, name) : undefined) ?? name);
+  // Also of a file that is gone, but still pinned.
+  return toKey(inside(folder, name) ?? name);
 }
 
 /** A path as seen from a folder; undefined for one that is not in it. */

@@ -4,7 +4,7 @@ import { csvLine } from "./csv.js";
 import { curvesOf, suitsLog } from "./curves.js";
 import { DIR_HELP, openToRead, READ_HELP } from "./folder.js";
 import { parseNames, rankMetrics } from "./metrics.js";
-import { type RunHistory, readRunHistories } from "./run-histories.js";
+import { FROM_NAMES, type RunHistory, readRunHistories } from "./run-histories.js";
 import {
   brief,
   type Column,
@@ -12,6 +12,7 @@ import {
   escaped,
   labelled,
   lasted,
+  lineWidth,
   oneLine,
   plural,
   shownName,
@@ -39,15 +40,17 @@ Options:
       --scale KIND     linear or log (default: log where all is above zero and the largest 100 times the smallest)
       --svg FILE       write the curves as an SVG file too, a panel for each run
       --csv            all rows of all runs as CSV: run, epoch, every metric
-      --json           one JSON document
+      --json           one JSON document (NaN and infinities as strings)
   -h, --help           this text
 `;
 
 const LAST_ROWS = 5;
 /** Metrics in the table; CSV and JSON have all. */
 const MOST_COLUMNS = 7;
+const MOST_TITLE = 24;
 const CHART_HEIGHT = 14;
-const MOST_WIDTH = 160;
+/** Characters of a number, which is short. */
+const CELL = 10;
 
 interface Shown {
   readonly names: string[] | undefined;
@@ -89,7 +92,8 @@ export async function historyCommand(args: string[]): Promise<number> {
   const { runs, problems } = await readRunHistories(store, { run: values.run, metric: names?.[0] });
   if (values.json) await writeOut(toJson({ folder: path, runs }));
   else if (values.csv) await writeOut(csv(runs));
-  else if (runs.length === 0 && problems.length === 0) await writeOut(`${oneLine(path)}: no history\n`);
+  else if (runs.length === 0 && problems.length === 0)
+    await writeOut(`${oneLine(path)}: no history${values.run === undefined ? "" : ` of ${shownName(values.run)}`}\n`);
   else for (const [i, run] of runs.entries()) await writeOut(`${i > 0 ? "\n" : ""}${lines(run, shown).join("\n")}\n`);
   if (values.svg !== undefined) await writeSvg(values.svg, runs, shown);
   for (const problem of problems) process.stderr.write(`unitcell: ${oneLine(problem)}\n`);
@@ -119,7 +123,7 @@ function lines(run: RunHistory, { names, last, chart, log }: Shown): string[] {
       ? [
           "",
           ...textChart(curves, {
-            width: Math.min(process.stdout.columns || 80, MOST_WIDTH),
+            width: process.stdout.isTTY ? lineWidth() : 80,
             height: CHART_HEIGHT,
             log: log ?? suitsLog(curves),
             color: hasColors(),
@@ -136,7 +140,7 @@ function summaryText({ rows, best, epochs, seconds, source }: RunHistory): strin
     ...(seconds === undefined || seconds < 0 ? [] : [lasted(seconds)]),
     ...(best ? [escaped(bestText(best))] : []),
   ];
-  return `${[...facts, shownName(source)].join(", ")}`;
+  return [...facts, source === FROM_NAMES ? source : shownName(source)].join(", ");
 }
 
 function metadataText(metadata: Readonly<Record<string, unknown>>): string {
@@ -152,7 +156,7 @@ function metadataText(metadata: Readonly<Record<string, unknown>>): string {
 
 function rowLines({ rows, best }: RunHistory, asked: readonly string[] | undefined, last: number): string[] {
   const all = new Set(rows.flatMap((row) => Object.keys(row)).filter((name) => name !== "epoch"));
-  const kept = new Set(asked ?? [...rankMetrics(all), ...all].slice(0, MOST_COLUMNS));
+  const kept = new Set(fitting([...new Set([...rankMetrics(all), ...all])].slice(0, MOST_COLUMNS)));
   const names = asked ?? [...all].filter((name) => kept.has(name));
   const shown = rows.slice(Number.isFinite(last) ? -last : 0);
   const isBest = (row: HistoryRow) => row.epoch === best?.epoch;
@@ -160,15 +164,24 @@ function rowLines({ rows, best }: RunHistory, asked: readonly string[] | undefin
   if (bestRow && !shown.some(isBest)) shown.unshift(bestRow);
   const columns: Column[] = [
     { title: "epoch", right: true },
-    ...names.map((name) => ({ title: escaped(name, 24), right: true })),
+    ...names.map((name) => ({ title: escaped(name, MOST_TITLE), right: true })),
     { title: "" },
   ];
   const cells = shown.map((row) => [
     String(row.epoch),
     ...names.map((name) => brief(row[name])),
-    isBest(row) ? `best ${escaped(best!.metric, 24)}` : "",
+    isBest(row) ? `best ${escaped(best!.metric, MOST_TITLE)}` : "",
   ]);
   return table(columns, cells);
+}
+
+/** The first of these metrics that share a line with the epoch; one at least. */
+function fitting(names: readonly string[]): string[] {
+  let room = lineWidth() - CELL;
+  return names.filter((name, i) => {
+    room -= 2 + Math.max(CELL, escaped(name, MOST_TITLE).length);
+    return i === 0 || room >= 0;
+  });
 }
 
 /** Not where colours were asked to stay away (no-color.org), nor in files. */

@@ -1,4 +1,6 @@
 /** The policies of --keep as one line of text. */
+import type { CheckpointInfo } from "../runs/checkpoint-info.js";
+import type { PrunePlan } from "../runs/prune-plan.js";
 import {
   allOf,
   anyOf,
@@ -11,6 +13,7 @@ import {
   type Ranking,
   type RetentionPolicy,
 } from "../runs/retention.js";
+import { shownName } from "./shown.js";
 import { UsageError } from "./usage.js";
 
 /** For the help texts: two spaces in, as the options. */
@@ -27,6 +30,8 @@ Examples: --keep best,final   --keep latest=2,best=3:val_loss,every=50   --keep 
 
 const RULES = "best, final, last, latest=N, best=N[:METRIC[:min|max]], every=N, younger=AGE, within=SIZE";
 const DEFAULT_METRIC = "val_mae";
+/** Names of metrics or runs in a message. */
+const MOST_NAMES = 10;
 /** s */
 const AGES: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86400 };
 const BYTES: Readonly<Record<string, number>> = {
@@ -50,10 +55,36 @@ export function parseKeep(text: string, now: Date = new Date()): RetentionPolicy
   return anyOf(...policies);
 }
 
-/** The metrics that a policy compares: one that no epoch has keeps them all, which a person may not have meant. */
-export function metricsOfKeep(text: string): string[] {
+/** What a person may not have meant by a policy: a metric that nobody knows keeps all, a best file that is not there nothing. */
+export function notesOnKeep(text: string, { keep, remove }: PrunePlan): string[] {
+  const epochs = [...keep, ...remove].filter(({ tag }) => tag === "epoch");
+  if (epochs.length === 0) return [];
   const rules = text.split(/[,+]/).map((rule) => rule.trim());
-  return rules.flatMap((rule) => (rule.startsWith("best=") ? [bestOf(rule.slice("best=".length)).metric] : []));
+  const metrics = rules.flatMap((rule) =>
+    rule.startsWith("best=") ? [bestOf(rule.slice("best=".length)).metric] : [],
+  );
+  return [
+    ...metrics
+      .filter((metric) => epochs.every((info) => info.metrics?.[metric] === undefined))
+      .map(noteUnknown(epochs)),
+    ...(rules.includes("best") && metrics.length === 0 ? withoutBest({ keep, remove }) : []),
+  ];
+}
+
+function noteUnknown(epochs: readonly CheckpointInfo[]): (metric: string) => string {
+  const known = [...new Set(epochs.flatMap((info) => Object.keys(info.metrics ?? {})))].slice(0, MOST_NAMES);
+  const there = known.length > 0 ? `they have ${known.join(", ")}` : "they have none";
+  return (metric) => `no epoch has the metric ${metric}, so all of them stay; ${there}`;
+}
+
+/** Runs that would lose an epoch, which may be their best one. */
+function withoutBest({ keep, remove }: Pick<PrunePlan, "keep" | "remove">): string[] {
+  const losing = new Set(remove.filter(({ tag }) => tag === "epoch").map(({ run }) => run));
+  for (const { run, tag } of [...keep, ...remove]) if (tag === "best") losing.delete(run);
+  if (losing.size === 0) return [];
+  const names = [...losing].slice(0, MOST_NAMES).map(shownName).join(", ");
+  const more = losing.size > MOST_NAMES ? ` and ${losing.size - MOST_NAMES} more` : "";
+  return [`there is no best file of ${names}${more}, which "best" would keep; best=1 keeps the best epoch`];
 }
 
 function parseRule(rule: string, now: Date): RetentionPolicy {

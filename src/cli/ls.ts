@@ -2,7 +2,7 @@ import type { CheckpointInfo } from "../runs/checkpoint-info.js";
 import type { ReadStore, StoreEntry } from "../stores/store.js";
 import { listDescribed } from "./described.js";
 import { fileHash } from "./file-hash.js";
-import { DIR_HELP, openToRead, READ_HELP, type ReadFolder } from "./folder.js";
+import { checkRun, DIR_HELP, openToRead, READ_HELP, type ReadFolder } from "./folder.js";
 import { parseNames, rankMetrics } from "./metrics.js";
 import { brief, type Column, dated, escaped, oneLine, plural, shownName, sized, table, toJson } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
@@ -20,7 +20,7 @@ theirs (where there are at most 200 of them), other files are not.
 Options:
       --run RUN        only this run
       --metric NAMES   metrics to show, as val_mae,loss (default: the two that say most)
-      --json           one JSON document with every file of the folder and all metrics
+      --json           one JSON document with every file of the folder and all metrics (NaN and infinities as strings)
       --hash           with --json: also the SHA-256 of every file. Saved as index.json in the folder, it makes that
                        folder one which can be read from a web server
   -h, --help           this text
@@ -50,6 +50,7 @@ export async function lsCommand(args: string[]): Promise<number> {
   if (positionals.length > 1) throw new UsageError("ls takes one folder; see unitcell ls --help");
   if (values.hash && !values.json) throw new UsageError("--hash goes with --json; see unitcell ls --help");
   const folder = openToRead(positionals[0]);
+  if (values.run !== undefined) await checkRun(folder.store, values.run);
   const infos = await listDescribed(folder.store, values.run);
   if (values.json) {
     const others = values.run === undefined ? await othersThan(folder.store, infos) : [];

@@ -1,5 +1,5 @@
 /** Checkpoints as the command line names them: files, addresses, folders and indices of several files, each as one. */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, type Stats, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type ByteSource, DEFAULT_LIMITS, type Input } from "../bytes.js";
 import { type Bundle, openBundle } from "../checkpoint/bundle.js";
@@ -86,10 +86,9 @@ function isAddress(name: string): boolean {
 
 /** The files to open: the path itself, with what belongs to it `beside` it or without, or what a folder holds. */
 function placesOf(path: string, beside: boolean): string[] {
-  const isFolder = (at: string) => statSync(at, { throwIfNoEntry: false })?.isDirectory() ?? false;
-  if (!isFolder(path))
+  if (!statOf(path)?.isDirectory())
     return beside && !path.endsWith(".index.json") ? [...findCheckpointFiles(path).values()] : [path];
-  const found = IN_FOLDERS.map((name) => join(path, name)).find((at) => statSync(at, { throwIfNoEntry: false }));
+  const found = IN_FOLDERS.map((name) => join(path, name)).find(statOf);
   if (found) return [found];
   if (readdirSync(path).some(isWeights)) return [...findCheckpointFiles(path).values()];
   throw new UnitcellError(
@@ -100,13 +99,23 @@ function placesOf(path: string, beside: boolean): string[] {
 
 /** Whether a path is a folder that is not one checkpoint, nor the files of one: each in it is then a checkpoint of its own. */
 export function holdsSeveral(path: string): boolean {
-  if (isAddress(path) || !statSync(path, { throwIfNoEntry: false })?.isDirectory()) return false;
+  if (isAddress(path)) return false;
   try {
+    if (!statOf(path)?.isDirectory()) return false;
     placesOf(path, false);
     return false;
   } catch (error) {
-    if (error instanceof UnitcellError) return true;
-    throw error;
+    if (!(error instanceof UnitcellError)) throw error;
+    return error.code !== "BACKEND";
+  }
+}
+
+/** undefined for what is not there. @throws {UnitcellError} BACKEND for what cannot be looked at */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw new UnitcellError("BACKEND", `cannot read ${path}: ${(error as Error).message}`, { path }, { cause: error });
   }
 }
 

@@ -3,9 +3,9 @@ import { type PlanOptions, type PruneResult, planStorePrune, pruneStore } from "
 import type { PrunePlan } from "../runs/prune-plan.js";
 import type { RetentionPolicy } from "../runs/retention.js";
 import { emptyTrash, listTrash } from "../runs/trash.js";
-import { DIR_HELP, type Folder, openFiles } from "./folder.js";
+import { checkRun, DIR_HELP, type Folder, openFiles } from "./folder.js";
 import { parseLimit } from "./inspect.js";
-import { KEEP_HELP, metricsOfKeep, parseKeep } from "./keep.js";
+import { KEEP_HELP, notesOnKeep, parseKeep } from "./keep.js";
 import { escaped, oneLine, plural, shownName, sized, table, toJson } from "./shown.js";
 import { parseOptions, UsageError } from "./usage.js";
 import { writeOut } from "./write.js";
@@ -15,8 +15,8 @@ export const PRUNE_HELP = `Usage: unitcell prune [options] [DIR] [FILE...]
 Removes checkpoints: those of epochs that POLICY does not keep, and FILEs, named outright, whatever protects them.
 Without --yes it only prints what would go, what stays, and why.
 ${DIR_HELP}
-Removed files go to the trash in the folder: unitcell undo brings them back, unitcell prune --empty-trash frees the space.
-Of every run that loses something, one checkpoint that stays has been read to its end and loads.
+Removed files go to the trash in the folder: unitcell undo brings them back, unitcell prune --empty-trash frees the
+space. Of every run that loses something, one checkpoint that stays has been read to its end and loads.
 
 Options:
       --keep POLICY    what to keep of the epochs (see below)
@@ -30,8 +30,6 @@ Options:
 
 ${KEEP_HELP}`;
 
-/** Names of metrics in a message. */
-const MOST_METRICS = 10;
 /** A plan's reasons in a person's words. */
 const WHY: Readonly<Record<string, string>> = {
   policy: "by the policy",
@@ -39,8 +37,10 @@ const WHY: Readonly<Record<string, string>> = {
   final: "always kept",
   last: "always kept",
   other: "always kept: no run's",
-  "last valid": "the last of its run that loads",
+  "last valid": "the last of its run",
 };
+/** Where FILEs are all that goes. */
+const NOT_NAMED = { ...WHY, policy: "not named" };
 
 /** With FILEs and without --keep nothing else goes. */
 const KEEP_ALL: RetentionPolicy = (infos) => new Set(infos.map(({ key }) => key));
@@ -84,17 +84,19 @@ export async function pruneCommand(args: string[]): Promise<number> {
     throw new UsageError(
       "prune needs --keep POLICY, as --keep best,final,latest=2, or files; see unitcell prune --help",
     );
+  if (values.run !== undefined) await checkRun(folder.store, values.run);
   const { plan, result } = await planAndPrune(folder, {
     policy: policy ?? KEEP_ALL,
     options: { remove: keys, ...(values.run !== undefined && { run: values.run }) },
     yes,
     trash: !values.delete,
   });
-  if (values.keep !== undefined) noteUnknownMetrics(plan, metricsOfKeep(values.keep));
+  if (values.keep !== undefined)
+    for (const note of notesOnKeep(values.keep, plan)) process.stderr.write(`unitcell: ${oneLine(note)}\n`);
   await writeOut(
     values.json
       ? toJson({ folder: folder.path, done: result !== undefined, batch: result?.batch, ...plan })
-      : `${[...planLines(folder.path, plan, limit), "", ...doneLines(folder, plan, result)].join("\n")}\n`,
+      : `${[...planLines(folder.path, plan, { limit, why: policy ? WHY : NOT_NAMED }), "", ...doneLines(folder, plan, result)].join("\n")}\n`,
   );
   return 0;
 }
@@ -115,19 +117,11 @@ async function planAndPrune(
   }
 }
 
-function noteUnknownMetrics({ keep, remove }: PrunePlan, metrics: readonly string[]): void {
-  const epochs = [...keep, ...remove].filter(({ tag }) => tag === "epoch");
-  for (const metric of metrics)
-    if (epochs.length > 0 && epochs.every((info) => info.metrics?.[metric] === undefined)) {
-      const known = new Set(epochs.flatMap((info) => Object.keys(info.metrics ?? {})));
-      const there = known.size > 0 ? `they have ${[...known].slice(0, MOST_METRICS).join(", ")}` : "they have none";
-      process.stderr.write(
-        `unitcell: ${oneLine(`no epoch has the metric ${metric}, so all of them stay; ${there}`)}\n`,
-      );
-    }
-}
-
-function planLines(path: string, { keep, remove }: PrunePlan, limit: number): string[] {
+function planLines(
+  path: string,
+  { keep, remove }: PrunePlan,
+  { limit, why }: { readonly limit: number; readonly why: Readonly<Record<string, string>> },
+): string[] {
   const bytes = keep.reduce((sum, { size }) => sum + size, 0);
   const columns = [
     { title: "file" },
@@ -150,7 +144,7 @@ function planLines(path: string, { keep, remove }: PrunePlan, limit: number): st
   return [
     `${oneLine(path)}: ${plural(keep.length, "checkpoint")} of ${keep.length + remove.length} ${keep.length === 1 ? "stays" : "stay"}, ${sized(bytes)}`,
     ...(keep.length > 0
-      ? ["", "stay, and why", ...list(keep.map((info) => row(info, WHY[info.because] ?? info.because)))]
+      ? ["", "stay, and why", ...list(keep.map((info) => row(info, why[info.because] ?? info.because)))]
       : []),
     ...(remove.length > 0 ? ["", "go", ...list(remove.map((info) => row(info)))] : []),
   ];
@@ -168,7 +162,8 @@ function doneLines({ argument }: Folder, { remove, bytesFreed }: PrunePlan, resu
 }
 
 async function freeTrash({ path, store }: Folder, yes: boolean, json: boolean): Promise<number> {
-  const batches = yes ? await emptyTrash(store) : await listTrash(store);
+  const there = await listTrash(store);
+  const batches = yes && there.length > 0 ? await emptyTrash(store) : there;
   const files = batches.flatMap((batch) => batch.files);
   const bytes = files.reduce((sum, { size }) => sum + size, 0);
   const what = `${plural(files.length, "file")}, ${sized(bytes)}`;

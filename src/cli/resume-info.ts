@@ -11,7 +11,7 @@ import type { Part } from "../runs/training-state.js";
 import type { ReadStore } from "../stores/store.js";
 import { type CheckpointSummary, inspectCheckpoint } from "../summary.js";
 import { withRow } from "./described.js";
-import { DIR_HELP, type Folder, openFolder } from "./folder.js";
+import { checkRun, DIR_HELP, type Folder, openFolder } from "./folder.js";
 import { modeOf } from "./metrics.js";
 import { resumeInJavaScript, resumeInPython } from "./resume-lines.js";
 import { brief, escaped, labelled, oneLine, plural, shownName, table, toJson } from "./shown.js";
@@ -20,9 +20,10 @@ import { writeOut } from "./write.js";
 
 export const RESUME_INFO_HELP = `Usage: unitcell resume-info [options] [DIR]
 
-Tells of every run which checkpoint is the latest, the best and the final one (each is read to its end; where it does not
-load, the next that does is told), its epoch, which parts of a training state it has, what is missing to resume, and the
-lines that resume it in Python and in JavaScript. ${DIR_HELP}
+Tells of every run which checkpoint is the latest, the best and the final one (each is read to its end; where it does
+not load, the next that does is told), its epoch, which parts of a training state it has, what is missing to resume, and
+the lines that resume it in Python and in JavaScript.
+${DIR_HELP}
 A part is "there", "none" (the file says that the training has none) or "missing" (the file does not say).
 
 Options:
@@ -71,6 +72,7 @@ export async function resumeInfoCommand(args: string[]): Promise<number> {
   }
   if (positionals.length > 1) throw new UsageError("resume-info takes one folder; see unitcell resume-info --help");
   const folder = openFolder(positionals[0]);
+  if (values.run !== undefined) await checkRun(folder.store, values.run);
   const infos = (await listCheckpoints(folder.store)).filter(({ tag }) => tag !== "other");
   const runs = [...byRun(infos).keys()].filter((run) => values.run === undefined || run === values.run);
   const metric = values.metric ?? "val_mae";

@@ -36,6 +36,8 @@ export interface RunHistory {
   readonly metadata?: RunMetadata;
 }
 
+/** The source of rows that stand in no file: no name of one, with its slashes. */
+export const FROM_NAMES = "names of checkpoints";
 const HISTORY = "training_history.json";
 const ALIGNN = /^(.*\/)?history_(val|train)\.json$/;
 const METADATA = /^(.*)_metadata\.json$/;
@@ -57,7 +59,7 @@ export async function readRunHistories(
     await gathering.readHistoryFile(key);
   for (const key of keys.filter((each) => ALIGNN.test(each))) await gathering.readAlignn(key);
   for (const [name, rows] of await rowsOfNames(store))
-    gathering.add(name, "names of checkpoints", { model_name: name, epochs: rows.at(-1)!.epoch, history: rows });
+    gathering.add(name, FROM_NAMES, { model_name: name, epochs: rows.at(-1)!.epoch, history: rows });
   for (const key of keys.filter((each) => METADATA.test(each))) await gathering.readMetadata(key);
   const runs = [...gathering.runs.values()]
     .filter(({ found }) => run === undefined || found.run === run)

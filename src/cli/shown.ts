@@ -92,21 +92,32 @@ export interface Column {
   readonly right?: boolean;
 }
 
-/** Widest name that shares a line with the other columns: a hundred columns in all. */
+/** Characters of a line where it goes to a file or another program, and what a terminal may ask for. */
 const WIDTH = 100;
-const LEAST_NAME = 24;
+const LEAST_WIDTH = 60;
+const MOST_WIDTH = 160;
+
+/** Characters of a line of text: those of the terminal, within reason. */
+export function lineWidth(): number {
+  const { isTTY, columns } = process.stdout;
+  return isTTY && columns > 0 ? Math.min(Math.max(columns, LEAST_WIDTH), MOST_WIDTH) : WIDTH;
+}
 
 /**
  * Rows of cells in columns, two spaces in. A first cell that would push the line over the width stands on a line of its
  * own, whole, and so does a remark: the last cell of a column without a title.
  */
-export function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
+export function table(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  width: number = lineWidth(),
+): string[] {
   const count = columns.at(-1)?.title === "" ? columns.length - 1 : columns.length;
   const widths = columns
     .slice(0, count)
     .map(({ title }, i) => rows.reduce((most, row) => Math.max(most, row[i].length), title.length));
   const rest = widths.slice(1).reduce((sum, width) => sum + width + 2, 2);
-  widths[0] = Math.min(widths[0], Math.max(LEAST_NAME, WIDTH - rest));
+  widths[0] = Math.min(widths[0], Math.max(columns[0].title.length, width - rest));
   const cell = (text: string, i: number) => (columns[i].right ? text.padStart(widths[i]) : text.padEnd(widths[i]));
   const line = (cells: readonly string[]) => `  ${cells.slice(0, count).map(cell).join("  ")}`;
   const lines = [line(columns.map(({ title }) => title)).trimEnd()];
@@ -115,7 +126,7 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
     if (isLong) lines.push(`  ${row[0]}`);
     const cells = line(isLong ? ["", ...row.slice(1)] : row);
     const remark = row[count] ?? "";
-    const fits = cells.length + 2 + remark.length <= WIDTH;
+    const fits = cells.length + 2 + remark.length <= width;
     if (remark && fits) lines.push(`${cells}  ${remark}`);
     else lines.push(cells.trimEnd(), ...(remark ? [`    ${remark}`] : []));
   }
@@ -125,10 +136,11 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
 /** "label       text", the text wrapped at spaces under itself. */
 export function labelled(label: string, text: string): string[] {
   const indent = Math.max(12, label.length + 1);
+  const width = lineWidth();
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {
-    if (line && indent + line.length + 1 + word.length > WIDTH) {
+    if (line && indent + line.length + 1 + word.length > width) {
       lines.push(line);
       line = word;
     } else line = line ? `${line} ${word}` : word;

@@ -17,6 +17,10 @@ const WIDTH = 800;
 const PANEL = 380;
 const PLOT = { left: 76, right: 776, top: 76, bottom: 322 };
 const CHARACTER = 7.2;
+/** Of the legend. */
+const ROW = 18;
+/** Characters of a title, which is in bold. */
+const MOST_TITLE = 74;
 /** Tell apart on light and on dark, and without red and green alone. */
 const LIGHT = ["#0969da", "#bc4c00", "#1a7f37", "#8250df", "#9a6700", "#cf222e"];
 const DARK = ["#58a6ff", "#f0883e", "#3fb950", "#bc8cff", "#d29922", "#ff7b72"];
@@ -29,6 +33,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 .axis, .best { stroke: #57606a }
 .best { stroke-dasharray: 4 3 }
 polyline { fill: none; stroke-width: 1.5; stroke-linejoin: round }
+.again { stroke-dasharray: 5 2 }
 ${LIGHT.map((color, i) => `.c${i} { stroke: ${color} } circle.c${i} { fill: ${color} }`).join("\n")}
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 }
@@ -40,18 +45,24 @@ ${DARK.map((color, i) => `.c${i} { stroke: ${color} } circle.c${i} { fill: ${col
 
 /** One panel below the other. */
 export function svgChart(panels: readonly Panel[]): string {
-  const height = PANEL * panels.length;
+  let height = 0;
+  const drawn = panels.flatMap((panel) => {
+    const from = height;
+    const rows = legendRows(panel.curves);
+    height += PANEL + (rows.length - 1) * ROW;
+    return [`<g transform="translate(0 ${from})">`, ...draw(panel, rows), "</g>"];
+  });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img">`,
     `<title>${text(panels.map(({ title }) => title).join(", "))}</title>`,
     `<style>${STYLE}\n</style>`,
     `<rect class="back" width="${WIDTH}" height="${height}"/>`,
-    ...panels.flatMap((panel, i) => [`<g transform="translate(0 ${i * PANEL})">`, ...draw(panel), "</g>"]),
+    ...drawn,
     "</svg>\n",
   ].join("\n");
 }
 
-function draw({ title, curves, best, log = suitsLog(curves) }: Panel): string[] {
+function draw({ title, curves, best, log = suitsLog(curves) }: Panel, rows: readonly number[][]): string[] {
   const { epochs, values } = extent(curves);
   const isLog = log && values[0] > 0;
   const x = scaleLinear().domain(spread(epochs)).range([PLOT.left, PLOT.right]);
@@ -64,9 +75,11 @@ function draw({ title, curves, best, log = suitsLog(curves) }: Panel): string[] 
   const yTicks = y.ticks(6).filter((tick) => yText(tick) !== "");
   const middle = (PLOT.top + PLOT.bottom) / 2;
   return [
-    label(PLOT.left, 26, title, { class: "title" }),
+    label(PLOT.left, 26, shortened(title, MOST_TITLE), { class: "title" }),
     ...(best ? [label(PLOT.left, 46, bestText(best))] : []),
-    ...legend(curves),
+    ...legend(curves, rows),
+    // Below every row of the legend after the first.
+    `<g transform="translate(0 ${(rows.length - 1) * ROW})">`,
     ...yTicks.flatMap((tick) => [
       line(PLOT.left, y(tick), PLOT.right, y(tick), "grid"),
       label(PLOT.left - 8, y(tick) + 4, yText(tick), { "text-anchor": "end" }),
@@ -84,6 +97,7 @@ function draw({ title, curves, best, log = suitsLog(curves) }: Panel): string[] 
     }),
     ...curves.flatMap((curve, i) => drawCurve(curve, i, x, y)),
     ...markBest(curves, best, x, y),
+    "</g>",
   ];
 }
 
@@ -93,7 +107,7 @@ function drawCurve(curve: Curve, i: number, x: Position, y: Position): string[] 
   return segments(curve).map((part) => {
     const points = part.map(([epoch, value]) => `${rounded(x(epoch))},${rounded(y(value))}`);
     // A line of one point would not be seen.
-    if (points.length > 1) return `<polyline class="c${i % LIGHT.length}" points="${points.join(" ")}"/>`;
+    if (points.length > 1) return `<polyline class="${classOf(i)}" points="${points.join(" ")}"/>`;
     const [cx, cy] = points[0].split(",");
     return `<circle class="c${i % LIGHT.length}" cx="${cx}" cy="${cy}" r="2"/>`;
   });
@@ -113,15 +127,48 @@ export function bestText({ metric, value, epoch }: Best): string {
   return `best ${metric} ${brief(value)}${epoch === undefined ? "" : ` at epoch ${epoch}`}`;
 }
 
-/** From the right, in the line of the title. */
-function legend(curves: readonly Curve[]): string[] {
-  const names = curves.map(({ name }) => (name.length > 24 ? `${name.slice(0, 23)}…` : name));
-  let at = PLOT.right - names.reduce((sum, name) => sum + 24 + name.length * CHARACTER + 16, -16);
-  return names.flatMap((name, i) => {
-    const start = at;
-    at += 24 + name.length * CHARACTER + 16;
-    return [line(start, 60, start + 18, 60, `c${i % LIGHT.length}`, 2.5), label(start + 24, 64, name)];
+/** From the right, above the curves. @param rows the curves of each */
+function legend(curves: readonly Curve[], rows: readonly number[][]): string[] {
+  return rows.flatMap((row, r) => {
+    let at = PLOT.right - row.reduce((sum, i) => sum + legendWidth(curves[i]), -16);
+    const y = 60 + r * ROW;
+    return row.flatMap((i) => {
+      const start = at;
+      at += legendWidth(curves[i]);
+      return [line(start, y, start + 18, y, classOf(i), 2.5), label(start + 24, y + 4, legendName(curves[i]))];
+    });
   });
+}
+
+function legendRows(curves: readonly Curve[]): number[][] {
+  const rows: number[][] = [[]];
+  let room = PLOT.right - PLOT.left;
+  for (const [i, curve] of curves.entries()) {
+    if (room < legendWidth(curve) - 16 && rows.at(-1)!.length > 0) {
+      rows.push([]);
+      room = PLOT.right - PLOT.left;
+    }
+    rows.at(-1)!.push(i);
+    room -= legendWidth(curve);
+  }
+  return rows;
+}
+
+function legendName({ name }: Curve): string {
+  return shortened(name, 40);
+}
+
+function legendWidth(curve: Curve): number {
+  return 24 + legendName(curve).length * CHARACTER + 16;
+}
+
+function shortened(name: string, most: number): string {
+  return name.length > most ? `${name.slice(0, most - 1)}…` : name;
+}
+
+/** Colours come again after six, in dashes. */
+function classOf(i: number): string {
+  return `c${i % LIGHT.length}${i >= LIGHT.length ? " again" : ""}`;
 }
 
 /** A domain needs a length. */

@@ -1,3 +1,4 @@
+import { UnitcellError } from "../errors.js";
 import { listTrash, type TrashBatch, undoRemoval } from "../runs/trash.js";
 import { DIR_HELP, type Folder, isFolder, openFolder } from "./folder.js";
 import { dated, escaped, oneLine, plural, shownName, sized, table, toJson } from "./shown.js";
@@ -6,8 +7,8 @@ import { writeOut } from "./write.js";
 
 export const UNDO_HELP = `Usage: unitcell undo [options] [DIR] [BATCH]
 
-Brings back what unitcell prune (or a training that went on from an earlier epoch) moved to the trash: the last batch, or
-the one with this number. Nothing is moved where a file of one of the names is there again.
+Brings back what unitcell prune (or a training that went on from an earlier epoch) moved to the trash: the last batch,
+or the one with this number. Nothing is moved where a file of one of the names is there again.
 ${DIR_HELP}
 
 Options:
@@ -42,6 +43,9 @@ export async function undoCommand(args: string[]): Promise<number> {
     throw new UsageError("undo takes a folder and the number of a batch; see unitcell undo --help");
   const folder = openFolder(positionals[0]);
   if (values.list) return list(folder, values.json ?? false);
+  // Where nothing was ever removed, nothing is written.
+  if (batch === undefined && (await listTrash(folder.store)).length === 0)
+    throw new UnitcellError("NOT_FOUND", "the trash is empty");
   const brought = await undoRemoval(folder.store, batch);
   await writeOut(
     values.json
