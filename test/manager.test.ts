@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { UnitcellError } from "../src/errors.js";
 import { saveTorch } from "../src/formats/torch-save.js";
-import { isFloatAt, type TorchValue } from "../src/formats/values.js";
+import { isFloatAt, PythonObject, type TorchValue } from "../src/formats/values.js";
 import { modelFromCheckpoint } from "../src/models/model.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager } from "../src/runs/manager.js";
@@ -165,6 +165,45 @@ test("training_history.json: one run is an object, with the keys of the seed doc
     return;
   }
   assert.is(printed, "2 nan\n");
+});
+
+test("numbers of others in the JSON files are written as they were read", async () => {
+  const store = memoryStore();
+  const numbers = [
+    "123456789012345678901234567890",
+    "1.0",
+    "-0.0",
+    "1e-06",
+    "9223372036854775809",
+    "NaN",
+    "-Infinity",
+    "7",
+  ];
+  const text = (name: string) =>
+    `{"model_name": "${name}", "host": [${numbers}], "why": "1.0 NaN", "history": [{"epoch": 1.0}]}`;
+  await putText(store, "training_history.json", `[${text("alignn_aflow")}, ${text(RUN)}]`);
+  await putText(store, `${RUN}_metadata.json`, text(RUN));
+  const manager = new CheckpointManager(store, { run: RUN });
+  await manager.save(stateOf(1));
+  await manager.setMetadata({ n_train: 5 });
+  await manager.close();
+  const tokens = (written: string) =>
+    [...written.matchAll(/"host": \[([^\]]*)\]/g)].map(([, list]) => list.split(/,\s*/).map((one) => one.trim()));
+  assert.equal(tokens(await textOf(store, "training_history.json")), [numbers, numbers]);
+  assert.equal(tokens(await textOf(store, `${RUN}_metadata.json`)), [numbers]);
+  assert.match(await textOf(store, "training_history.json"), /\{"epoch": 1\.0\}/);
+  assert.equal((await manager.metadata())?.history, [{ epoch: 1 }], "and read as numbers");
+});
+
+test("the Counter of MultiStepLR is nothing that torch.load refuses", async () => {
+  const milestones = new PythonObject("collections.Counter", "reduce", [new Map([[30, 1]])]);
+  const manager = new CheckpointManager(memoryStore(), { run: RUN });
+  const { notes } = await manager.save({
+    ...stateOf(1),
+    scheduler: new Map<TorchValue, TorchValue>([["milestones", milestones]]),
+  });
+  assert.equal(notes, []);
+  await manager.close();
 });
 
 test("training_history.json: other runs and unknown keys stay as they are, and a list stays a list", async () => {

@@ -67,7 +67,7 @@ export function metadataKey(run: string): string {
 
 /** All runs of one history file. @throws {UnitcellError} CORRUPT when it is not one object or an array of them */
 export async function readHistories(store: ReadStore, key: string): Promise<TrainingHistory[]> {
-  const { runs } = await readRuns(store, key);
+  const { runs } = await readRuns(store, key, { exact: false });
   return runs.map((run) => ({ ...run, ...(run.history !== undefined && { history: rowsOf(run.history) }) }));
 }
 
@@ -77,17 +77,17 @@ interface Runs {
   readonly isList: boolean;
 }
 
-async function readRuns(store: ReadStore, key: string): Promise<Runs> {
+async function readRuns(store: ReadStore, key: string, how: { readonly exact: boolean }): Promise<Runs> {
   const bytes = await readFile(store, key);
   if (!bytes) return { runs: [], isList: false };
-  const value = parsePythonJson(bytes, key);
+  const value = parsePythonJson(bytes, key, how);
   const isList = Array.isArray(value);
   const runs = isList ? value : [value];
   for (const run of runs) {
     if (typeof run !== "object" || run === null || Array.isArray(run))
       throw new UnitcellError("CORRUPT", `${key}: expected an object for each run`, { key });
     // Whatever else stands there becomes a text where one is shown; an object may refuse to.
-    if (typeof run.model_name === "object" && run.model_name !== null)
+    if (!how.exact && typeof run.model_name === "object" && run.model_name !== null)
       throw new UnitcellError("CORRUPT", `${key}: expected a name as model_name`, { key });
   }
   return { runs, isList };
@@ -147,7 +147,7 @@ export async function writeHistory(store: Store, run: string, history: TrainingH
   let found: Runs = { runs: [], isList: false };
   let aside: string | undefined;
   try {
-    found = await readRuns(store, key);
+    found = await readRuns(store, key, { exact: true });
   } catch (error) {
     if (!isUnreadable(error)) throw error;
     aside = await moveAside(store, key);
@@ -210,16 +210,21 @@ export function isBetter(value: number | undefined, best: number | undefined, mo
 }
 
 /** <run>_metadata.json; undefined where there is none. @throws {UnitcellError} CORRUPT for what is no JSON object */
-export async function readMetadata(store: ReadStore, run: string): Promise<RunMetadata | undefined> {
+export async function readMetadata(
+  store: ReadStore,
+  run: string,
+  how: { readonly exact: boolean } = { exact: false },
+): Promise<RunMetadata | undefined> {
   const key = metadataKey(run);
   const bytes = await readFile(store, key);
   if (!bytes) return undefined;
-  const value = parsePythonJson(bytes, key);
+  const value = parsePythonJson(bytes, key, how);
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as RunMetadata;
   throw new UnitcellError("CORRUPT", `${key}: expected an object`, { key });
 }
 
 /** Write metadata over those there are, key by key; the caller holds the folder's lock. */
 export async function writeMetadata(store: Store, run: string, metadata: RunMetadata): Promise<void> {
-  await store.put(metadataKey(run), formatPythonJson({ ...(await readMetadata(store, run)), ...metadata }));
+  const there = await readMetadata(store, run, { exact: true });
+  await store.put(metadataKey(run), formatPythonJson({ ...there, ...metadata }));
 }

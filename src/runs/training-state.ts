@@ -27,11 +27,11 @@ export interface TrainingState {
   /** States of random number generators: `torch.get_rng_state()`, or a dict of several. */
   readonly rng: TorchValue;
   /** prediction = output * std + mean, in the units of the target. */
-  readonly normalizer?: { readonly mean: number; readonly std: number };
+  readonly normalizer?: { readonly mean: number; readonly std: number } | undefined;
   /** Settings of the architecture and the training. */
-  readonly args?: ReadonlyMap<string, TorchValue>;
+  readonly args?: ReadonlyMap<string, TorchValue> | undefined;
   /** Further keys of the file; none of those above (`state_dict`, `rng_state`, ...). */
-  readonly extra?: ReadonlyMap<string, TorchValue>;
+  readonly extra?: ReadonlyMap<string, TorchValue> | undefined;
 }
 
 /** What the manager itself remembers, in every file, so that any one of them is enough to go on. */

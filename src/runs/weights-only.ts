@@ -39,6 +39,8 @@ export class WeightsOnly {
     if (value instanceof NumpyScalar) return this.ofNumpy(value, place);
     if (value instanceof PythonObject && value.type === "argparse.Namespace" && value.state instanceof Map)
       return this.convert(value.state, place, level);
+    // torch.load knows this one class of Python's.
+    if (value instanceof PythonObject && value.type === "collections.Counter") return value;
     if (value instanceof NumpyArray || value instanceof PythonObject || value instanceof PythonGlobal) {
       this.refused.push(place);
       return value;
