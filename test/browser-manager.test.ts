@@ -1,25 +1,13 @@
 /** A whole run in a browser: saved in one page, refused to another, resumed after a reload, over OPFS and IndexedDB. */
-import { execFileSync } from "node:child_process";
 import { build } from "esbuild";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import { test } from "uvu";
 import type { Kind, Part } from "./browser-manager.page.js";
+import { findChromium, launchChromium } from "./chromium.js";
 import { startServer, type WebServer } from "./web-server.js";
-
-const FLAGS =
-  "--no-sandbox --disable-background-networking --disable-component-update --disable-sync --no-first-run --disable-quic";
-
-function findChromium(): string | undefined {
-  try {
-    return execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
-  } catch {
-    return undefined;
-  }
-}
 
 const executablePath = findChromium();
 if (executablePath) testManager(executablePath);
-else console.log("skipped: no Chromium (.ci/run installs it)");
 
 function testManager(path: string): void {
   let server: WebServer;
@@ -29,7 +17,7 @@ function testManager(path: string): void {
   test.before(async () => {
     const options = { bundle: true, format: "esm", target: "es2022", write: false } as const;
     const { outputFiles } = await build({ ...options, entryPoints: ["test/browser-manager.page.ts"] });
-    browser = await chromium.launch({ executablePath: path, headless: true, args: FLAGS.split(" ") });
+    browser = await launchChromium(path);
     context = await browser.newContext();
     server = await startServer((request, response) => {
       const isScript = request.url === "/page.js";

@@ -1,26 +1,14 @@
 /** The stores of browsers in a real one: headless Chromium, if there is one. */
-import { execFileSync } from "node:child_process";
 import { build } from "esbuild";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Kind, Tasks } from "./browser-stores.page.js";
+import { findChromium, launchChromium } from "./chromium.js";
 import { startServer, type WebServer } from "./web-server.js";
-
-const FLAGS =
-  "--no-sandbox --disable-background-networking --disable-component-update --disable-sync --no-first-run --disable-quic";
-
-function findChromium(): string | undefined {
-  try {
-    return execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
-  } catch {
-    return undefined;
-  }
-}
 
 const executablePath = findChromium();
 if (executablePath) testStores(executablePath);
-else console.log("skipped: no Chromium (.ci/run installs it)");
 
 /** A page, and its tasks run there or in its worker. */
 interface Tab {
@@ -45,7 +33,7 @@ function testStores(path: string): void {
     const options = { bundle: true, format: "esm", target: "es2022", write: false } as const;
     const { outputFiles } = await build({ ...options, entryPoints: ["test/browser-stores.page.ts"] });
     script = outputFiles[0].contents;
-    browser = await chromium.launch({ executablePath: path, headless: true, args: FLAGS.split(" ") });
+    browser = await launchChromium(path);
     context = await browser.newContext();
     origin = await startOrigin();
   });

@@ -2,7 +2,7 @@
 import { UnitcellError } from "../errors.js";
 import { kindOf } from "../formats/kind-of.js";
 import { numpyNumber } from "../formats/numpy-values.js";
-import { NumpyArray, NumpyScalar, OrderedDict, PythonObject, type TorchValue } from "../formats/values.js";
+import { Float, NumpyArray, NumpyScalar, OrderedDict, PythonObject, type TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
 import { numElements, type StateDict, toScalar } from "../tensor.js";
 
@@ -66,6 +66,11 @@ export function readMetrics(value: TorchValue | undefined): Readonly<Record<stri
 export function numberOf(value: TorchValue | undefined): number | undefined {
   if (typeof value === "number") return value;
   return value instanceof NumpyScalar || value instanceof NumpyArray ? numpyNumber(value) : undefined;
+}
+
+/** The Python value that a numpy scalar is; undefined for what Python has no number or text for (dates). */
+export function pythonScalar({ dtype, value }: NumpyScalar): TorchValue | undefined {
+  return typeof value === "number" && dtype.code.startsWith("f") ? new Float(value) : value;
 }
 
 /** Names under which training scripts keep their arguments. */

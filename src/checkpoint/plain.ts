@@ -8,7 +8,7 @@ import {
   TorchSize,
   type TorchValue,
 } from "../formats/values.js";
-import { namedValues } from "./parts.js";
+import { namedValues, pythonScalar } from "./parts.js";
 
 /** Levels of dicts and lists, and values in all: a file may nest in cycles, and hold one list in a million places. */
 const MOST_DEPTH = 32;
@@ -61,7 +61,8 @@ class PlainCopy {
   private convert(value: TorchValue, isFloat: boolean, at: string, depth: number): TorchValue | undefined {
     if (typeof value === "number") return isFloat ? new Float(value) : value;
     if (value === null || typeof value !== "object" || value instanceof Float) return value;
-    if (value instanceof NumpyScalar) return ofScalar(value);
+    // Complex numbers and bytes have no JSON.
+    if (value instanceof NumpyScalar) return typeof value.value === "object" ? undefined : pythonScalar(value);
     if (value instanceof TorchConstant) return String(value);
     const named = namedValues(value);
     if (named) return this.dict(named, at, depth);
@@ -80,9 +81,4 @@ class PlainCopy {
     // A tuple stays one.
     return Object.isFrozen(items) && !(items instanceof TorchSize) ? (Object.freeze(copy) as TorchValue[]) : copy;
   }
-}
-
-function ofScalar({ dtype, value }: NumpyScalar): TorchValue | undefined {
-  if (typeof value === "number") return /^f/.test(dtype.code) ? new Float(value) : value;
-  return typeof value === "object" ? undefined : value;
 }

@@ -5,6 +5,7 @@ import type { CheckpointInfo } from "./checkpoint-info.js";
 import { parseCheckpointName } from "./checkpoint-names.js";
 import { type HistoryRow, historyKey, isUnreadable, readHistories } from "./history.js";
 import { readPins } from "./pins.js";
+import { compareText } from "./retention.js";
 
 /**
  * List the checkpoints, sorted by run, epoch and name. Metrics of epochs come from training_history.json where a run is in
@@ -61,9 +62,5 @@ function withRow(info: CheckpointInfo, rows: Rows): CheckpointInfo {
 }
 
 function compare(a: CheckpointInfo, b: CheckpointInfo): number {
-  return text(a.run, b.run) || (a.epoch ?? -1) - (b.epoch ?? -1) || text(a.key, b.key);
-}
-
-function text(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+  return compareText(a.run, b.run) || (a.epoch ?? -1) - (b.epoch ?? -1) || compareText(a.key, b.key);
 }

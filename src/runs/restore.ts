@@ -34,12 +34,9 @@ export interface Described extends CheckpointInfo {
 }
 
 /**
- * Load a checkpoint of a run. Where the one asked for does not load, the next candidate is taken and `skipped` says so: for
- * "best" the best epoch that loads, then the newest; for "latest" and "final" the newest that loads. An epoch asked for by
- * number is that or an error.
+ * Load one of a run's checkpoints, as restoreCheckpoint says.
  * @param infos the run's
- * @throws {UnitcellError} NOT_FOUND when there is no such checkpoint (the message lists what there is), CORRUPT when none of
- *   the candidates loads, BACKEND when the store fails
+ * @throws {UnitcellError} as restoreCheckpoint
  */
 export async function restoreFrom(
   store: ReadStore,

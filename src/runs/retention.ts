@@ -186,7 +186,8 @@ function keysOf(infos: readonly CheckpointInfo[]): Set<string> {
   return new Set(infos.map(({ key }) => key));
 }
 
-function compareText(a: string, b: string): number {
+/** By code units, the same everywhere. */
+export function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 

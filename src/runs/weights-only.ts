@@ -1,4 +1,5 @@
 /** Values in the types that torch.load accepts with weights_only=True, its default since 2.6. */
+import { pythonScalar } from "../checkpoint/parts.js";
 import {
   Float,
   isFloatAt,
@@ -50,13 +51,9 @@ export class WeightsOnly {
   }
 
   private ofNumpy(scalar: NumpyScalar, place: string): TorchValue {
-    const { value } = scalar;
-    if (value === undefined) {
-      this.refused.push(place);
-      return scalar;
-    }
-    const isFloat = typeof value === "number" && scalar.dtype.code.startsWith("f");
-    return isFloat ? new Float(value) : value;
+    const value = pythonScalar(scalar);
+    if (value === undefined) this.refused.push(place);
+    return value ?? scalar;
   }
 
   private ofList(list: readonly TorchValue[], place: string, level: number): TorchValue {

@@ -27,7 +27,7 @@ const OWN_FOLDER = ".unitcell";
  * links themselves. Keys that differ in case only are one file where the file system says so. `ifAbsent` needs hard links,
  * which FAT does not have: BACKEND there.
  *
- * Folders in it that this user may not look into are left out of lists. Errors have the path and the system's reason: BACKEND for a disk that is full, fails or may not be written or read,
+ * Errors have the path and the system's reason: BACKEND for a disk that is full, fails or may not be written or read,
  * ARGUMENT for a key that cannot be a file there (too long a name, a folder, below a file).
  */
 export function fsStore(directory: string): Store {
@@ -155,9 +155,7 @@ class FsStore implements Store {
       try {
         names = await readdir(path, { withFileTypes: true });
       } catch (error) {
-        // A folder in it that is closed to this user (lost+found) holds nothing of theirs.
-        const isClosed = next !== folder && ["EACCES", "EPERM"].includes(codeOf(error) ?? "");
-        if (isAbsent(error) || isClosed) continue;
+        if (isAbsent(error)) continue;
         throw failure(path, error, "BACKEND", "list");
       }
       const inside = next === "" ? "" : `${next}/`;

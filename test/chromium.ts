@@ -1,0 +1,20 @@
+/** The Chromium that tests of browsers drive. */
+import { execFileSync } from "node:child_process";
+import { type Browser, chromium } from "playwright-core";
+
+const FLAGS =
+  "--no-sandbox --disable-background-networking --disable-component-update --disable-sync --no-first-run --disable-quic";
+
+/** Its path; undefined, and said, where there is none. */
+export function findChromium(): string | undefined {
+  try {
+    return execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
+  } catch {
+    console.log("skipped: no Chromium (.ci/run installs it)");
+    return undefined;
+  }
+}
+
+export function launchChromium(executablePath: string): Promise<Browser> {
+  return chromium.launch({ executablePath, headless: true, args: FLAGS.split(" ") });
+}
