@@ -17,7 +17,7 @@ import {
   type RetentionPolicy,
 } from "../src/runs/retention.js";
 
-const PLANS = 60_000;
+const PLANS = 100_000;
 const PAIRS = 20_000;
 const SEED = 20240229;
 const NOW = new Date("2026-01-01T00:00:00Z");
