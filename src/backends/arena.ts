@@ -1,7 +1,7 @@
 import type { Batch } from "../graphs/batch.js";
 import type { OpName } from "../ops/ops.js";
 import type { Axis, Node, Program, Value } from "../ops/program.js";
-import { readingsOf } from "./check-inputs.js";
+import { readingsOf, type Sizes } from "./check-inputs.js";
 
 /**
  * The memory of a run, laid out once a program whatever the sizes: blocks one behind another, first the batch inputs,
@@ -76,19 +76,25 @@ export function planArena(program: Program, kept: readonly Value[] = [program.ou
 }
 
 /** Whether a node may write its output over this value, row by row. */
-function overwrites({ op, inputs, output }: Node, value: number): boolean {
+function overwrites({ op, inputs, indices = [], output }: Node, value: number): boolean {
   const most = OVERWRITES[op] ?? 0;
-  return inputs.every(({ id, columns }, i) => id !== value || (i < most && columns === output.columns));
+  const inOrder = ({ columns }: Value, i: number) => columns === output.columns && indices[i] === undefined;
+  return inputs.every((input, i) => input.id !== value || (i < most && inOrder(input, i)));
 }
 
 /** Bytes of a block in a run: whole vectors of 16. */
-export function blockBytes({ rows, columns, more }: Block, sizes: Batch["sizes"]): number {
+export function blockBytes({ rows, columns, more }: Block, sizes: Sizes): number {
   return Math.ceil((sizes[rows] * columns + more) / 4) * 16;
 }
 
 /** Bytes that a run takes beside the weights, from its sizes alone: inputs that a batch may leave out count as there. */
-export function runBytes({ blocks }: Pick<ArenaPlan, "blocks">, sizes: Batch["sizes"]): number {
+export function runBytes({ blocks }: Pick<ArenaPlan, "blocks">, sizes: Sizes): number {
   let bytes = 0;
   for (const block of blocks) bytes += blockBytes(block, sizes);
   return bytes;
+}
+
+/** What a batch's sizes allow at most: as many distinct lengths as bonds, as many cosines as pairs. */
+export function largestSizes(sizes: Batch["sizes"]): Sizes {
+  return { ...sizes, L: sizes.E, C: sizes.T };
 }

@@ -1,6 +1,6 @@
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
-import type { Axis, Node, Program } from "../ops/program.js";
+import type { Axis, Program } from "../ops/program.js";
 
 /** One way in which a program reads a batch input: how many entries there must be, and what they may hold. */
 export interface Reading {
@@ -15,26 +15,27 @@ export interface Reading {
 }
 
 /** How a program reads its batch inputs, each way once. */
-export function readingsOf(program: Program): Reading[] {
-  const all = program.nodes.flatMap((node): Reading[] => {
-    const { op, output, index, starts, weights, inputs: values } = node;
-    const found: Reading[] = [];
-    const read = (name: string, kind: Reading["kind"], rows: Axis, limit: Axis | number, columns = 1) =>
-      found.push({ name, kind, rows, columns, limit });
-    if (op === "input") read(index!, "numbers", output.rows, output.rows, output.columns);
-    else if (index !== undefined)
-      read(index, "index", op === "gatedMean" ? values[0].rows : output.rows, indexLimit(program, node));
-    if (starts !== undefined) read(starts, "starts", output.rows, values[0].rows);
-    if (weights !== undefined) read(weights, "weights", values[0].rows, values[0].rows);
-    return found;
-  });
+export function readingsOf({ nodes, params: tables }: Program): Reading[] {
+  const all = nodes.flatMap(
+    ({ op, output, index, indices = [], starts, weights, over, inputs: values, params }): Reading[] => {
+      const rows = over ?? output.rows;
+      const found: Reading[] = [];
+      if (op === "input") found.push({ name: index!, kind: "numbers", rows, columns: output.columns, limit: rows });
+      else if (index !== undefined)
+        found.push({ name: index, kind: "index", rows, columns: 1, limit: tables.get(params[0])!.shape[0] });
+      for (const [i, name] of indices.entries())
+        if (name !== undefined) found.push({ name, kind: "index", rows, columns: 1, limit: values[i].rows });
+      if (starts !== undefined)
+        found.push({ name: starts, kind: "starts", rows: output.rows, columns: 1, limit: rows });
+      if (weights !== undefined) found.push({ name: weights, kind: "weights", rows, columns: 1, limit: rows });
+      return found;
+    },
+  );
   return [...new Map(all.map((reading) => [Object.values(reading).join(" "), reading])).values()];
 }
 
-/** An index points into the last value read, or into the table. */
-function indexLimit({ params: tables }: Program, { inputs, params }: Node): Axis | number {
-  return inputs.at(-1)?.rows ?? tables.get(params[0])!.shape[0];
-}
+/** Rows of every axis. */
+export type Sizes = Readonly<Record<Axis, number>>;
 
 /**
  * Kernels trust their inputs, so a batch is checked before a run: inputs present, of their type and length, numbers not
@@ -42,7 +43,7 @@ function indexLimit({ params: tables }: Program, { inputs, params }: Node): Axis
  * and above 0.
  * @throws {UnitcellError} MISMATCH
  */
-export function checkInputs(readings: readonly Reading[], { sizes, inputs }: Batch): void {
+export function checkInputs(readings: readonly Reading[], inputs: Batch["inputs"], sizes: Sizes): void {
   for (const { name, kind, rows, columns, limit } of readings) {
     const data = inputs.get(name);
     if (data === undefined && kind === "weights") continue;

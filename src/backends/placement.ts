@@ -2,6 +2,7 @@ import type { Batch } from "../graphs/batch.js";
 import type { KernelMemory, Kernels } from "../kernels.js";
 import type { Node, Value } from "../ops/program.js";
 import { type ArenaPlan, blockBytes } from "./arena.js";
+import type { Sizes } from "./check-inputs.js";
 import type { Run } from "./wasm-rows.js";
 
 /** A program's constants in memory. */
@@ -18,28 +19,28 @@ export class Placement implements Run {
   readonly kernels: Kernels;
   readonly #weights: Weights;
   readonly #plan: ArenaPlan;
-  readonly #batch: Batch;
-  /** Addresses of the blocks. */
+  readonly #sizes: Sizes;
+  /** Addresses of the blocks; 0 for batch inputs that are not there. */
   readonly #at: number[] = [];
 
-  constructor(weights: Weights, plan: ArenaPlan, batch: Batch, start: number) {
+  constructor(weights: Weights, plan: ArenaPlan, sizes: Sizes, start: number) {
     this.kernels = weights.memory.kernels;
     this.#weights = weights;
     this.#plan = plan;
-    this.#batch = batch;
+    this.#sizes = sizes;
     let at = start;
     for (const block of plan.blocks) {
       this.#at.push(at);
-      at += blockBytes(block, batch.sizes);
+      at += blockBytes(block, sizes);
     }
   }
 
-  /** Those of the program that the batch has; checked beforehand. */
-  copyInputs(): void {
-    const { memory } = this.#weights;
+  /** Those of a checked batch that the program reads. */
+  copyInputs(inputs: Batch["inputs"]): void {
     for (const [name, block] of this.#plan.ofInput) {
-      const data = this.#batch.inputs.get(name);
-      if (data) memory.copy(this.#at[block], data);
+      const data = inputs.get(name);
+      if (data) this.#weights.memory.copy(this.#at[block], data);
+      else this.#at[block] = 0;
     }
   }
 
@@ -47,9 +48,9 @@ export class Placement implements Run {
     return this.#at[this.#plan.ofValue[id]];
   }
 
-  /** Of a batch input. */
-  input(name: string): number {
-    return this.#at[this.#plan.ofInput.get(name)!];
+  input(name: string | undefined): number {
+    const block = name === undefined ? undefined : this.#plan.ofInput.get(name);
+    return block === undefined ? 0 : this.#at[block];
   }
 
   param(name: string): number {
@@ -60,23 +61,11 @@ export class Placement implements Run {
     return this.#weights.prepared[output.id]!;
   }
 
-  index({ index }: Node): number {
-    return this.input(index!);
-  }
-
-  starts({ starts }: Node): number {
-    return this.input(starts!);
-  }
-
-  weights({ weights }: Node): number {
-    return weights !== undefined && this.#batch.inputs.has(weights) ? this.input(weights) : 0;
-  }
-
   rows({ rows }: Value): number {
-    return this.#batch.sizes[rows];
+    return this.#sizes[rows];
   }
 
   count({ rows, columns }: Value): number {
-    return this.#batch.sizes[rows] * columns;
+    return this.#sizes[rows] * columns;
   }
 }

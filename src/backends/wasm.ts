@@ -3,7 +3,7 @@ import type { Batch } from "../graphs/batch.js";
 import { KernelMemory, MAX_MEMORY_BYTES } from "../kernels.js";
 import { DEFAULT_PASSES, type Pass } from "../ops/passes.js";
 import type { Program, Value } from "../ops/program.js";
-import { type ArenaPlan, planArena, runBytes } from "./arena.js";
+import { type ArenaPlan, largestSizes, planArena, runBytes } from "./arena.js";
 import type { Backend, Session } from "./backend.js";
 import { checkInputs, type Reading, readingsOf } from "./check-inputs.js";
 import { Placement, type Weights } from "./placement.js";
@@ -94,7 +94,7 @@ class WasmSession implements Session {
 
   /** @throws {UnitcellError} LIMIT */
   #bytes({ plan }: Target, sizes: Batch["sizes"], { memory }: Weights): number {
-    const bytes = runBytes(plan, sizes);
+    const bytes = runBytes(plan, largestSizes(sizes));
     const all = memory.mark() + bytes;
     if (all > MAX_MEMORY_BYTES) throw tooLarge(sizes, all);
     return bytes;
@@ -104,11 +104,12 @@ class WasmSession implements Session {
     const weights = this.#open();
     const { memory } = weights;
     const bytes = this.#bytes(target, batch.sizes, weights);
-    checkInputs(this.#readings, batch);
+    const sizes = { ...batch.sizes, L: 0, C: 0 };
+    checkInputs(this.#readings, batch.inputs, sizes);
     const mark = memory.mark();
     try {
-      const run = new Placement(weights, target.plan, batch, memory.allocate(bytes));
-      run.copyInputs();
+      const run = new Placement(weights, target.plan, sizes, memory.allocate(bytes));
+      run.copyInputs(batch.inputs);
       for (const call of this.#calls) call(run);
       return target.wanted.map((value) => memory.f32(run.address(value), run.count(value)).slice());
     } finally {
