@@ -6,7 +6,8 @@ export interface Kernels {
   heapBase(): number;
   packedBytes(O: number, K: number): number;
   packWeight(out: number, weight: number, scale: number, shift: number, O: number, K: number): void;
-  linearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
+  linearForward(out: number, x: number, packed: number, R: number, O: number, K: number, epilogue: number): void;
+  bandedLinearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
   affineForward(out: number, x: number, scale: number, shift: number, R: number, F: number): void;
   layerNormForward(out: number, x: number, weight: number, bias: number, eps: number, R: number, F: number): void;
   gaussianForward(out: number, x: number, centers: number, gamma: number, R: number, K: number): void;
