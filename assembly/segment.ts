@@ -1,48 +1,85 @@
+/** The weight of a row where none is given: read again and again, with a step of 0. x times 1 is x, bit for bit. */
+const ONE = memory.data<f32>([1]);
+
+/** Where the weights of a segment's rows stand that begins with row `first`, and how far apart; 0 stands for all 1. */
+// @ts-expect-error: decorator
+@inline
+export function weightsFrom(weights: usize, first: i32): usize {
+  return weights ? weights + ((<usize>first) << 2) : ONE;
+}
+
+// @ts-expect-error: decorator
+@inline
+export function weightStep(weights: usize): usize {
+  return weights ? 4 : 0;
+}
+
 /**
- * Sum the rows of each segment: out[s, f] = sum of x[r, f] for start[s] <= r < start[s + 1]; an empty segment gives 0.
- *   out (S, F) f32 overwritten; x (start[S], F) f32, rows sorted by segment; start (S + 1,) i32, CSR row starts
- * PyTorch: torch.zeros(S, F).index_add_(0, segment, x). Summed in row order, so runs agree bit for bit.
+ * Sum the rows of each segment: out[s, f] = sum of w[r] x[r, f] for start[s] <= r < start[s + 1]; an empty segment gives
+ * 0.
+ *   out (S, F) f32 overwritten; x (start[S], F) f32, rows sorted by segment; start (S + 1,) i32, CSR row starts;
+ *   weights (start[S],) f32, or 0 for all 1
+ * PyTorch: torch.zeros(S, F).index_add_(0, segment, w * x). Summed in row order, so runs agree bit for bit.
  */
-export function segmentSumForward(out: usize, x: usize, start: usize, S: i32, F: i32): void {
+export function segmentSumForward(out: usize, x: usize, start: usize, weights: usize, S: i32, F: i32): void {
   const row = (<usize>F) << 2;
   const whole = row & ~15;
+  const step = weightStep(weights);
   for (let s = 0; s < S; s++, out += row, start += 4) {
     const first = x + <usize>load<i32>(start) * row;
     const end = x + <usize>load<i32>(start, 4) * row;
+    const from = weightsFrom(weights, load<i32>(start));
     for (let f: usize = 0; f < whole; f += 16) {
       let sum = f32x4.splat(0);
-      for (let at = first; at < end; at += row) sum = f32x4.add(sum, v128.load(at + f));
+      for (let at = first, w = from; at < end; at += row, w += step)
+        sum = f32x4.add(sum, f32x4.mul(v128.load(at + f), v128.load_splat<f32>(w)));
       v128.store(out + f, sum);
     }
     for (let f = whole; f < row; f += 4) {
       let sum: f32 = 0;
-      for (let at = first; at < end; at += row) sum += load<f32>(at + f);
+      for (let at = first, w = from; at < end; at += row, w += step) sum += load<f32>(at + f) * load<f32>(w);
       store<f32>(out + f, sum);
     }
   }
 }
 
+/** Their sum over a segment, 1 for an empty one. */
+// @ts-expect-error: decorator
+@inline
+function totalWeight(from: usize, step: usize, count: i32): f64 {
+  if (count == 0) return 1;
+  let total: f64 = 0;
+  for (; count > 0; count--, from += step) total += <f64>load<f32>(from);
+  return total;
+}
+
 /**
- * Mean of the rows of each segment; an empty segment gives 0, as in DGL. Shapes as segmentSum.
- * Summed in float64: a crystal of 5,000 equal atoms must have the mean of one.
+ * Mean of the rows of each segment, sum of w[r] x[r, f] over sum of w[r]; an empty segment gives 0, as in DGL. Shapes as
+ * segmentSum. Summed in float64: a crystal of 5,000 equal atoms must have the mean of one.
  */
-export function segmentMeanForward(out: usize, x: usize, start: usize, S: i32, F: i32): void {
+export function segmentMeanForward(out: usize, x: usize, start: usize, weights: usize, S: i32, F: i32): void {
   const row = (<usize>F) << 2;
   const pairs = row & ~7;
+  const step = weightStep(weights);
   for (let s = 0; s < S; s++, out += row, start += 4) {
     const first = x + (<usize>load<i32>(start)) * row;
     const end = x + (<usize>load<i32>(start, 4)) * row;
-    const count = <f64>max(load<i32>(start, 4) - load<i32>(start), 1);
+    const from = weightsFrom(weights, load<i32>(start));
+    const total = totalWeight(from, step, load<i32>(start, 4) - load<i32>(start));
     for (let f: usize = 0; f < pairs; f += 8) {
       let sum = f64x2.splat(0);
-      for (let at = first; at < end; at += row) sum = f64x2.add(sum, f64x2.promote_low_f32x4(v128.load64_zero(at + f)));
-      const mean = f32x4.demote_f64x2_zero(f64x2.div(sum, f64x2.splat(count)));
+      for (let at = first, w = from; at < end; at += row, w += step) {
+        const weight = f64x2.promote_low_f32x4(v128.load_splat<f32>(w));
+        sum = f64x2.add(sum, f64x2.mul(f64x2.promote_low_f32x4(v128.load64_zero(at + f)), weight));
+      }
+      const mean = f32x4.demote_f64x2_zero(f64x2.div(sum, f64x2.splat(total)));
       v128.store64_lane(out + f, mean, 0);
     }
     if (pairs < row) {
       let sum: f64 = 0;
-      for (let at = first; at < end; at += row) sum += load<f32>(at + pairs);
-      store<f32>(out + pairs, <f32>(sum / count));
+      for (let at = first, w = from; at < end; at += row, w += step)
+        sum += <f64>load<f32>(at + pairs) * <f64>load<f32>(w);
+      store<f32>(out + pairs, <f32>(sum / total));
     }
   }
 }
@@ -79,24 +116,29 @@ const ATTENTION_COLUMNS: usize = 64;
 const ATTENTION_SUMS = memory.data(512, 16);
 
 /**
- * out[s, f] = sum over r of a[r] x[r, f], a = softmax over start[s] <= r < start[s + 1] of (x[r] . query[s]); an empty
- * segment gives 0.
- *   out, query (S, F) f32, out overwritten and not query; x (start[S], F) f32; start (S + 1,) i32
+ * out[s, f] = sum over r of a[r] x[r, f], a = softmax over start[s] <= r < start[s + 1] of (x[r] . query[s]), each row
+ * standing for w[r] equal ones: a[r] is proportional to w[r] exp(x[r] . query[s]). An empty segment gives 0.
+ *   out, query (S, F) f32, out overwritten and not query; x (start[S], F) f32; start (S + 1,) i32;
+ *   weights (start[S],) f32, or 0 for all 1
  * DGL: softmax_nodes and sum_nodes, as Set2Set uses them (Vinyals et al., arXiv:1511.06391). In float64.
  */
-export function segmentAttentionForward(out: usize, x: usize, query: usize, start: usize, S: i32, F: i32): void {
+export function segmentAttentionForward(
+  out: usize, x: usize, query: usize, start: usize, weights: usize, S: i32, F: i32,
+): void {
   const row = (<usize>F) << 2;
+  const step = weightStep(weights);
   for (let s = 0; s < S; s++, out += row, query += row, start += 4) {
     const first = x + (<usize>load<i32>(start)) * row;
     const end = x + (<usize>load<i32>(start, 4)) * row;
+    const weightsOf = weightsFrom(weights, load<i32>(start));
     let top: f64 = -Infinity;
     for (let at = first; at < end; at += row) top = Math.max(top, dot(at, query, row));
     for (let from: usize = 0; from < row; from += ATTENTION_COLUMNS << 2) {
       const columns = min(row - from, ATTENTION_COLUMNS << 2);
       memory.fill(ATTENTION_SUMS, 0, columns << 1);
       let total: f64 = 0;
-      for (let at = first; at < end; at += row) {
-        const share = Math.exp(dot(at, query, row) - top);
+      for (let at = first, w = weightsOf; at < end; at += row, w += step) {
+        const share = Math.exp(dot(at, query, row) - top) * <f64>load<f32>(w);
         total += share;
         for (let f: usize = 0; f < columns; f += 4) {
           const sum = ATTENTION_SUMS + (f << 1);

@@ -15,9 +15,17 @@ export interface Kernels {
   hingeForward(out: number, x: number, factor: number, threshold: number, n: number): void;
   gatherForward(out: number, x: number, index: number, R: number, F: number): void;
   gatherAddForward(out: number, x: number, v: number, index: number, R: number, F: number): void;
-  segmentSumForward(out: number, x: number, start: number, S: number, F: number): void;
-  segmentMeanForward(out: number, x: number, start: number, S: number, F: number): void;
-  segmentAttentionForward(out: number, x: number, query: number, start: number, S: number, F: number): void;
+  segmentSumForward(out: number, x: number, start: number, weights: number, S: number, F: number): void;
+  segmentMeanForward(out: number, x: number, start: number, weights: number, S: number, F: number): void;
+  segmentAttentionForward(
+    out: number,
+    x: number,
+    query: number,
+    start: number,
+    weights: number,
+    S: number,
+    F: number,
+  ): void;
   gateForward(out: number, z: number, R: number, F: number): void;
   gatedMeanForward(
     out: number,
@@ -25,6 +33,7 @@ export interface Kernels {
     v: number,
     index: number,
     start: number,
+    weights: number,
     S: number,
     F: number,
     eps: number,

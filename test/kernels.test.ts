@@ -165,8 +165,8 @@ for (const F of [1, 4, 7, 64]) {
     const starts = Int32Array.of(0, 3, 3, 8);
     const x = values(8 * F);
     const [at, start] = [memory.put(x), memory.put(starts)];
-    const sums = run(3 * F, (out) => kernels.segmentSumForward(out, at, start, 3, F));
-    const means = run(3 * F, (out) => kernels.segmentMeanForward(out, at, start, 3, F));
+    const sums = run(3 * F, (out) => kernels.segmentSumForward(out, at, start, 0, 3, F));
+    const means = run(3 * F, (out) => kernels.segmentMeanForward(out, at, start, 0, 3, F));
     for (let s = 0; s < 3; s++)
       for (let f = 0; f < F; f++) {
         let sum = 0;
@@ -284,7 +284,7 @@ for (const F of [1, 4, 7, 65]) {
     const x = values(8 * F).map((v) => 40 * v);
     const query = values(3 * F, 2);
     const found = run(3 * F, (out) =>
-      kernels.segmentAttentionForward(out, memory.put(x), memory.put(query), memory.put(starts), 3, F),
+      kernels.segmentAttentionForward(out, memory.put(x), memory.put(query), memory.put(starts), 0, 3, F),
     );
     for (let s = 0; s < 3; s++) {
       const logits = Array.from({ length: starts[s + 1] - starts[s] }, (_, i) => {
@@ -301,6 +301,44 @@ for (const F of [1, 4, 7, 65]) {
     }
   });
 
+  scoped(`weighted segments of ${F} columns are those of rows repeated; weights of 1 leave the bits`, () => {
+    const [R, S] = [8, 3];
+    const starts = Int32Array.of(0, 3, 3, 8);
+    const weights = Float32Array.of(1, 3, 2, 1, 2, 4, 1, 1);
+    const often = Array.from(weights).flatMap((w, r) => Array.from({ length: w }, () => r));
+    const places = starts.map((row) => weights.subarray(0, row).reduce((sum, w) => sum + w, 0));
+    const [x, query] = [values(R * F), memory.put(values(S * F, 2))];
+    const index = Int32Array.of(4, 0, 0, 3, 1, 2, 4, 4);
+    const v = memory.put(values(5 * F, 3));
+    const rows = Float32Array.from(often.flatMap((r) => [...x.subarray(r * F, (r + 1) * F)]));
+    type Kernel = (out: number, x: number, index: number, starts: number, weights: number) => void;
+    const kernel: Record<string, Kernel> = {
+      sum: (out, at, _, start, w) => kernels.segmentSumForward(out, at, start, w, S, F),
+      mean: (out, at, _, start, w) => kernels.segmentMeanForward(out, at, start, w, S, F),
+      attention: (out, at, _, start, w) => kernels.segmentAttentionForward(out, at, query, start, w, S, F),
+      gatedMean: (out, at, from, start, w) => kernels.gatedMeanForward(out, at, v, from, start, w, S, F, 1e-6),
+    };
+    const [once, start, from] = [memory.put(x), memory.put(starts), memory.put(index)];
+    const [all, place, each] = [
+      memory.put(rows),
+      memory.put(places),
+      memory.put(Int32Array.from(often, (r) => index[r])),
+    ];
+    const [given, ones] = [memory.put(weights), memory.put(new Float32Array(R).fill(1))];
+    for (const [name, forward] of Object.entries(kernel)) {
+      const weighted = run(S * F, (out) => forward(out, once, from, start, given));
+      const repeated = run(S * F, (out) => forward(out, all, each, place, 0));
+      for (const [i, w] of weighted.entries())
+        assert.ok(Math.abs(w - repeated[i]) < 2e-6, `${name}: ${w} ${repeated[i]}`);
+      const unit = run(S * F, (out) => forward(out, once, from, start, ones));
+      assert.equal(
+        unit,
+        run(S * F, (out) => forward(out, once, from, start, 0)),
+        name,
+      );
+    }
+  });
+
   scoped(`gated mean of ${F} columns equals its parts bit for bit, an empty segment gives 0`, () => {
     const [R, S] = [8, 3];
     const starts = Int32Array.of(0, 3, 3, 8);
@@ -308,12 +346,12 @@ for (const F of [1, 4, 7, 65]) {
     const [m, v] = [values(R * F).map((z) => 5 * z), values(5 * F, 2)];
     const [at, start] = [memory.put(index), memory.put(starts)];
     const padded = (x: Float32Array) => memory.put(Float32Array.of(...x, 0, 0, 0));
-    const fused = run(S * F, (out) => kernels.gatedMeanForward(out, padded(m), padded(v), at, start, S, F, 1e-6));
+    const fused = run(S * F, (out) => kernels.gatedMeanForward(out, padded(m), padded(v), at, start, 0, S, F, 1e-6));
     const gate = run(R * F, (out) => kernels.sigmoidForward(out, padded(m), R * F));
     const gathered = run(R * F, (out) => kernels.gatherForward(out, padded(v), at, R, F));
     const product = run(R * F, (out) => kernels.mulForward(out, padded(gate), padded(gathered), R * F));
-    const above = run(S * F, (out) => kernels.segmentSumForward(out, padded(product), start, S, F));
-    const below = run(S * F, (out) => kernels.segmentSumForward(out, padded(gate), start, S, F));
+    const above = run(S * F, (out) => kernels.segmentSumForward(out, padded(product), start, 0, S, F));
+    const below = run(S * F, (out) => kernels.segmentSumForward(out, padded(gate), start, 0, S, F));
     const ratio = run(S * F, (out) => kernels.ratioForward(out, padded(above), padded(below), 1e-6, S * F));
     assert.equal(fused, ratio);
     assert.ok(fused.subarray(F, 2 * F).every((x) => x === 0));

@@ -21,6 +21,7 @@ export function runOracle(program: Program, batch: Batch): Matrix[] {
       node.params.map((name) => program.params.get(name)!.data),
       node.index ? batch.inputs.get(node.index)! : new Float32Array(),
       node.starts ? batch.inputs.get(node.starts)! : new Int32Array(),
+      (node.weights && batch.inputs.get(node.weights)) || new Float32Array(rowsOf(node, batch)).fill(1),
     );
     const data = new Float64Array(rows * columns);
     for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) data[r * columns + c] = cell(r, c);
@@ -28,6 +29,9 @@ export function runOracle(program: Program, batch: Batch): Matrix[] {
   }
   return values;
 }
+
+/** Of the first value read. */
+const rowsOf = ({ inputs: [x] }: Node, { sizes }: Batch) => (x ? sizes[x.rows] : 0);
 
 const at = (x: Matrix, r: number, c: number) => x.data[r * x.columns + c];
 const sum = (from: number, end: number, term: (i: number) => number) => {
@@ -45,7 +49,14 @@ export function envelope(x: number, { cutoff, exponent: p }: Readonly<Record<str
   return q > 1 ? 0 : 1 + c1 * q ** p + c2 * q ** (p + 1) + c3 * q ** (p + 2);
 }
 
-type Rule = (node: Node, x: Matrix[], p: Float32Array[], index: ArrayLike<number>, starts: ArrayLike<number>) => Cell;
+type Rule = (
+  node: Node,
+  x: Matrix[],
+  p: Float32Array[],
+  index: ArrayLike<number>,
+  starts: ArrayLike<number>,
+  weights: ArrayLike<number>,
+) => Cell;
 
 /** An operation on each number by itself. */
 const each =
@@ -145,27 +156,27 @@ const CELLS: Record<OpName, Rule> = {
     (r, c) =>
       at(a, r, c) / (at(b, r, c) + numbers.eps),
   segmentSum:
-    (_, [x], _p, _index, start) =>
+    (_, [x], _p, _index, start, w) =>
     (r, c) =>
-      sum(start[r], start[r + 1], (i) => at(x, i, c)),
+      sum(start[r], start[r + 1], (i) => w[i] * at(x, i, c)),
   segmentMean:
-    (_, [x], _p, _index, start) =>
+    (_, [x], _p, _index, start, w) =>
     (r, c) =>
-      sum(start[r], start[r + 1], (i) => at(x, i, c)) / Math.max(1, start[r + 1] - start[r]),
+      sum(start[r], start[r + 1], (i) => w[i] * at(x, i, c)) / (sum(start[r], start[r + 1], (i) => w[i]) || 1),
   segmentAttention:
-    (_, [x, query], _p, _index, start) =>
+    (_, [x, query], _p, _index, start, w) =>
     (r, c) => {
       const logit = (i: number) => sum(0, x.columns, (k) => at(x, i, k) * at(query, r, k));
       let top = Number.NEGATIVE_INFINITY;
       for (let i = start[r]; i < start[r + 1]; i++) top = Math.max(top, logit(i));
-      const weight = (i: number) => Math.exp(logit(i) - top);
+      const weight = (i: number) => w[i] * Math.exp(logit(i) - top);
       const total = sum(start[r], start[r + 1], weight);
       return total ? sum(start[r], start[r + 1], (i) => weight(i) * at(x, i, c)) / total : 0;
     },
   gatedMean:
-    ({ numbers }, [m, v], _p, index, start) =>
+    ({ numbers }, [m, v], _p, index, start, w) =>
     (r, c) => {
-      const gate = (i: number) => sigmoid(at(m, i, c));
+      const gate = (i: number) => w[i] * sigmoid(at(m, i, c));
       const above = sum(start[r], start[r + 1], (i) => gate(i) * at(v, index[i], c));
       return above / (sum(start[r], start[r + 1], gate) + numbers.eps);
     },

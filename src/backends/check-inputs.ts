@@ -4,14 +4,15 @@ import type { Node, Program } from "../ops/program.js";
 
 /**
  * Kernels trust their inputs, so a batch is checked before a run: inputs present, of their type and length, numbers not
- * NaN, indices inside what they point into, row starts from 0 to its end.
+ * NaN, indices inside what they point into, row starts from 0 to its end; weights, which a batch need not have, finite
+ * and above 0.
  * @throws {UnitcellError} MISMATCH
  */
 export function checkInputs(program: Program, batch: Batch): void {
   const { sizes } = batch;
   const checked = new Set<string>();
   for (const node of program.nodes) {
-    const { op, output, index, starts, inputs: values } = node;
+    const { op, output, index, starts, weights, inputs: values } = node;
     if (op === "input") {
       const data = inputOf(batch, index!, "Float32Array", sizes[output.rows] * output.columns);
       if (data.some(Number.isNaN)) throw new UnitcellError("MISMATCH", `batch input "${index}" holds NaN`);
@@ -27,6 +28,11 @@ export function checkInputs(program: Program, batch: Batch): void {
       const data = inputOf(batch, starts, "Int32Array", sizes[output.rows] + 1);
       if (!checked.has(`${starts} to ${end}`)) checkStarts(starts, data, end);
       checked.add(`${starts} to ${end}`);
+    }
+    if (weights !== undefined && batch.inputs.has(weights)) {
+      const data = inputOf(batch, weights, "Float32Array", sizes[values[0].rows]);
+      if (!checked.has(weights)) checkWeights(weights, data);
+      checked.add(weights);
     }
   }
 }
@@ -53,6 +59,12 @@ function checkRange(name: string, data: Float32Array | Int32Array, limit: number
   for (const at of data)
     if (!(at >= 0 && at < limit))
       throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${at}, outside 0 to ${limit}`);
+}
+
+function checkWeights(name: string, data: Float32Array | Int32Array): void {
+  for (const weight of data)
+    if (!(weight > 0 && weight < Number.POSITIVE_INFINITY))
+      throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${weight}, not a finite number above 0`);
 }
 
 /** Row starts ascend from 0 to the end. */

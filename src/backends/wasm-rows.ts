@@ -14,6 +14,8 @@ export interface Run {
   /** Addresses of the batch inputs that the node reads. */
   index(node: Node): number;
   starts(node: Node): number;
+  /** 0 where the batch has none. */
+  weights(node: Node): number;
   rows(value: Value): number;
   /** Floats in a value. */
   count(value: Value): number;
@@ -39,6 +41,7 @@ const segmentRow =
       run.address(node.output),
       run.address(node.inputs[0]),
       run.starts(node),
+      run.weights(node),
       run.rows(node.output),
       node.output.columns,
     );
@@ -169,6 +172,7 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
       run.address(node.inputs[0]),
       run.address(node.inputs[1]),
       run.starts(node),
+      run.weights(node),
       run.rows(node.output),
       node.output.columns,
     ),
@@ -179,6 +183,7 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
       run.address(node.inputs[1]),
       run.index(node),
       run.starts(node),
+      run.weights(node),
       run.rows(node.output),
       node.output.columns,
       node.numbers.eps,

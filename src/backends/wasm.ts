@@ -35,7 +35,9 @@ class WasmSession implements Session {
 
   constructor(program: Program) {
     this.#program = program;
-    this.#inputs = new Set(program.nodes.flatMap(({ index, starts }) => [index ?? [], starts ?? []].flat()));
+    this.#inputs = new Set(
+      program.nodes.flatMap(({ index, starts, weights }) => [index ?? [], starts ?? [], weights ?? []].flat()),
+    );
     this.#load();
   }
 
@@ -89,7 +91,11 @@ class WasmSession implements Session {
     try {
       checkInputs(program, batch);
       const plan = planArena(program, batch.sizes, new Set(wanted.map((value) => value.id)));
-      const inputs = new Map(Array.from(this.#inputs, (name) => [name, memory.put(batch.inputs.get(name)!)]));
+      const inputs = new Map<string, number>();
+      for (const name of this.#inputs) {
+        const data = batch.inputs.get(name);
+        if (data) inputs.set(name, memory.put(data)); // weights may be missing, checkInputs saw to the rest
+      }
       const arena = memory.allocate(plan.bytes);
       const read = ({ id }: Value) => program.nodes[id].op === "input" && inputs.get(program.nodes[id].index!);
       const run: Run = {
@@ -99,6 +105,7 @@ class WasmSession implements Session {
         prepared: (node) => this.#prepared.get(node)!,
         index: (node) => inputs.get(node.index!)!,
         starts: (node) => inputs.get(node.starts!)!,
+        weights: (node) => inputs.get(node.weights!) ?? 0,
         rows: (value) => batch.sizes[value.rows],
         count: (value) => batch.sizes[value.rows] * value.columns,
       };

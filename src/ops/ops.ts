@@ -61,17 +61,19 @@ export const OPS = {
   scaleRows: ([f, a]) => (a === 1 ? f : Number.NaN),
   /** a / (b + eps). */
   ratio: same,
-  /** out[s] = sum of rows starts[s] .. starts[s + 1] of x. */
+  /** out[s] = sum of w[r] x[r] over rows starts[s] .. starts[s + 1], w the weights, else 1. */
   segmentSum: first,
-  /** out[s] = their mean, 0 where there are none. */
+  /** out[s] = that sum over the sum of w[r]; 0 where there are no rows. */
   segmentMean: first,
-  /** out[s] = sum of rows k of x times softmax over those rows of (x[k] . query[s]); 0 where there are none. */
+  /**
+   * out[s] = sum of rows r of x times softmax over those rows of (x[r] . query[s] + log w[r]); 0 where there are none.
+   */
   segmentAttention: same,
   /** sigmoid(first half of the columns) * softplus(second half): what a pass makes of CGCNN's gate. */
   gate: ([f]) => f / 2,
   /**
-   * out[s] = sum of sigmoid(m[r]) * v[index[r]] over (sum of sigmoid(m[r]) + eps), rows r of segment s: what a pass makes
-   * of ALIGNN's gate.
+   * out[s] = sum of w[r] sigmoid(m[r]) * v[index[r]] over (sum of w[r] sigmoid(m[r]) + eps), rows r of segment s: what a
+   * pass makes of ALIGNN's gate.
    */
   gatedMean: same,
 } as const satisfies Record<string, ColumnRule>;

@@ -137,13 +137,15 @@ export const fuseGatedMean: Pass = (program) => {
   const nodes = program.nodes.map((node) => {
     if (node.op !== "ratio") return node;
     const [above, below] = node.inputs.map(by);
-    if (above.op !== "segmentSum" || below.op !== "segmentSum" || above.starts !== below.starts) return node;
+    if (above.op !== "segmentSum" || below.op !== "segmentSum") return node;
+    if (above.starts !== below.starts || above.weights !== below.weights) return node;
     const product = by(above.inputs[0]);
     const [gate, gathered] = product.inputs;
     const isGate = product.op === "mul" && by(gate).op === "sigmoid" && by(gathered).op === "gather";
     if (!isGate || below.inputs[0] !== gate || readers.get(gate.id) !== 2) return node;
     const inputs = [by(gate).inputs[0], by(gathered).inputs[0]];
-    return { ...node, op: "gatedMean" as const, inputs, index: by(gathered).index!, starts: above.starts! };
+    const { output, numbers } = node;
+    return { ...above, op: "gatedMean" as const, output, inputs, numbers, index: by(gathered).index! };
   });
   return rebuilt({ ...program, nodes });
 };

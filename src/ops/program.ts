@@ -29,6 +29,11 @@ export interface Node {
   readonly index?: string;
   /** Name of the batch input with the row starts of the first value's segments. */
   readonly starts?: string;
+  /**
+   * Name of a batch input with one float32 weight per row of the first value: how many equal rows each stands for. A
+   * batch without it means that all are 1.
+   */
+  readonly weights?: string;
   /** Numbers that belong to the operation, such as a basis or a column. */
   readonly numbers: Readonly<Record<string, number>>;
 }
@@ -183,19 +188,19 @@ export class ProgramBuilder {
     return this.#add("ratio", [a, b], [], { numbers: { eps } });
   }
 
-  /** Sums of consecutive rows, bounded by an input of row starts. */
-  segmentSum(x: Value, starts: string, rows: Axis): Value {
-    return this.#add("segmentSum", [x], [], { starts, rows });
+  /** Sums of consecutive rows, bounded by an input of row starts; `weights` as in Node. */
+  segmentSum(x: Value, starts: string, rows: Axis, weights?: string): Value {
+    return this.#add("segmentSum", [x], [], { starts, rows, weights });
   }
 
   /** Means of consecutive rows. */
-  segmentMean(x: Value, starts: string, rows: Axis): Value {
-    return this.#add("segmentMean", [x], [], { starts, rows });
+  segmentMean(x: Value, starts: string, rows: Axis, weights?: string): Value {
+    return this.#add("segmentMean", [x], [], { starts, rows, weights });
   }
 
   /** Consecutive rows of x summed by the softmax of their products with the segment's row of `query`. */
-  segmentAttention(x: Value, query: Value, starts: string): Value {
-    return this.#add("segmentAttention", [x, query], [], { starts, rows: query.rows });
+  segmentAttention(x: Value, query: Value, starts: string, weights?: string): Value {
+    return this.#add("segmentAttention", [x, query], [], { starts, rows: query.rows, weights });
   }
 
   /** Give a value a name to look it up by. */
@@ -212,7 +217,13 @@ export class ProgramBuilder {
     op: OpName,
     inputs: Value[],
     params: string[],
-    extra: { index?: string; starts?: string; rows?: Axis; numbers?: Record<string, number> } = {},
+    extra: {
+      index?: string;
+      starts?: string;
+      weights?: string | undefined;
+      rows?: Axis;
+      numbers?: Record<string, number>;
+    } = {},
   ): Value {
     const shapes = params.map((name) => {
       const param = this.#params.get(name);
@@ -232,8 +243,9 @@ export class ProgramBuilder {
         params: shapes,
       });
     const output: Value = { id: this.#nodes.length, ...shape };
-    const { index, starts } = extra;
-    this.#nodes.push({ op, output, inputs, params, numbers, ...(index && { index }), ...(starts && { starts }) });
+    const { index, starts, weights } = extra;
+    const read = { ...(index && { index }), ...(starts && { starts }), ...(weights && { weights }) };
+    this.#nodes.push({ op, output, inputs, params, numbers, ...read });
     return output;
   }
 }
