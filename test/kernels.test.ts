@@ -1,11 +1,19 @@
-/** Each kernel against float64, on sizes that reach every remainder loop. Prints the error bounds that math.ts states. */
+/**
+ * Each kernel against float64, on sizes that reach every remainder loop. Prints the error bounds that math.ts states.
+ * The file runs itself once more, with UNITCELL_KERNELS=relaxed, for the other build: in a process of its own, since Node 20
+ * has relaxed SIMD behind a flag.
+ */
+import { execFileSync } from "node:child_process";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { KernelMemory } from "../src/kernels.js";
+import { KernelMemory, kernelVariant } from "../src/kernels.js";
 import { seededRandom } from "../src/random.js";
 import { envelope, sigmoid, softplus } from "./oracle.js";
+import { throwsCode } from "./throws.js";
 
-const memory = new KernelMemory();
+const SELF = "build/test/kernels.test.js";
+const relaxed = process.env.UNITCELL_KERNELS === "relaxed";
+const memory = new KernelMemory(kernelVariant(relaxed));
 const { kernels } = memory;
 
 /** Deterministic values in [-1, 1). */
@@ -395,5 +403,17 @@ scoped("add, mul and column copies", () => {
   });
   assert.equal([...copied], [0, a[0], a[1], 0, 0, a[2], a[3], 0, 0, a[4], a[5], 0]);
 });
+
+if (!relaxed)
+  test("all of these on the relaxed build", () => {
+    const flags = Number.parseInt(process.versions.node, 10) < 22 ? ["--experimental-wasm-relaxed-simd"] : [];
+    const env = { ...process.env, UNITCELL_KERNELS: "relaxed" };
+    const output = execFileSync(process.execPath, ["--enable-source-maps", ...flags, SELF], { env, encoding: "utf8" });
+    for (const line of output.match(/^.*largest.*$/gm) ?? []) console.log(`  relaxed: ${line.replace(/^.* {2}/, "")}`);
+  });
+
+if (!relaxed && kernelVariant() === "baseline")
+  test("an engine without relaxed SIMD says so when asked for it", () =>
+    throwsCode(() => kernelVariant(true), "BACKEND", /relaxed/));
 
 test.run();
