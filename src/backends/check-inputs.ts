@@ -1,6 +1,7 @@
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
-import type { Program } from "../ops/program.js";
+import { MADE_OF } from "../ops/distinct.js";
+import type { Axis, Program } from "../ops/program.js";
 
 /**
  * Kernels trust their inputs, so a batch is checked before a run: inputs present, of their type and length, numbers not
@@ -9,7 +10,8 @@ import type { Program } from "../ops/program.js";
  * @throws {UnitcellError} MISMATCH
  */
 export function checkInputs(program: Program, batch: Batch): void {
-  const sizes = { ...batch.sizes, L: 0, C: 0 };
+  // What is made of the batch is sound if the batch is.
+  const sizes: Record<Axis, number> = { ...batch.sizes, L: 0, C: 0 };
   const checked = new Set<string>();
   for (const { op, output, index, indices, starts, weights, over, inputs: values, params } of program.nodes) {
     const rows = sizes[over ?? output.rows];
@@ -19,10 +21,12 @@ export function checkInputs(program: Program, batch: Batch): void {
       checked.add(`${name} ${limit}`);
     };
     if (op === "input") {
-      const data = inputOf(batch, index!, "Float32Array", sizes[output.rows] * output.columns);
-      if (data.some(Number.isNaN)) throw new UnitcellError("MISMATCH", `batch input "${index}" holds NaN`);
+      const { name, rows } = MADE_OF.get(index!) ?? { name: index!, rows: output.rows };
+      const data = inputOf(batch, name, "Float32Array", sizes[rows] * output.columns);
+      if (data.some(Number.isNaN)) throw new UnitcellError("MISMATCH", `batch input "${name}" holds NaN`);
     } else if (index !== undefined) checkIndex(index, program.params.get(params[0])!.shape[0]);
-    for (const [i, name] of (indices ?? []).entries()) if (name !== undefined) checkIndex(name, sizes[values[i].rows]);
+    for (const [i, name] of (indices ?? []).entries())
+      if (name !== undefined && !MADE_OF.has(name)) checkIndex(name, sizes[values[i].rows]);
     if (starts !== undefined) {
       const end = rows;
       const data = inputOf(batch, starts, "Int32Array", sizes[output.rows] + 1);

@@ -1,8 +1,10 @@
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
 import { KernelMemory } from "../kernels.js";
-import { DEFAULT_PASSES, type Pass } from "../ops/passes.js";
+import { bindDistinct } from "../ops/distinct.js";
+import { DEFAULT_PASSES } from "../ops/passes.js";
 import type { Node, Program, Value } from "../ops/program.js";
+import type { Pass } from "../ops/rewrite.js";
 import { planArena } from "./arena.js";
 import type { Backend, Session } from "./backend.js";
 import { checkInputs } from "./check-inputs.js";
@@ -92,11 +94,11 @@ class WasmSession implements Session {
     const mark = memory.mark();
     try {
       checkInputs(program, batch);
-      const sizes = { ...batch.sizes, L: 0, C: 0 };
+      const { sizes, inputs: given } = bindDistinct(program, batch);
       const plan = planArena(program, sizes, new Set(wanted.map((value) => value.id)));
       const inputs = new Map<string, number>();
       for (const name of this.#inputs) {
-        const data = batch.inputs.get(name);
+        const data = given.get(name);
         if (data) inputs.set(name, memory.put(data)); // weights may be missing, checkInputs saw to the rest
       }
       const arena = memory.allocate(plan.bytes);
