@@ -54,6 +54,7 @@ const linearRow: Row = (run, node) =>
     run.rows(node.output),
     node.output.columns,
     node.inputs[0].columns,
+    0,
   );
 
 type UnaryKernel = {
