@@ -137,7 +137,10 @@ function kernelModule(variant: KernelVariant): WebAssembly.Module {
 }
 
 const PAGE = 65536;
-const MAX_PAGES = 65536; // 4 GiB: all a 32-bit address reaches
+const MAX_PAGES = 65535; // 4 GiB less one: kernels count up to the address behind the last, which must not be 0 again
+
+/** All that a KernelMemory can hold. */
+export const MAX_MEMORY_BYTES = MAX_PAGES * PAGE;
 
 /** One instance of the kernels with its own memory, and bump allocation on it. */
 export class KernelMemory {
@@ -206,9 +209,14 @@ export class KernelMemory {
   /** Allocate and fill in one step. */
   put(data: Float32Array | Float64Array | Int32Array): number {
     const at = this.allocate(data.byteLength);
+    this.copy(at, data);
+    return at;
+  }
+
+  /** Numbers to memory already taken. */
+  copy(at: number, data: Float32Array | Float64Array | Int32Array): void {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     new Uint8Array(this.#memory.buffer, at, data.byteLength).set(bytes);
-    return at;
   }
 }
 

@@ -7,6 +7,12 @@ export interface Session {
   run(batch: Batch): Promise<Float32Array>;
   /** Labelled values on the way, each (rows, columns) row-major. A pass may have rewritten a label away: NOT_FOUND. */
   values(batch: Batch, labels: readonly string[]): Promise<Map<string, Float32Array>>;
+  /**
+   * Bytes that a run of a batch of these sizes takes beside the weights, known before there is a batch; up to padding the
+   * sum of its crystals'.
+   * @throws {UnitcellError} LIMIT where the backend cannot have that many
+   */
+  bytes(sizes: Batch["sizes"]): number;
   /** Give the memory back; the session cannot be used after it. */
   dispose(): void;
 }
