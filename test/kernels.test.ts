@@ -383,6 +383,46 @@ for (const F of [1, 4, 7, 65]) {
   });
 }
 
+for (const [R, F] of [
+  [1, 1],
+  [5, 7],
+  [131, 20],
+  [9, 640],
+])
+  scoped(`normAct of (${R}, ${F}) equals affine, activation and sum bit for bit, in place too`, () => {
+    const [scale, shift] = [memory.put(values(F, 2)), memory.put(values(F, 3))];
+    const [x, residual] = [values(R * F).map((v) => 9 * v), memory.put(values(R * F, 4))];
+    for (const [code, activation] of CODES.entries())
+      for (const from of [0, residual]) {
+        const at = memory.put(x);
+        const parts = run(R * F, (out) => {
+          kernels.affineForward(out, at, scale, shift, R, F);
+          activation?.(out, out, R * F);
+          if (from) kernels.addForward(out, out, from, R * F);
+        });
+        const fused = run(R * F, (out) => kernels.normActForward(out, at, scale, shift, from, code, R, F));
+        assert.equal(fused, parts);
+        kernels.normActForward(at, at, scale, shift, from, code, R, F);
+        assert.equal(memory.f32(at, R * F), parts);
+      }
+  });
+
+for (const w of [1, 4, 7, 64])
+  scoped(`LSTM step ${w} wide agrees with float64`, () => {
+    const B = 3;
+    const [gates, cell] = [values(B * 4 * w).map((v) => 6 * v), values(B * w, 2).map((v) => 3 * v)];
+    const at = memory.put(gates);
+    const cells = run(B * w, (out) => kernels.lstmCellForward(out, at, memory.put(cell), B, w));
+    const hidden = run(B * w, (out) => kernels.lstmOutputForward(out, at, memory.put(cells), B, w));
+    for (let b = 0; b < B; b++)
+      for (let j = 0; j < w; j++) {
+        const [i, f, g, o] = [0, 1, 2, 3].map((k) => gates[b * 4 * w + k * w + j]);
+        const c = sigmoid(f) * cell[b * w + j] + sigmoid(i) * Math.tanh(g);
+        assert.ok(Math.abs(cells[b * w + j] - c) <= 1e-6, `${cells[b * w + j]} ${c}`);
+        assert.ok(Math.abs(hidden[b * w + j] - sigmoid(o) * Math.tanh(c)) <= 1e-6);
+      }
+  });
+
 scoped("logSoftmax of large and small rows", () => {
   const x = Float32Array.of(1000, 1001, -3, -3, 0.5, 0.25);
   const found = run(6, (out) => kernels.logSoftmaxForward(out, memory.put(x), 3, 2));
