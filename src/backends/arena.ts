@@ -5,7 +5,7 @@ import type { Sizes } from "./sizes.js";
 
 /**
  * The memory of a run, laid out once a program whatever the sizes: blocks one behind another, one for each batch input,
- * then one for the values of each axis.
+ * then one for the values of each axis; values of distinct numbers stand among those that the numbers are of.
  */
 export interface ArenaPlan {
   readonly blocks: readonly Block[];
@@ -22,7 +22,7 @@ export interface Block {
   readonly more: number;
 }
 
-/** A value begins behind that many numbers for each row. */
+/** A value begins behind that many numbers for each row of the block. */
 export interface Place {
   readonly block: number;
   readonly first: number;
@@ -66,9 +66,9 @@ export function planArena(program: Program, kept: readonly Value[] = [program.ou
     if (op === "input") places[output.id] = { block: ofInput.get(index!)!, first: 0 };
   const computed = nodes.filter(({ op }) => op !== "input").map(({ output }) => output);
   const follows = successions(program, kept);
-  for (const rows of new Set(computed.map((value) => value.rows))) {
+  for (const rows of new Set(computed.map(roomFor))) {
     const firsts = new Map<Value, number>();
-    const ofAxis = computed.filter((value) => value.rows === rows).sort((a, b) => b.columns - a.columns);
+    const ofAxis = computed.filter((value) => roomFor(value) === rows).sort((a, b) => b.columns - a.columns);
     for (const value of ofAxis) firsts.set(value, lowest(value, firsts, follows));
     const columns = Math.max(...ofAxis.map((value) => firsts.get(value)! + wide(value)));
     const block = blocks.push({ rows, columns, more: 0 }) - 1;
@@ -76,6 +76,11 @@ export function planArena(program: Program, kept: readonly Value[] = [program.ou
   }
   return { blocks, ofInput, places };
 }
+
+/** Axes that never have more rows than another: their values share its bytes. */
+const WITHIN: Partial<Record<Axis, Axis>> = { L: "E", C: "T" };
+
+const roomFor = ({ rows }: Value): Axis => WITHIN[rows] ?? rows;
 
 /** How one value may follow another in its bytes: not at all, in exactly its place, or anywhere. */
 type Succession = "no" | "in place" | "yes";

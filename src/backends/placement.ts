@@ -44,9 +44,9 @@ export class Placement implements Run {
     }
   }
 
-  address({ id, rows }: Value): number {
+  address({ id }: Value): number {
     const { block, first } = this.#plan.places[id];
-    return this.#at[block] + 4 * first * this.#sizes[rows];
+    return this.#at[block] + 4 * first * this.#sizes[this.#plan.blocks[block].rows];
   }
 
   input(name: string | undefined): number {
