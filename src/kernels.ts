@@ -16,6 +16,17 @@ export interface Kernels {
   hingeForward(out: number, x: number, factor: number, threshold: number, n: number): void;
   gatherForward(out: number, x: number, index: number, R: number, F: number): void;
   gatherAddForward(out: number, x: number, v: number, index: number, R: number, F: number): void;
+  gatherSumForward(
+    out: number,
+    a: number,
+    indexA: number,
+    b: number,
+    indexB: number,
+    c: number,
+    indexC: number,
+    R: number,
+    F: number,
+  ): void;
   segmentSumForward(out: number, x: number, start: number, weights: number, S: number, F: number): void;
   segmentMeanForward(out: number, x: number, start: number, weights: number, S: number, F: number): void;
   segmentAttentionForward(
@@ -28,11 +39,28 @@ export interface Kernels {
     F: number,
   ): void;
   gateForward(out: number, z: number, R: number, F: number): void;
+  gatedSumForward(
+    out: number,
+    own: number,
+    a: number,
+    indexA: number,
+    b: number,
+    indexB: number,
+    start: number,
+    weights: number,
+    S: number,
+    F: number,
+  ): void;
   gatedMeanForward(
     out: number,
-    m: number,
     v: number,
-    index: number,
+    indexV: number,
+    a: number,
+    indexA: number,
+    b: number,
+    indexB: number,
+    c: number,
+    indexC: number,
     start: number,
     weights: number,
     S: number,

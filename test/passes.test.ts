@@ -6,17 +6,14 @@ import { isUnitcellError } from "../src/errors.js";
 import { collate } from "../src/graphs/batch.js";
 import { buildGraph } from "../src/graphs/graph.js";
 import type { Model } from "../src/models/model.js";
-import {
-  DEFAULT_PASSES,
-  foldAffine,
-  fuseGate,
-  fuseGatedMean,
-  fuseGatherAdd,
-  lowerBatchNorm,
-  type Pass,
-  splitLinear,
-} from "../src/ops/passes.js";
+import { moveToDistinct } from "../src/ops/distinct.js";
+import { foldAffine, lowerBatchNorm } from "../src/ops/fold-norms.js";
+import { fuseGate, fuseGatedMean, fuseGatedMeanSum, fuseGatedSum } from "../src/ops/gates.js";
+import { DEFAULT_PASSES } from "../src/ops/passes.js";
 import { ProgramBuilder } from "../src/ops/program.js";
+import type { Pass } from "../src/ops/rewrite.js";
+import { splitLinear } from "../src/ops/split-linear.js";
+import { fuseGatherSum } from "../src/ops/sums.js";
 import { exampleModel, exampleStructures } from "./examples.js";
 import { runOracle } from "./oracle.js";
 
@@ -44,8 +41,14 @@ const CHAINS: [name: string, passes: Pass[]][] = [
   ["foldAffine", [lowerBatchNorm, foldAffine]],
   ["fuseGate", [lowerBatchNorm, fuseGate]],
   ["splitLinear", [lowerBatchNorm, splitLinear]],
-  ["fuseGatherAdd", [lowerBatchNorm, fuseGatherAdd]],
+  ["moveToDistinct", [lowerBatchNorm, moveToDistinct]],
+  ["splitLinear, moveToDistinct", [lowerBatchNorm, splitLinear, moveToDistinct]],
+  ["fuseGatherSum", [lowerBatchNorm, fuseGatherSum]],
   ["fuseGatedMean", [lowerBatchNorm, fuseGatedMean]],
+  [
+    "gates of sums",
+    [lowerBatchNorm, splitLinear, fuseGate, fuseGatedMean, fuseGatherSum, fuseGatedSum, fuseGatedMeanSum],
+  ],
   ["all", [...DEFAULT_PASSES]],
 ];
 for (const [title, { program: original, config }] of NETWORKS) {

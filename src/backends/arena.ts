@@ -29,7 +29,7 @@ export interface Block {
 const OVERWRITES: Partial<Record<OpName, number>> = {
   affine: 1,
   layerNorm: 1,
-  gatherAdd: 1,
+  gatherSum: 3,
   sigmoid: 1,
   softplus: 1,
   shiftedSoftplus: 1,

@@ -1,5 +1,6 @@
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
+import { MADE_OF } from "../ops/distinct.js";
 import type { Axis, Program } from "../ops/program.js";
 
 /** One way in which a program reads a batch input: how many entries there must be, and what they may hold. */
@@ -34,6 +35,16 @@ export function readingsOf({ nodes, params: tables }: Program): Reading[] {
   return [...new Map(all.map((reading) => [Object.values(reading).join(" "), reading])).values()];
 }
 
+/** How a program reads a batch that it is given: what is made of an input stands for the input itself. */
+export function givenReadings(program: Program): Reading[] {
+  return readingsOf(program).flatMap((reading) => {
+    const source = MADE_OF.get(reading.name);
+    if (!source) return [reading];
+    const { name, rows } = source;
+    return reading.kind === "numbers" ? [{ name, kind: "numbers", rows, columns: 1, limit: rows }] : [];
+  });
+}
+
 /** Rows of every axis. */
 export type Sizes = Readonly<Record<Axis, number>>;
 
@@ -43,7 +54,8 @@ export type Sizes = Readonly<Record<Axis, number>>;
  * and above 0.
  * @throws {UnitcellError} MISMATCH
  */
-export function checkInputs(readings: readonly Reading[], inputs: Batch["inputs"], sizes: Sizes): void {
+export function checkInputs(readings: readonly Reading[], { inputs, sizes: given }: Batch): void {
+  const sizes: Sizes = { ...given, L: 0, C: 0 }; // what is made of the batch is not looked at
   for (const { name, kind, rows, columns, limit } of readings) {
     const data = inputs.get(name);
     if (data === undefined && kind === "weights") continue;
