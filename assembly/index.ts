@@ -19,8 +19,9 @@ export { envelopeForward, gaussianForward, hingeForward } from "./basis";
 export { addForward, copyColumns, mulForward, ratioForward, scaleRowsForward, zerosForward } from "./elementwise";
 export { gatedMeanForward, gatedSumForward, gateForward } from "./gate";
 export { bandedLinearForward, linearForward, packedBytes, packWeight } from "./linear";
+export { lstmCellForward, lstmOutputForward } from "./lstm";
 export { binAtoms, nearestNeighbors } from "./neighbors";
-export { affineForward, layerNormForward } from "./norm";
+export { affineForward, layerNormForward, normActForward } from "./norm";
 export {
   gatherAddForward,
   gatherForward,

@@ -10,6 +10,18 @@ export interface Kernels {
   linearForward(out: number, x: number, packed: number, R: number, O: number, K: number, epilogue: number): void;
   bandedLinearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
   affineForward(out: number, x: number, scale: number, shift: number, R: number, F: number): void;
+  normActForward(
+    out: number,
+    x: number,
+    scale: number,
+    shift: number,
+    residual: number,
+    activation: number,
+    R: number,
+    F: number,
+  ): void;
+  lstmCellForward(out: number, gates: number, cell: number, B: number, w: number): void;
+  lstmOutputForward(out: number, gates: number, cell: number, B: number, w: number): void;
   layerNormForward(out: number, x: number, weight: number, bias: number, eps: number, R: number, F: number): void;
   gaussianForward(out: number, x: number, centers: number, gamma: number, R: number, K: number): void;
   envelopeForward(out: number, x: number, cutoff: number, exponent: number, n: number): void;
