@@ -38,6 +38,10 @@ const ALLOWED: Record<string, string[]> = {
     "errors batches structures graphs models ensemble prediction prediction-cache prediction-key predict-unknown".split(
       " ",
     ),
+  // It imports nothing of Node's: src/pool/node.ts asks the process for modules.
+  pool: "errors batches structures models ops ensemble predict prediction prediction-cache prediction-key predict-unknown".split(
+    " ",
+  ),
   sparsify: ["errors", "tensor", "element-blocks", "formats"],
   slim: ["errors", "tensor", "element-blocks", "formats", "checkpoint", "sparsify"],
   "prediction-change": ["errors", "structures", "models", "batches", "predict", "prediction"],
@@ -46,7 +50,7 @@ const ALLOWED: Record<string, string[]> = {
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary sha256"
     .split(" ")
     .concat("structures graphs models batches predict embed prediction prediction-cache ensemble".split(" "))
-    .concat("architecture-summary sparsify slim prediction-change runs".split(" ")),
+    .concat("architecture-summary sparsify slim prediction-change runs pool".split(" ")),
 };
 
 /** Packages by layer. fflate is the one that users install; the command's are bundled into it. */
