@@ -93,6 +93,11 @@ test("the Wasm is small and the built library predicts", async () => {
   const [prediction] = await built.predict(model, built.parseStructures(text, { filename: "CsCl.cif" }));
   assert.is(prediction.formula, "CsCl");
   assert.ok(Math.abs(prediction.value - -3.6311) < 1e-4);
+  const { createPool } = (await import(url.replace("index.js", "pool.js"))) as typeof pool;
+  const workers = await createPool({ workers: 2 });
+  const [same] = await workers.predict(model, [{ text, filename: "CsCl.cif" }]);
+  await workers.close();
+  assert.is(same.value, prediction.value);
 });
 
 test.run();
