@@ -8,13 +8,12 @@ import { findChromium, launchChromium } from "./chromium.js";
 import type { Tasks } from "./pool-browser.page.js";
 import { startServer, type WebServer } from "./web-server.js";
 
-const executablePath = findChromium();
-if (executablePath) testPool(executablePath);
-
-/** A worker that ends itself over structure 17, as its address says; then as all. */
+/** A worker that ends itself over structure 17, as its address says. */
 const STRANGE = `
-addEventListener("message", ({ data: { type, items } }) => {
+addEventListener("message", (event) => {
+  const { type, items } = event.data;
   if (type !== "predict" || !items.some(({ id }) => id === "17")) return;
+  event.stopImmediatePropagation();
   if (location.search === "?close") self.close();
   else throw new Error("bang");
 });
@@ -63,10 +62,10 @@ function testPool(path: string): void {
     return page;
   }
 
-  const run = <Name extends keyof Tasks>(page: Page, name: Name, value?: string) =>
+  const run = <Name extends keyof Tasks>(page: Page, name: Name, value = "") =>
     page.evaluate(
-      ([name, value]) => (globalThis as unknown as { call(name: string, value?: string): unknown }).call(name, value),
-      [name, value] as [string, string | undefined],
+      ([name, value]) => (globalThis as unknown as { call(...values: string[]): unknown }).call(name, value),
+      [name, value] as const,
     ) as ReturnType<Tasks[Name]>;
 
   for (const [isolated, headers] of [
@@ -117,5 +116,8 @@ function testPool(path: string): void {
     });
   }
 }
+
+const executablePath = findChromium();
+if (executablePath) testPool(executablePath);
 
 test.run();
