@@ -85,7 +85,7 @@ const tasks = {
     const worker = () => workerOf(`/strange-worker.js?${how}`);
     const records = await withPool({ workers: 2, worker }, (pool) => collect(pool.predictStream(model, structures)));
     const failed = records.flatMap((record) => ("error" in record ? [record] : []));
-    return { count: records.length, failed: failed.map(({ id, error }) => [id, error.code, error.message]) };
+    return { count: records.length, failed: failed.map(({ id, error }) => [id, error.code, error.message] as const) };
   },
 
   async absent() {

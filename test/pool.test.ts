@@ -222,8 +222,9 @@ for (const [name, end, reason, options] of ends) {
     assert.match(error.message, reason);
     const others = (records: readonly Record[]) => records.filter((_, i) => i !== 17).map(withoutTime);
     assert.equal(others(found), others(await predict(cgcnn, structures)));
-    // Answers may be lost with their worker: then the structures before were tried again first, and 17 once more.
-    assert.ok(made === 4 || made === 5, `${made} workers`);
+    // Two ended over 17. The second may have been needed no more; or the last answer of the first was lost, and what it
+    // was about was tried again before 17's turn came.
+    assert.ok(made >= 3 && made <= 5, `${made} workers`);
   });
 }
 
@@ -486,20 +487,20 @@ test("a model is sent to each worker once, alone or in ensembles, all its weight
   }
 });
 
-test("workers see the same memory: what one writes into the weights, the others read", async () => {
-  const params = `const params = [...m.model.program.params.values()];`;
-  const write = () => strange(`if (m.type === "model") { ${params} for (const { data } of params) data.fill(0); }`);
-  const read = () =>
-    strange(`if (m.type === "predict") for (const { data } of globalThis.params) if (data.some((x) => x !== 0)) process.exit(9);
-      if (m.type === "model") { ${params} globalThis.params = params; }`);
-  // The second worker is made when the first ends; it ends itself where a weight is not 0.
-  let made = 0;
-  const worker = () => (made++ === 0 ? write() : read());
-  const pool = await createPool({ workers: 2, worker });
-  const records = await all(pool.predictStream(cgcnn, many(200)));
-  await pool.close();
-  assert.is(made, 2);
-  assert.ok(records.every((record) => !("error" in record)));
+test("workers see the same memory: what one writes into the weights, the other reads", async () => {
+  const params = "const params = [...m.model.program.params.values()].map(({ data }) => data);";
+  const writer = () => strange(`if (m.type === "model") { ${params} for (const data of params) data.fill(0); }`);
+  // It ends where it finds a weight that is not 0.
+  const reader = () =>
+    strange(`
+      if (m.type === "model") { ${params} globalThis.weights = params; }
+      if (has(m, "checked") && weights.some((data) => data.some((x) => x !== 0))) process.exit(9);`);
+  const makers = [writer, reader];
+  await withPool({ workers: 2, worker: () => makers.shift()!() }, async (pool) => {
+    await pool.predict(cgcnn, many(200));
+    const checked = many(200).map((structure) => ({ ...structure, id: "checked" }));
+    assert.is((await pool.predict(cgcnn, checked)).length, 200);
+  });
 });
 
 test("a model that nobody holds any more is forgotten by the workers", async () => {

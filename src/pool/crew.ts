@@ -193,10 +193,21 @@ export class Crew {
   #dispatch(): void {
     while (this.#waiting.length > 0 && this.#hands.size < this.#wanted) this.#hire();
     while (this.#waiting.length > 0) {
-      const [first] = [...this.#hands].filter(({ isReady }) => isReady).sort((a, b) => a.jobs.length - b.jobs.length);
-      if (!first || first.jobs.length >= JOBS_PER_WORKER) return;
-      this.#post(first, this.#waiting.shift()!);
+      const hand = this.#handFor(this.#waiting[0]);
+      if (!hand) return;
+      this.#post(hand, this.#waiting.shift()!);
     }
+  }
+
+  /**
+   * One with the fewest jobs, and room for this. What is tried again has a worker to itself: the last answer of one that
+   * ends may be lost, and so may be taken for unfinished what only went before.
+   */
+  #handFor({ again }: Job): Hand | undefined {
+    const [hand] = [...this.#hands]
+      .filter(({ isReady, jobs }) => isReady && !jobs.some((job) => job.again))
+      .sort((a, b) => a.jobs.length - b.jobs.length);
+    return hand && hand.jobs.length < (again ? 1 : JOBS_PER_WORKER) ? hand : undefined;
   }
 
   #post({ worker, jobs, models }: Hand, job: Job): void {
