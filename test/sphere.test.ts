@@ -133,6 +133,16 @@ test("more edges than an even density has: a cluster in an empty cell", () => {
   assert.is(buildGraph(cubic(100, atoms), { ...config, cutoff: 6 }).numEdges, 64 * 63);
 });
 
+test("a sphere of thousands of cells: as many edges as points of the lattice", () => {
+  const lengths = cellShifts(10)
+    .map(([a, b, c]) => 3 * Math.hypot(a, b, c))
+    .filter((d) => d > 0 && d < 29.5)
+    .sort((a, b) => a - b);
+  const graph = buildGraph(cubic(3, [[29, 0, 0, 0]]), { ...config, cutoff: 29.5 });
+  assert.is(graph.numEdges, lengths.length);
+  assert.ok(graph.lengths.every((d, e) => Math.abs(d - lengths[e]) < 1e-12));
+});
+
 test("the tolerance is on the square: 1.25e-9 Å at 4 Å", () => {
   const count = (a: number) => imagedRows(cubic(a, [[29, 0, 0, 0]]), 4).length;
   assert.is(count(4), 6);

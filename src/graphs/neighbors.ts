@@ -76,12 +76,16 @@ export function findNeighborImages(
 export function checkDistances({ start, index, distance }: NeighborLists): void {
   for (let i = 0; i + 1 < start.length; i++)
     for (let e = start[i]; e < start[i + 1]; e++)
-      if (distance[e] < MIN_ATOM_DISTANCE)
-        throw new UnitcellError(
-          "CORRUPT",
-          `atoms ${i} and ${index[e]} (or its image) overlap: ${distance[e].toPrecision(3)} Å apart, ` +
-            `at least ${MIN_ATOM_DISTANCE} Å expected`,
-        );
+      if (distance[e] < MIN_ATOM_DISTANCE) throw overlap(i, index[e], distance[e]);
+}
+
+/** The error of two atoms too close to be two. */
+export function overlap(i: number, j: number, distance: number): UnitcellError {
+  return new UnitcellError(
+    "CORRUPT",
+    `atoms ${i} and ${j} (or its image) overlap: ${distance.toPrecision(3)} Å apart, ` +
+      `at least ${MIN_ATOM_DISTANCE} Å expected`,
+  );
 }
 
 function lookUp(structure: Structure, query: Query): NeighborLists & { image?: Float64Array } {

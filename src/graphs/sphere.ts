@@ -1,9 +1,9 @@
 import type { SphereGraphConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import type { KernelMemory } from "../kernels.js";
-import { checkStructure, type Structure } from "../structures/structure.js";
+import { checkStructure, MIN_ATOM_DISTANCE, type Structure } from "../structures/structure.js";
 import type { CrystalGraph } from "./graph.js";
-import { checkDistances, MAX_NEIGHBORS } from "./neighbors.js";
+import { MAX_NEIGHBORS, overlap } from "./neighbors.js";
 import { type SearchCell, searchCell } from "./search-cell.js";
 import { withSearchMemory } from "./search-memory.js";
 import { isolatedAtoms, structureNotes } from "./warnings.js";
@@ -85,7 +85,10 @@ export function sphereEdges(structure: Structure, cutoff: number, images = false
       memory.release(mark);
     }
   });
-  checkDistances({ start: edges.start, index: edges.source, distance: edges.lengths });
+  // Each atom's shortest edge is its first.
+  for (let i = 0; i + 1 < edges.start.length; i++)
+    if (edges.start[i] < edges.start[i + 1] && edges.lengths[edges.start[i]] < MIN_ATOM_DISTANCE)
+      throw overlap(i, edges.source[edges.start[i]], edges.lengths[edges.start[i]]);
   return edges;
 }
 
@@ -168,10 +171,14 @@ function search(memory: KernelMemory, { place, scratch, bins, most, images }: Se
   };
 }
 
-/** Columns as wide as the radius, cut into bins of a quarter of it along c; no more than some four bins an atom. */
-function columnBins({ heights }: SearchCell, radius: number, N: number): [number, number, number] {
+/** Atoms of a run that make up for the cost of beginning it: a run's length is the sphere's diameter and a bin. */
+const RUN_ATOMS = 12;
+
+/** Columns wide enough for runs of RUN_ATOMS, cut along c into bins of a quarter of the radius; some four bins an atom at most. */
+function columnBins({ heights, volume }: SearchCell, radius: number, N: number): [number, number, number] {
   const most = 4 * N + 16;
-  let width = radius;
+  let width = Math.sqrt((RUN_ATOMS * volume) / (2.25 * radius * N));
+  width = Math.min(Math.max(width, radius / 2), 2 * radius);
   for (;;) {
     const a = Math.max(1, Math.floor(heights[0] / width));
     const b = Math.max(1, Math.floor(heights[1] / width));
