@@ -114,6 +114,23 @@ export interface Kernels {
     nb: number,
     nc: number,
   ): number;
+  sphereScratch(N: number, bins: number): number;
+  sphereEdges(
+    start: number,
+    source: number,
+    length: number,
+    image: number,
+    capacity: number,
+    cell: number,
+    frac: number,
+    given: number,
+    origin: number,
+    N: number,
+    na: number,
+    nb: number,
+    nc: number,
+    scratch: number,
+  ): number;
 }
 
 /**
