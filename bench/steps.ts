@@ -2,8 +2,6 @@
 import { readFileSync } from "node:fs";
 import {
   buildGraph,
-  type CgcnnConfig,
-  collate,
   loadCheckpoint,
   type Model,
   modelFromCheckpoint,
@@ -12,7 +10,6 @@ import {
   type Structure,
   wasmBackend,
 } from "../src/index.js";
-import { decodeOutput, outputRow } from "../src/models/model.js";
 import { type Context, measure, rowOf, type Step, type Timing, time } from "./compare.js";
 import { geometricMean, median, quantile, type Row, type SectionResult } from "./stats.js";
 import { namedFiles, nameOf, readModel, readStructure } from "./structures.js";
@@ -52,7 +49,7 @@ export async function load(context: Context): Promise<SectionResult> {
       const session = await wasmBackend().createSession(model.program);
       session.dispose();
     },
-    python: { step: "load", model: checkpoint },
+    python: { step: "load_network", model: checkpoint },
   };
   return { rows: [await measure(context, step)] };
 }
@@ -68,7 +65,7 @@ async function overFiles(
   for (const file of files) timings.set(file, await time(context, { ...make(file), size: "" }, SHORT_WARM_UP));
   const rows = namedFiles(files).map((file) => {
     const size = `${file.atoms} ${file.atoms === 1 ? "atom" : "atoms"} (${nameOf(file.path)})`;
-    return rowOf({ ...make(file as File), size }, timings.get(file as File)!);
+    return rowOf({ ...make(file), size }, timings.get(file)!);
   });
   const across = (medians: number[]) => ({
     median: geometricMean(medians),
@@ -120,62 +117,8 @@ export async function graphSteps(context: Context): Promise<Row[]> {
   return rows;
 }
 
-/** Graph to output. unitcell's side starts from lengths and atomic numbers, Python's from Gaussians and element rows. */
-export async function forward(context: Context): Promise<SectionResult> {
-  const { checkpoint } = context.inputs;
-  const model = await readModel(checkpoint);
-  const session = await wasmBackend().createSession(model.program);
-  const files = readFiles(context);
-  const graphOf = new Map(files.map((file) => [file, buildGraph(file.structure, model.config.graph)]));
-  const batchOf = new Map(files.map((file) => [file, collate([graphOf.get(file)!])]));
-  const rows = await overFiles(context, files, (file) => ({
-    section: "forward",
-    step: "forward, batch 1",
-    ours: () => session.run(batchOf.get(file)!),
-    python: { step: "forward", model: checkpoint, files: [file.path] },
-  }));
-
-  const many = cycle(files.filter(({ atoms }) => atoms <= BATCH_ATOMS));
-  const batch = collate(many.map((file) => graphOf.get(file)!));
-  const outputs = await session.run(batch);
-  const values = many.map((_, b) => decodeOutput(model, outputRow(model, batch, outputs, b)).value);
-  const step: Step = {
-    section: "forward",
-    step: `forward, batch ${BATCH}`,
-    size: `${batch.sizes.N} atoms, ${batch.sizes.E} edges`,
-    ours: () => session.run(batch),
-    python: { step: "forward", model: checkpoint, files: many.map(({ path }) => path) },
-  };
-  const timing = await time(context, step);
-  rows.push(rowOf(step, timing));
-  const untied = (b: number) => !graphOf.get(many[b])!.warnings.some(({ code }) => code === "neighbor-tie");
-  const checked = many.flatMap((file, b) => (untied(b) ? [{ file, ours: values[b], b }] : []));
-  const python = timing.result as number[] | undefined;
-  const worst = python && Math.max(...checked.map(({ ours, b }) => Math.abs(ours - python[b])));
-  const work = flops(model.config as CgcnnConfig, batch.sizes);
-  return {
-    rows,
-    notes: [
-      `forward, batch ${BATCH}: ${(work / 1e9).toFixed(1)} GFLOP in the linear layers as written (unitcell does fewer), ` +
-        `${(work / median(timing.ours) / 1e6).toFixed(0)} GFLOP/s over the whole step`,
-      ...(worst === undefined
-        ? []
-        : [`batch ${BATCH}: ${checked.length} untied values differ by at most ${worst.toExponential(1)}`]),
-    ],
-    failures: worst !== undefined && !(worst <= TOLERANCE) ? [`batch ${BATCH}: values differ by ${worst}`] : [],
-  };
-}
-
 function cycle<T>(items: readonly T[]): T[] {
   return Array.from({ length: BATCH }, (_, i) => items[i % items.length]);
-}
-
-/** Multiplications and additions of the linear layers. */
-function flops(config: CgcnnConfig, { N, E, B }: Readonly<Record<"B" | "N" | "E", number>>): number {
-  const { hidden, elementFeatures, basis, convs, dense, denseLayers, outputs } = config;
-  const perEdge = 2 * hidden * (2 * hidden + basis.count) * convs;
-  const perCrystal = hidden * dense + (denseLayers - 1) * dense * dense + dense * outputs;
-  return 2 * (N * hidden * elementFeatures + E * perEdge + B * perCrystal);
 }
 
 /** Files to values in a warm process, one at a time, and 256 parsed structures to values; values compared. */
