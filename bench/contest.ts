@@ -18,8 +18,11 @@ import { type Contender, type Context, type Step, type Timing, timeCalls } from 
 import { BASELINE_MODULE, FULL, type Level } from "./levels.js";
 import { exportOnnx, OnnxNetwork, onnxRuntimes } from "./onnx.js";
 
-/** Outputs on one graph, relative to max(1, |output|): of PyTorch, and of ONNX Runtime, whose exp and sigmoid are rougher. */
-const TOLERANCE = { PyTorch: 2e-5, ORT: 5e-4 };
+/**
+ * Outputs on one graph, relative to max(1, |output|). ONNX Runtime's sigmoid is exact to an absolute and not to a relative
+ * error, and ALIGNN divides sums of small gates by one another.
+ */
+const TOLERANCE = { PyTorch: 2e-5, ORT: 2e-3 };
 
 /** unitcell with some of its levels: graphs to outputs, in the batches that predict makes. */
 export class Ours {

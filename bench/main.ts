@@ -11,6 +11,7 @@ import { checkpoints } from "./checkpoints.js";
 import { cold } from "./cold.js";
 import type { Context } from "./compare.js";
 import { graphs } from "./graphs.js";
+import { growth } from "./growth.js";
 import { kernels } from "./kernels.js";
 import { NativeWorker, NEWER_PYTHON } from "./native.js";
 import { levels, networks } from "./networks.js";
@@ -29,6 +30,7 @@ const SECTIONS: Readonly<Record<string, (context: Context) => Promise<SectionRes
   graphs,
   networks,
   levels,
+  growth,
   predict: predictFiles,
   cold,
   stream,

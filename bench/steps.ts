@@ -1,5 +1,6 @@
 /** The steps from files to values, each beside its counterpart in PyTorch and pymatgen. */
 import { readFileSync } from "node:fs";
+import { readCheckpointFiles } from "../src/cli/checkpoint-files.js";
 import {
   buildGraph,
   loadCheckpoint,
@@ -11,7 +12,8 @@ import {
   wasmBackend,
 } from "../src/index.js";
 import { type Context, measure, rowOf, type Step, type Timing, time } from "./compare.js";
-import { geometricMean, median, quantile, type Row, type SectionResult } from "./stats.js";
+import { type Network, networkFiles } from "./networks.js";
+import { acrossInputs, geometricMean, median, type Row, type SectionResult } from "./stats.js";
 import { namedFiles, nameOf, readModel, readStructure } from "./structures.js";
 
 /** Both sides must give the same value where they see the same graph; property units. */
@@ -21,6 +23,8 @@ const BATCH = 256;
 const BATCH_ATOMS = 60;
 /** Beside predict's own limit of atoms in a batch: how much that choice matters. */
 const BATCH_LIMITS = [32, 128, 2048, 8192];
+/** All rounds on one file, both sides, may take so long, ms: upstream's Python takes seconds of some. */
+const FILE_MS = 400;
 /** Warm-up of each structure's own call, ms: the step itself is warm by then. */
 const SHORT_WARM_UP = 5;
 
@@ -58,7 +62,7 @@ export async function load(context: Context): Promise<SectionResult> {
 async function overFiles(
   context: Context,
   files: readonly File[],
-  make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python">,
+  make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python" | "budgetMs">,
 ): Promise<Row[]> {
   for (const file of files) await time({ ...context, rounds: 0 }, { ...make(file), size: "" }, SHORT_WARM_UP);
   const timings = new Map<File, Timing>();
@@ -67,22 +71,18 @@ async function overFiles(
     const size = `${file.atoms} ${file.atoms === 1 ? "atom" : "atoms"} (${nameOf(file.path)})`;
     return rowOf({ ...make(file), size }, timings.get(file)!);
   });
-  const across = (medians: number[]) => ({
-    median: geometricMean(medians),
-    low: quantile(medians, 0.25),
-    high: quantile(medians, 0.75),
-  });
   const all = [...timings.values()];
-  const ours = across(all.map((timing) => median(timing.ours)));
-  const python = context.native && across(all.map((timing) => median(timing.python!)));
+  const ours = all.map((timing) => median(timing.ours));
+  const python = context.native && all.map((timing) => median(timing.python!));
+  const ratios = python?.map((ms, i) => ms / ours[i]);
   const { section, step } = make(files[0]);
   rows.push({
     section,
     step,
     size: `geometric mean of ${files.length} files`,
     unit: "ms",
-    ours,
-    ...(python && { python, ratio: python.median / ours.median }),
+    ours: acrossInputs(ours),
+    ...(python && { python: acrossInputs(python), ratio: geometricMean(ratios!), ratioSpread: acrossInputs(ratios!) }),
   });
   return rows;
 }
@@ -121,23 +121,19 @@ function cycle<T>(items: readonly T[]): T[] {
   return Array.from({ length: BATCH }, (_, i) => items[i % items.length]);
 }
 
-/** Files to values in a warm process, one at a time, and 256 parsed structures to values; values compared. */
+/** CIF files to values in a warm process, one at a time, and 256 parsed structures to values; values compared. */
 export async function predictFiles(context: Context): Promise<SectionResult> {
   const { checkpoint } = context.inputs;
   const model = await readModel(checkpoint);
   const files = readFiles(context);
-  const rows = await overFiles(context, files, ({ path }) => ({
-    section: "predict",
-    step: "file to value",
-    ours: () => predict(model, [readStructure(path)]),
-    python: { step: "predict", model: checkpoint, files: [path] },
-  }));
+  const single = await cifToPrediction(context, files);
+  const rows = [...single.rows];
   const many = cycle(files.filter(({ atoms }) => atoms <= BATCH_ATOMS));
   const structures = many.map(({ structure }) => structure);
   rows.push(
     await measure(context, {
       section: "predict",
-      step: `${BATCH} structures to values`,
+      step: `${model.architecture}, ${BATCH} structures to values`,
       size: `${structures.reduce((sum, { numbers }) => sum + numbers.length, 0)} atoms`,
       ours: () => predict(model, structures),
       python: { step: "predict_structures", model: checkpoint, files: many.map(({ path }) => path) },
@@ -152,7 +148,61 @@ export async function predictFiles(context: Context): Promise<SectionResult> {
         ours: () => predict(model, structures, { maxAtoms }),
       }),
     );
-  return { rows, ...(context.native && (await compareValues(context, model, files))) };
+  const compared = context.native && (await compareValues(context, model, files));
+  return {
+    rows,
+    notes: [...(single.notes ?? []), ...(compared?.notes ?? [])],
+    failures: [...(single.failures ?? []), ...(compared?.failures ?? [])],
+  };
+}
+
+/** Beside each architecture's own way in Python: its reader of files, its loops that make graphs, its network. */
+async function cifToPrediction(context: Context, all: readonly File[]): Promise<SectionResult> {
+  const rows: Row[] = [];
+  const notes: string[] = [];
+  const failures: string[] = [];
+  for (const { title, path, options } of networkFiles().filter((network) => inTable(context, network))) {
+    const model = modelFromCheckpoint(await loadCheckpoint((await readCheckpointFiles(path)).files), options);
+    const files: File[] = [];
+    for (const file of all)
+      if (file.path.endsWith(".cif") && (await isPredictable(model, file.structure))) files.push(file);
+    rows.push(
+      ...(await overFiles(context, files, (file) => ({
+        section: "predict",
+        step: `${title}, CIF to prediction`,
+        ours: () => predict(model, [readStructure(file.path)]),
+        python: { step: "network_predict", model: path, file: file.path },
+        budgetMs: FILE_MS,
+      }))),
+    );
+    // CGCNN's ties need more than a difference: compareValues.
+    if (!context.native || model.architecture === "CGCNN") continue;
+    let worst = 0;
+    for (const file of files) {
+      const [output] = (await context.native.run({ step: "network_predict", model: path, file: file.path }))
+        .result as number[];
+      const value = output * (model.normalizer?.std ?? 1) + (model.normalizer?.mean ?? 0);
+      worst = Math.max(worst, Math.abs((await predict(model, [file.structure]))[0].value - value));
+    }
+    const found = `${title}, CIF to prediction: ${files.length} values differ by at most ${worst.toExponential(1)}`;
+    (worst <= TOLERANCE ? notes : failures).push(found);
+  }
+  return { rows, notes, failures };
+}
+
+/** The published networks as upstream uses them; where there are none, the examples. */
+function inTable(context: Context, { title, options, slow }: Network): boolean {
+  if (slow && context.quick) return false;
+  return !options && /example/.test(title) === context.inputs.checkpoint.startsWith("examples/");
+}
+
+async function isPredictable(model: Model, structure: Structure): Promise<boolean> {
+  try {
+    await predict(model, [structure]);
+    return true;
+  } catch {
+    return false; // a crystal without bonds has no MEGNet graph
+  }
 }
 
 /** Where neighbours tie at the cut, Python's accident of a choice must lie among unitcell's range of choices. */

@@ -13,7 +13,7 @@ export interface Inputs {
   readonly checkpoint: string;
   /** CIF and POSCAR files: what both sides read. */
   readonly structures: readonly string[];
-  /** The same and extended XYZ, always all of them: what networks run on. */
+  /** The same and extended XYZ: what networks run on. */
   readonly crystals: readonly string[];
   /** One small CIF, of rutile: a whole process's only input. */
   readonly small: string;
@@ -29,20 +29,17 @@ export function findInputs(quick: boolean): Inputs {
 
 /** Every `each`-th structure of a folder. */
 function inputs(kind: string, checkpoint: string, folder: string, each: number): Inputs {
-  const files = (pattern: RegExp) =>
-    readdirSync(folder)
-      .filter((name) => pattern.test(name))
-      .sort()
-      .map((name) => join(folder, name));
-  const all = files(/\.(cif|vasp)$/);
-  const structures = all.filter((_, i) => i % each === 0);
+  const files = readdirSync(folder).filter((name) => /\.(cif|vasp|extxyz)$/.test(name));
+  const all = files.sort().map((name) => join(folder, name));
+  const crystals = all.filter((_, i) => i % each === 0);
+  const structures = crystals.filter((path) => !path.endsWith(".extxyz"));
   const small = all.find((path) => /rutile\.cif$/.test(path)) ?? all[0];
   const name = checkpoint.slice(checkpoint.lastIndexOf("/") + 1);
   return {
     description: `${kind} (${name}, ${structures.length} CIF and POSCAR files)`,
     checkpoint,
     structures,
-    crystals: files(/\.(cif|vasp|extxyz)$/),
+    crystals,
     small,
   };
 }
