@@ -40,6 +40,7 @@ async function ofNetwork(context: Context, { title, path, slow }: Network): Prom
   const curves = [
     {
       step: "atoms of one crystal",
+      plot: "growth-atoms",
       each: "µs/atom",
       factor: 1000,
       sizes: up(ATOMS),
@@ -47,16 +48,17 @@ async function ofNetwork(context: Context, { title, path, slow }: Network): Prom
     },
     {
       step: "crystals in a batch",
+      plot: "growth-batch",
       each: "ms/crystal",
       factor: 1,
       sizes: up(CRYSTALS),
       of: (size: number) => crystals.slice(0, size),
     },
-  ];
+  ] as const;
   const rows: Row[] = [];
   const series: Series[] = [];
   const exponents: { step: string; p: number }[] = [];
-  for (const { step, each, factor, sizes, of } of curves) {
+  for (const { step, plot, each, factor, sizes, of } of curves) {
     const points: Row[] = [];
     for (const size of sizes) {
       const graphs = of(size).map((structure) => buildGraph(structure, contest.model.config.graph));
@@ -70,7 +72,7 @@ async function ofNetwork(context: Context, { title, path, slow }: Network): Prom
     const times = (of: (row: Row) => number | undefined) =>
       points.flatMap((row, i) => (of(row) === undefined ? [] : [{ x: sizes[i], y: (of(row)! * sizes[i]) / factor }]));
     const curve = (name: string, of: (row: Row) => number | undefined): Series => {
-      return { plot: `growth: ${title}, ${step}`, name, x: step, y: "ms", points: times(of) };
+      return { plot, panel: title, name, points: times(of) };
     };
     const names = Object.keys(points[0]?.peers ?? {});
     series.push(

@@ -1,5 +1,5 @@
 /**
- * npm run bench [-- SECTION...] [--quick] [--json FILE]
+ * npm run bench [-- SECTION...] [--quick] [--json FILE] [--markdown FILE] [--svg FOLDER]
  * Progress goes to stderr, the table to stdout. The status is 1 when a size is beyond its budget, values of the two sides
  * differ or a stream's memory grows; without --quick also when a time is beyond its budget.
  */
@@ -15,6 +15,7 @@ import { growth } from "./growth.js";
 import { kernels } from "./kernels.js";
 import { NativeWorker, NEWER_PYTHON } from "./native.js";
 import { levels, networks } from "./networks.js";
+import { writePlots } from "./plots.js";
 import { runs } from "./runs.js";
 import { size } from "./size.js";
 import { type Row, type SectionResult, type Series, tables } from "./stats.js";
@@ -43,7 +44,12 @@ const QUICK_ROUNDS = 3;
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { quick: { type: "boolean", default: false }, json: { type: "string" } },
+  options: {
+    quick: { type: "boolean", default: false },
+    json: { type: "string" },
+    markdown: { type: "string" },
+    svg: { type: "string" },
+  },
 });
 const unknown = positionals.filter((name) => !Object.hasOwn(SECTIONS, name));
 if (unknown.length) {
@@ -98,6 +104,15 @@ console.log(`\n${tables(rows)}\n`);
 for (const note of notes) console.log(note);
 for (const failure of failures) console.error(`FAILED ${failure}`);
 for (const time of slow) console.error(`OVER BUDGET ${time}`);
+if (options.markdown) writeFileSync(options.markdown, `${markdown()}\n`);
+if (options.svg) for (const path of await writePlots(options.svg, series)) console.error(`  ${path}`);
 if (options.json)
   writeFileSync(options.json, `${JSON.stringify({ ...machine, rows, notes, failures, slow, series }, undefined, 2)}\n`);
 process.exitCode = failures.length || (slow.length && !options.quick) ? 1 : 0;
+
+/** Everything that was printed, as a page of its own. */
+function markdown(): string {
+  const about = Object.entries(machine).map(([name, value]) => `- ${name}: ${value}`);
+  const remarks = notes.map((note) => `- ${note}`);
+  return [about.join("\n"), tables(rows), remarks.join("\n")].join("\n\n");
+}

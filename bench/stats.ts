@@ -25,14 +25,14 @@ export interface Row {
   readonly ratioSpread?: Summary;
 }
 
-/** A curve or a cloud of points for the plots and for whoever reads the JSON. */
+/** A curve, a cloud of points or bars, for the plots and for whoever reads the JSON. */
 export interface Series {
-  /** Series of one plot are drawn together. */
-  readonly plot: string;
+  /** Which plot, and which panel of it. */
+  readonly plot: "ratios" | "growth-atoms" | "growth-batch" | "levels";
+  readonly panel: string;
+  /** Its colour's name in the legend. */
   readonly name: string;
-  readonly x: string;
-  readonly y: string;
-  readonly points: readonly { readonly x: number | string; readonly y: number; readonly label?: string }[];
+  readonly points: readonly { readonly x: number; readonly y: number; readonly label?: string }[];
 }
 
 /** What a section of the bench gives: lines for the table, remarks under it, and what fails the whole bench. */
