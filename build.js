@@ -1,6 +1,6 @@
 /**
  * Builds dist/ (what npm ships), or with --tests / --bench the test and bench bundles in build/.
- *   dist/unitcell.wasm   the AssemblyScript kernels
+ *   dist/unitcell.wasm   the AssemblyScript kernels; dist/unitcell.relaxed.wasm the same with fused multiply-add
  *   dist/index.js        the library, Wasm inlined; dist/checkpoints.js its checkpoint toolkit alone; dist/fs.js its files
  *                        for Node, Deno and Bun; dist/cli.js the command; all share chunks
  *   dist/types/          declarations
@@ -35,7 +35,8 @@ const shared = {
 
 function buildKernels() {
   mkdirSync("dist", { recursive: true });
-  node(require.resolve("assemblyscript/bin/asc.js"), "assembly/index.ts", "--target", "release");
+  for (const target of ["baseline", "relaxed"])
+    node(require.resolve("assemblyscript/bin/asc.js"), "assembly/index.ts", "--target", target);
 }
 
 async function buildDist() {

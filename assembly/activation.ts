@@ -54,3 +54,12 @@ export function logSoftmaxForward(out: usize, x: usize, R: i32, F: i32): void {
     for (let f: usize = 0; f < row; f += 4) store<f32>(out + f, <f32>(load<f32>(x + f) - shift));
   }
 }
+
+/** Activations by the numbers that an epilogue names them with: 0 is none. */
+export function activate(activation: i32, x: usize, n: i32): void {
+  if (activation == 1) softplusForward(x, x, n);
+  else if (activation == 2) shiftedSoftplusForward(x, x, n);
+  else if (activation == 3) siluForward(x, x, n);
+  else if (activation == 4) sigmoidForward(x, x, n);
+  else if (activation == 5) tanhForward(x, x, n);
+}

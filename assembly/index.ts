@@ -18,7 +18,7 @@ export {
 export { envelopeForward, gaussianForward, hingeForward } from "./basis";
 export { addForward, copyColumns, mulForward, ratioForward, scaleRowsForward, zerosForward } from "./elementwise";
 export { gatedMeanForward, gateForward } from "./gate";
-export { linearForward, packedBytes, packWeight } from "./linear";
+export { bandedLinearForward, linearForward, packedBytes, packWeight } from "./linear";
 export { binAtoms, nearestNeighbors } from "./neighbors";
 export { affineForward, layerNormForward } from "./norm";
 export {

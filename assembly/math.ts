@@ -24,6 +24,13 @@ export function constant(i: i32): v128 {
   return v128.load_splat<f32>(CONSTANTS + ((<usize>i) << 2));
 }
 
+/** a * b + c, rounded once where the module and the machine have such an instruction. */
+// @ts-expect-error: decorator
+@inline
+export function madd(a: v128, b: v128, c: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(a, b, c) : f32x4.add(f32x4.mul(a, b), c);
+}
+
 // @ts-expect-error: decorator
 @inline
 export function exp4(x: v128): v128 {

@@ -54,7 +54,7 @@ async function linear(
     section: "kernels",
     step: `linearForward, ${input}`,
     size: `${R}x${O}x${K}`,
-    ours: () => memory.kernels.linearForward(out, x, packed, R, O, K),
+    ours: () => memory.kernels.linearForward(out, x, packed, R, O, K, 0),
     python: { step: "linear", rows: R, outputs: O, columns: K },
     unit: { name: "GFLOP/s", of: (ms) => (2 * R * O * K) / ms / 1e6 },
   });

@@ -1,4 +1,5 @@
-import bytes from "../dist/unitcell.wasm";
+import relaxedBytes from "../dist/unitcell.relaxed.wasm";
+import baselineBytes from "../dist/unitcell.wasm";
 import { UnitcellError } from "./errors.js";
 
 /** The exports of assembly/index.ts; addresses and sizes are numbers, contracts stand in the kernels' own files. */
@@ -6,7 +7,8 @@ export interface Kernels {
   heapBase(): number;
   packedBytes(O: number, K: number): number;
   packWeight(out: number, weight: number, scale: number, shift: number, O: number, K: number): void;
-  linearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
+  linearForward(out: number, x: number, packed: number, R: number, O: number, K: number, epilogue: number): void;
+  bandedLinearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
   affineForward(out: number, x: number, scale: number, shift: number, R: number, F: number): void;
   layerNormForward(out: number, x: number, weight: number, bias: number, eps: number, R: number, F: number): void;
   gaussianForward(out: number, x: number, centers: number, gamma: number, R: number, K: number): void;
@@ -74,12 +76,36 @@ export interface Kernels {
   ): number;
 }
 
-let compiled: WebAssembly.Module | undefined;
+/**
+ * The two builds of the same sources: plain SIMD, and relaxed SIMD, whose multiply-add is rounded once on processors that
+ * have such an instruction. Their results differ in last bits; either gives the same ones on every engine of a processor.
+ */
+export type KernelVariant = "baseline" | "relaxed";
 
-/** The embedded kernels, compiled once. */
-function kernelModule(): WebAssembly.Module {
-  compiled ??= new WebAssembly.Module(bytes);
-  return compiled;
+/** A module with one i8x16.relaxed_swizzle, which engines without relaxed SIMD do not validate. */
+const RELAXED_PROBE = Uint8Array.of(
+  ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0],
+  ...[10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11],
+);
+
+let hasRelaxed: boolean | undefined;
+
+/**
+ * The build to run: relaxed where the engine has it, unless told otherwise.
+ * @throws {UnitcellError} BACKEND when relaxed is asked for and the engine does not have it
+ */
+export function kernelVariant(relaxed?: boolean): KernelVariant {
+  hasRelaxed ??= WebAssembly.validate(RELAXED_PROBE);
+  if (relaxed && !hasRelaxed) throw new UnitcellError("BACKEND", "this engine has no relaxed SIMD");
+  return (relaxed ?? hasRelaxed) ? "relaxed" : "baseline";
+}
+
+const compiled: { [variant in KernelVariant]?: WebAssembly.Module } = {};
+
+/** The embedded kernels, each build compiled once. */
+function kernelModule(variant: KernelVariant): WebAssembly.Module {
+  compiled[variant] ??= new WebAssembly.Module(variant === "relaxed" ? relaxedBytes : baselineBytes);
+  return compiled[variant];
 }
 
 const PAGE = 65536;
@@ -91,8 +117,8 @@ export class KernelMemory {
   readonly #memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES });
   #top: number;
 
-  constructor() {
-    const instance = new WebAssembly.Instance(kernelModule(), { env: { memory: this.#memory } });
+  constructor(variant: KernelVariant = kernelVariant()) {
+    const instance = new WebAssembly.Instance(kernelModule(variant), { env: { memory: this.#memory } });
     this.kernels = instance.exports as unknown as Kernels;
     this.#top = align(this.kernels.heapBase());
   }

@@ -1,11 +1,19 @@
-/** Each kernel against float64, on sizes that reach every remainder loop. Prints the error bounds that math.ts states. */
+/**
+ * Each kernel against float64, on sizes that reach every remainder loop. Prints the error bounds that math.ts states.
+ * The file runs itself once more, with UNITCELL_KERNELS=relaxed, for the other build: in a process of its own, since Node 20
+ * has relaxed SIMD behind a flag.
+ */
+import { execFileSync } from "node:child_process";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { KernelMemory } from "../src/kernels.js";
+import { KernelMemory, kernelVariant } from "../src/kernels.js";
 import { seededRandom } from "../src/random.js";
 import { envelope, sigmoid, softplus } from "./oracle.js";
+import { throwsCode } from "./throws.js";
 
-const memory = new KernelMemory();
+const SELF = "build/test/kernels.test.js";
+const relaxed = process.env.UNITCELL_KERNELS === "relaxed";
+const memory = new KernelMemory(kernelVariant(relaxed));
 const { kernels } = memory;
 
 /** Deterministic values in [-1, 1). */
@@ -71,6 +79,9 @@ const LINEAR: [R: number, O: number, K: number][] = [
   [129, 33, 169],
   [130, 128, 169],
   [257, 2, 32],
+  [7, 32, 256],
+  [53, 40, 300],
+  [3, 129, 1025],
 ];
 
 for (const [R, O, K] of LINEAR)
@@ -79,9 +90,9 @@ for (const [R, O, K] of LINEAR)
     const packed = memory.allocate(kernels.packedBytes(O, K));
     kernels.packWeight(packed, memory.put(weight), memory.put(scale), memory.put(shift), O, K);
     const at = memory.put(x);
-    const found = run(R * O, (out) => kernels.linearForward(out, at, packed, R, O, K));
+    const found = run(R * O, (out) => kernels.linearForward(out, at, packed, R, O, K, 0));
     for (let r = 0; r < R; r++) {
-      const alone = run(O, (out) => kernels.linearForward(out, at + 4 * r * K, packed, 1, O, K));
+      const alone = run(O, (out) => kernels.linearForward(out, at + 4 * r * K, packed, 1, O, K, 0));
       for (let o = 0; o < O; o++) {
         let sum = 0;
         for (let k = 0; k < K; k++) sum += x[r * K + k] * weight[o * K + k];
@@ -93,6 +104,68 @@ for (const [R, O, K] of LINEAR)
         assert.is(found[r * O + o], alone[o], `row ${r} alone has other bits`);
       }
     }
+  });
+
+/** Activation codes of an epilogue. */
+const CODES = [
+  undefined,
+  kernels.softplusForward,
+  kernels.shiftedSoftplusForward,
+  kernels.siluForward,
+  kernels.sigmoidForward,
+  kernels.tanhForward,
+];
+
+for (const [R, O, K] of [
+  [1, 16, 5],
+  [101, 33, 40],
+  [50, 64, 257],
+])
+  for (const [code, activation] of CODES.entries())
+    scoped(
+      `linear (${R}, ${K}) to (${R}, ${O}): the epilogue with activation ${code} equals its parts bit for bit`,
+      () => {
+        const packed = memory.allocate(kernels.packedBytes(O, K));
+        const weight = memory.put(values(O * K, 2));
+        kernels.packWeight(packed, weight, memory.put(values(O, 3)), memory.put(values(O, 4)), O, K);
+        const x = memory.put(values(R * K));
+        const tables = [5, 6, 7].map((seed) => memory.put(values(9 * O, seed)));
+        const indices = [8, 9, 10].map((seed) => memory.put(Int32Array.from(values(R, seed), (v) => (v + 1) * 4.5)));
+        const residual = memory.put(values(R * O, 11));
+        for (const count of [0, 1, 3])
+          for (const from of [0, residual]) {
+            const pairs = tables.flatMap((table, j) => [table, indices[j]]).slice(0, 2 * count);
+            const epilogue = memory.put(Int32Array.of(code, from, count, ...pairs));
+            const fused = run(R * O, (out) => kernels.linearForward(out, x, packed, R, O, K, epilogue));
+            const parts = run(R * O, (out) => {
+              kernels.linearForward(out, x, packed, R, O, K, 0);
+              for (let j = 0; j < count; j++) kernels.gatherAddForward(out, out, tables[j], indices[j], R, O);
+              activation?.(out, out, R * O);
+              if (from) kernels.addForward(out, out, from, R * O);
+            });
+            assert.equal(fused, parts);
+          }
+      },
+    );
+
+for (const K of [1, 3, 6, 41, 300])
+  scoped(`linear over a band of ${K} columns equals the whole one bit for bit`, () => {
+    const [R, O] = [131, 33];
+    const packed = memory.allocate(kernels.packedBytes(O, K));
+    const weight = memory.put(values(O * K, 2));
+    kernels.packWeight(packed, weight, memory.put(values(O, 3)), memory.put(values(O, 4)), O, K);
+    // A band that moves from left to right; then rows of zeros, a full row, and -0 at an end.
+    const x = values(R * K);
+    for (let r = 0; r < R; r++)
+      for (let k = 0; k < K; k++)
+        if (Math.abs(k - (r * K) / 100) > 5 && r < 100) x[r * K + k] = 0;
+        else if (r >= 100 && r < 125) x[r * K + k] = 0;
+    x[130 * K] = -0;
+    const at = memory.put(x);
+    assert.equal(
+      run(R * O, (out) => kernels.bandedLinearForward(out, at, packed, R, O, K)),
+      run(R * O, (out) => kernels.linearForward(out, at, packed, R, O, K, 0)),
+    );
   });
 
 for (const F of [1, 4, 7, 64]) {
@@ -330,5 +403,17 @@ scoped("add, mul and column copies", () => {
   });
   assert.equal([...copied], [0, a[0], a[1], 0, 0, a[2], a[3], 0, 0, a[4], a[5], 0]);
 });
+
+if (!relaxed)
+  test("all of these on the relaxed build", () => {
+    const flags = Number.parseInt(process.versions.node, 10) < 22 ? ["--experimental-wasm-relaxed-simd"] : [];
+    const env = { ...process.env, UNITCELL_KERNELS: "relaxed" };
+    const output = execFileSync(process.execPath, ["--enable-source-maps", ...flags, SELF], { env, encoding: "utf8" });
+    for (const line of output.match(/^.*largest.*$/gm) ?? []) console.log(`  relaxed: ${line.replace(/^.* {2}/, "")}`);
+  });
+
+if (!relaxed && kernelVariant() === "baseline")
+  test("an engine without relaxed SIMD says so when asked for it", () =>
+    throwsCode(() => kernelVariant(true), "BACKEND", /relaxed/));
 
 test.run();

@@ -7,21 +7,27 @@ import type { OpName } from "../src/ops/ops.js";
 import type { Node, Program } from "../src/ops/program.js";
 
 type Matrix = { rows: number; columns: number; data: Float64Array };
+/** A value as a node reads it: row r is its row index[r]. */
+type Read = Matrix & { index: ArrayLike<number> | undefined };
 type Cell = (r: number, c: number) => number;
 
 /** Every value of the program, by id, as (rows, columns) float64. */
 export function runOracle(program: Program, batch: Batch): Matrix[] {
   const values: Matrix[] = [];
+  const sizes = { ...batch.sizes, L: 0, C: 0 };
   for (const node of program.nodes) {
-    const rows = batch.sizes[node.output.rows];
+    const rows = sizes[node.output.rows];
     const { columns } = node.output;
     const cell = CELLS[node.op](
       node,
-      node.inputs.map((input) => values[input.id]),
+      node.inputs.map((input, i) => {
+        const name = node.indices?.[i];
+        return { ...values[input.id], index: name === undefined ? undefined : batch.inputs.get(name)! };
+      }),
       node.params.map((name) => program.params.get(name)!.data),
       node.index ? batch.inputs.get(node.index)! : new Float32Array(),
       node.starts ? batch.inputs.get(node.starts)! : new Int32Array(),
-      (node.weights && batch.inputs.get(node.weights)) || new Float32Array(rowsOf(node, batch)).fill(1),
+      (node.weights && batch.inputs.get(node.weights)) || new Float32Array(node.over ? sizes[node.over] : 0).fill(1),
     );
     const data = new Float64Array(rows * columns);
     for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) data[r * columns + c] = cell(r, c);
@@ -30,10 +36,7 @@ export function runOracle(program: Program, batch: Batch): Matrix[] {
   return values;
 }
 
-/** Of the first value read. */
-const rowsOf = ({ inputs: [x] }: Node, { sizes }: Batch) => (x ? sizes[x.rows] : 0);
-
-const at = (x: Matrix, r: number, c: number) => x.data[r * x.columns + c];
+const at = (x: Read, r: number, c: number) => x.data[(x.index ? x.index[r] : r) * x.columns + c];
 const sum = (from: number, end: number, term: (i: number) => number) => {
   let total = 0;
   for (let i = from; i < end; i++) total += term(i);
@@ -51,7 +54,7 @@ export function envelope(x: number, { cutoff, exponent: p }: Readonly<Record<str
 
 type Rule = (
   node: Node,
-  x: Matrix[],
+  x: Read[],
   p: Float32Array[],
   index: ArrayLike<number>,
   starts: ArrayLike<number>,
@@ -103,13 +106,13 @@ const CELLS: Record<OpName, Rule> = {
     (r, c) =>
       at(x, r, c) * scale[c] + shift[c],
   gather:
-    (_, [x], _p, index) =>
+    (_, [x]) =>
     (r, c) =>
-      at(x, index[r], c),
+      at(x, r, c),
   gatherAdd:
-    (_, [x, v], _p, index) =>
+    (_, [x, v]) =>
     (r, c) =>
-      at(x, r, c) + at(v, index[r], c),
+      at(x, r, c) + at(v, r, c),
   concat: (_, xs) => (r, c) => {
     let column = c;
     for (const x of xs) {
@@ -174,10 +177,10 @@ const CELLS: Record<OpName, Rule> = {
       return total ? sum(start[r], start[r + 1], (i) => weight(i) * at(x, i, c)) / total : 0;
     },
   gatedMean:
-    ({ numbers }, [m, v], _p, index, start, w) =>
+    ({ numbers }, [m, v], _p, _index, start, w) =>
     (r, c) => {
       const gate = (i: number) => w[i] * sigmoid(at(m, i, c));
-      const above = sum(start[r], start[r + 1], (i) => gate(i) * at(v, index[i], c));
+      const above = sum(start[r], start[r + 1], (i) => gate(i) * at(v, i, c));
       return above / (sum(start[r], start[r + 1], gate) + numbers.eps);
     },
   gate:

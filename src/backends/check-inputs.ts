@@ -1,6 +1,6 @@
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
-import type { Node, Program } from "../ops/program.js";
+import type { Program } from "../ops/program.js";
 
 /**
  * Kernels trust their inputs, so a batch is checked before a run: inputs present, of their type and length, numbers not
@@ -9,38 +9,32 @@ import type { Node, Program } from "../ops/program.js";
  * @throws {UnitcellError} MISMATCH
  */
 export function checkInputs(program: Program, batch: Batch): void {
-  const { sizes } = batch;
+  const sizes = { ...batch.sizes, L: 0, C: 0 };
   const checked = new Set<string>();
-  for (const node of program.nodes) {
-    const { op, output, index, starts, weights, inputs: values } = node;
+  for (const { op, output, index, indices, starts, weights, over, inputs: values, params } of program.nodes) {
+    const rows = sizes[over ?? output.rows];
+    const checkIndex = (name: string, limit: number) => {
+      const data = inputOf(batch, name, "Int32Array", rows);
+      if (!checked.has(`${name} ${limit}`)) checkRange(name, data, limit);
+      checked.add(`${name} ${limit}`);
+    };
     if (op === "input") {
       const data = inputOf(batch, index!, "Float32Array", sizes[output.rows] * output.columns);
       if (data.some(Number.isNaN)) throw new UnitcellError("MISMATCH", `batch input "${index}" holds NaN`);
-    } else if (index !== undefined) {
-      const rows = sizes[op === "gatedMean" ? values[0].rows : output.rows];
-      const limit = indexLimit(program, node, sizes);
-      const data = inputOf(batch, index, "Int32Array", rows);
-      if (!checked.has(`${index} ${limit}`)) checkRange(index, data, limit);
-      checked.add(`${index} ${limit}`);
-    }
+    } else if (index !== undefined) checkIndex(index, program.params.get(params[0])!.shape[0]);
+    for (const [i, name] of (indices ?? []).entries()) if (name !== undefined) checkIndex(name, sizes[values[i].rows]);
     if (starts !== undefined) {
-      const end = sizes[values[0].rows];
+      const end = rows;
       const data = inputOf(batch, starts, "Int32Array", sizes[output.rows] + 1);
       if (!checked.has(`${starts} to ${end}`)) checkStarts(starts, data, end);
       checked.add(`${starts} to ${end}`);
     }
     if (weights !== undefined && batch.inputs.has(weights)) {
-      const data = inputOf(batch, weights, "Float32Array", sizes[values[0].rows]);
+      const data = inputOf(batch, weights, "Float32Array", rows);
       if (!checked.has(weights)) checkWeights(weights, data);
       checked.add(weights);
     }
   }
-}
-
-/** An index points into the last value read, or into the table. */
-function indexLimit(program: Program, { inputs, params }: Node, sizes: Batch["sizes"]): number {
-  const target = inputs.at(-1);
-  return target ? sizes[target.rows] : program.params.get(params[0])!.shape[0];
 }
 
 function inputOf({ inputs }: Batch, name: string, type: string, length: number): Float32Array | Int32Array {

@@ -11,11 +11,8 @@ export interface Run {
   param(name: string): number;
   /** What prepare made of the node's parameters. */
   prepared(node: Node): number;
-  /** Addresses of the batch inputs that the node reads. */
-  index(node: Node): number;
-  starts(node: Node): number;
-  /** 0 where the batch has none. */
-  weights(node: Node): number;
+  /** Address of a batch input, 0 where the batch has none of that name. */
+  input(name: string | undefined): number;
   rows(value: Value): number;
   /** Floats in a value. */
   count(value: Value): number;
@@ -24,15 +21,17 @@ export interface Run {
 type Row = (run: Run, node: Node) => void;
 
 const gatherRow =
-  (source: (run: Run, node: Node) => number): Row =>
-  (run, node) =>
+  (source: (run: Run, node: Node) => [address: number, index: string | undefined]): Row =>
+  (run, node) => {
+    const [address, index] = source(run, node);
     run.kernels.gatherForward(
       run.address(node.output),
-      source(run, node),
-      run.index(node),
+      address,
+      run.input(index),
       run.rows(node.output),
       node.output.columns,
     );
+  };
 
 const segmentRow =
   (kernel: "segmentSumForward" | "segmentMeanForward"): Row =>
@@ -40,8 +39,8 @@ const segmentRow =
     run.kernels[kernel](
       run.address(node.output),
       run.address(node.inputs[0]),
-      run.starts(node),
-      run.weights(node),
+      run.input(node.starts),
+      run.input(node.weights),
       run.rows(node.output),
       node.output.columns,
     );
@@ -54,6 +53,7 @@ const linearRow: Row = (run, node) =>
     run.rows(node.output),
     node.output.columns,
     node.inputs[0].columns,
+    0,
   );
 
 type UnaryKernel = {
@@ -80,14 +80,14 @@ const IN_PLACE: Row = () => {};
 /** One row per operation: the kernel call that computes it. batchNorm is lowered to affine beforehand. */
 const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
   input: IN_PLACE,
-  embedding: gatherRow((run, node) => run.param(node.params[0])),
-  gather: gatherRow((run, node) => run.address(node.inputs[0])),
+  embedding: gatherRow((run, { params, index }) => [run.param(params[0]), index]),
+  gather: gatherRow((run, { inputs, indices }) => [run.address(inputs[0]), indices![0]]),
   gatherAdd: (run, node) =>
     run.kernels.gatherAddForward(
       run.address(node.output),
       run.address(node.inputs[0]),
       run.address(node.inputs[1]),
-      run.index(node),
+      run.input(node.indices![1]),
       run.rows(node.output),
       node.output.columns,
     ),
@@ -170,8 +170,8 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
       run.address(node.output),
       run.address(node.inputs[0]),
       run.address(node.inputs[1]),
-      run.starts(node),
-      run.weights(node),
+      run.input(node.starts),
+      run.input(node.weights),
       run.rows(node.output),
       node.output.columns,
     ),
@@ -180,9 +180,9 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
       run.address(node.output),
       run.address(node.inputs[0]),
       run.address(node.inputs[1]),
-      run.index(node),
-      run.starts(node),
-      run.weights(node),
+      run.input(node.indices![1]),
+      run.input(node.starts),
+      run.input(node.weights),
       run.rows(node.output),
       node.output.columns,
       node.numbers.eps,

@@ -36,7 +36,9 @@ class WasmSession implements Session {
   constructor(program: Program) {
     this.#program = program;
     this.#inputs = new Set(
-      program.nodes.flatMap(({ index, starts, weights }) => [index ?? [], starts ?? [], weights ?? []].flat()),
+      program.nodes.flatMap(({ index, indices = [], starts, weights }) =>
+        [index, ...indices, starts, weights].filter((name) => name !== undefined),
+      ),
     );
     this.#load();
   }
@@ -90,7 +92,8 @@ class WasmSession implements Session {
     const mark = memory.mark();
     try {
       checkInputs(program, batch);
-      const plan = planArena(program, batch.sizes, new Set(wanted.map((value) => value.id)));
+      const sizes = { ...batch.sizes, L: 0, C: 0 };
+      const plan = planArena(program, sizes, new Set(wanted.map((value) => value.id)));
       const inputs = new Map<string, number>();
       for (const name of this.#inputs) {
         const data = batch.inputs.get(name);
@@ -103,11 +106,9 @@ class WasmSession implements Session {
         address: (value) => read(value) || arena + plan.offsets[value.id],
         param: (name) => this.#params.get(name)!,
         prepared: (node) => this.#prepared.get(node)!,
-        index: (node) => inputs.get(node.index!)!,
-        starts: (node) => inputs.get(node.starts!)!,
-        weights: (node) => inputs.get(node.weights!) ?? 0,
-        rows: (value) => batch.sizes[value.rows],
-        count: (value) => batch.sizes[value.rows] * value.columns,
+        input: (name) => inputs.get(name!) ?? 0,
+        rows: (value) => sizes[value.rows],
+        count: (value) => sizes[value.rows] * value.columns,
       };
       for (const node of program.nodes) rowOf(node)(run, node);
       return wanted.map((value) => memory.f32(run.address(value), run.count(value)).slice());

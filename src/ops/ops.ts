@@ -32,7 +32,7 @@ export const OPS = {
   layerNorm: perColumn,
   /** out = x * scale + shift per column: what a pass leaves of a batchNorm; scale, shift (F,). */
   affine: perColumn,
-  /** out[r] = x[index[r]]. */
+  /** out[r] = x[index[r]], index that of the node's `indices`. */
   gather: first,
   /** out[r] = x[r] + v[index[r]]: what a pass makes of a linear over a concat with gathered rows. */
   gatherAdd: same,

@@ -70,8 +70,9 @@ export const splitLinear: Pass = (program) => {
       return push(node.op, x.rows, { inputs: [x], params: names });
     });
     let sum = parts[sources.findIndex(({ op }) => op !== "gather")];
-    for (const [i, { op, index }] of sources.entries())
-      if (op === "gather") sum = push("gatherAdd", node.output.rows, { inputs: [sum, parts[i]], index: index! });
+    for (const [i, { op, indices }] of sources.entries())
+      if (op === "gather")
+        sum = push("gatherAdd", node.output.rows, { inputs: [sum, parts[i]], indices: [undefined, indices![0]] });
     // The last of the sum stands for the node itself.
     out[out.length - 1] = { ...out[out.length - 1], output: node.output };
     return out;
@@ -122,7 +123,12 @@ export const fuseGatherAdd: Pass = (program) => {
     const [x, gathered] = node.inputs;
     const gather = program.nodes[gathered?.id];
     if (node.op !== "add" || gather.op !== "gather" || readers.get(gathered.id) !== 1) return node;
-    return { ...node, op: "gatherAdd" as const, inputs: [x, gather.inputs[0]], index: gather.index! };
+    return {
+      ...node,
+      op: "gatherAdd" as const,
+      inputs: [x, gather.inputs[0]],
+      indices: [undefined, gather.indices![0]],
+    };
   });
   return rebuilt({ ...program, nodes });
 };
@@ -145,7 +151,14 @@ export const fuseGatedMean: Pass = (program) => {
     if (!isGate || below.inputs[0] !== gate || readers.get(gate.id) !== 2) return node;
     const inputs = [by(gate).inputs[0], by(gathered).inputs[0]];
     const { output, numbers } = node;
-    return { ...above, op: "gatedMean" as const, output, inputs, numbers, index: by(gathered).index! };
+    return {
+      ...above,
+      op: "gatedMean" as const,
+      output,
+      inputs,
+      numbers,
+      indices: [undefined, by(gathered).indices![0]],
+    };
   });
   return rebuilt({ ...program, nodes });
 };
