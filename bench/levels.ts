@@ -3,7 +3,7 @@
 import type { CrystalGraph } from "../src/graphs/graph.js";
 import { type AnyGraph, lift } from "../src/graphs/lift.js";
 import { type Backend, wasmBackend } from "../src/index.js";
-import { lowerBatchNorm } from "../src/ops/passes.js";
+import { REQUIRED_PASSES } from "../src/ops/passes.js";
 
 export interface Level {
   /** Its column's name. */
@@ -14,7 +14,7 @@ export interface Level {
 
 /** The module without relaxed SIMD, which is what a runtime that lacks it gets: Node 20 without a flag, Safari. */
 const BASELINE: object = { relaxed: false };
-const MINIMAL = { passes: [lowerBatchNorm] };
+const MINIMAL = { passes: REQUIRED_PASSES };
 const asIs = (graph: CrystalGraph): AnyGraph => graph;
 
 /** As users have it where the runtime knows relaxed SIMD. */
