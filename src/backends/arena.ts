@@ -1,4 +1,3 @@
-import type { Batch } from "../graphs/batch.js";
 import type { OpName } from "../ops/ops.js";
 import type { Axis, Node, Program, Value } from "../ops/program.js";
 import { readingsOf, type Sizes } from "./check-inputs.js";
@@ -48,6 +47,7 @@ const OVERWRITES: Partial<Record<OpName, number>> = {
  * Give values slots so that two share one only when the first is dead before the second is written, or is what it is
  * written over. A value lives from its node to its last reader, those in `kept` to the end. The widest come first, each
  * into the first slot of its axis that is free while it lives: greedy by size of Pisarchyk and Lee, arXiv:2001.03288.
+ * Values of distinct numbers come last, as they fit into slots of what they are the numbers of.
  */
 export function planArena(program: Program, kept: readonly Value[] = [program.output]): ArenaPlan {
   const { nodes } = program;
@@ -62,11 +62,13 @@ export function planArena(program: Program, kept: readonly Value[] = [program.ou
   for (const { id } of kept) lastReader[id] = nodes.length;
   const follows = (a: number, b: number) => lastReader[a] < b || (lastReader[a] === b && overwrites(nodes[b], a));
   const values: number[][] = [];
-  const widestFirst = nodes.filter(({ op }) => op !== "input").sort((a, b) => b.output.columns - a.output.columns);
+  const widestFirst = nodes
+    .filter(({ op }) => op !== "input")
+    .sort((a, b) => +(a.output.rows in WITHIN) - +(b.output.rows in WITHIN) || b.output.columns - a.output.columns);
   for (const { output } of widestFirst) {
     const { id, rows, columns } = output;
     const free = (others: readonly number[]) => others.every((other) => follows(other, id) || follows(id, other));
-    let at = blocks.findIndex((block, i) => i >= ofInput.size && block.rows === rows && free(values[i]));
+    let at = blocks.findIndex((block, i) => i >= ofInput.size && holds(block, output) && free(values[i]));
     if (at < 0) at = blocks.push({ rows, columns, more: 0 }) - 1;
     values[at] ??= [];
     values[at].push(id);
@@ -75,9 +77,16 @@ export function planArena(program: Program, kept: readonly Value[] = [program.ou
   return { blocks, ofValue, ofInput };
 }
 
+/** Axes that never have more rows than another. */
+const WITHIN: Partial<Record<Axis, Axis>> = { L: "E", C: "T" };
+
+function holds(block: Block, { rows, columns }: Value): boolean {
+  return (block.rows === rows || block.rows === WITHIN[rows]) && block.columns >= columns;
+}
+
 /** Whether a node may write its output over this value, row by row. */
-function overwrites({ op, inputs, indices = [], output }: Node, value: number): boolean {
-  const most = OVERWRITES[op] ?? 0;
+function overwrites({ op, inputs, indices = [], output, residual }: Node, value: number): boolean {
+  const most = Math.min(OVERWRITES[op] ?? 0, residual ? inputs.length - 1 : inputs.length);
   const inOrder = ({ columns }: Value, i: number) => columns === output.columns && indices[i] === undefined;
   return inputs.every((input, i) => input.id !== value || (i < most && inOrder(input, i)));
 }
@@ -92,9 +101,4 @@ export function runBytes({ blocks }: Pick<ArenaPlan, "blocks">, sizes: Sizes): n
   let bytes = 0;
   for (const block of blocks) bytes += blockBytes(block, sizes);
   return bytes;
-}
-
-/** What a batch's sizes allow at most: as many distinct lengths as bonds, as many cosines as pairs. */
-export function largestSizes(sizes: Batch["sizes"]): Sizes {
-  return { ...sizes, L: sizes.E, C: sizes.T };
 }

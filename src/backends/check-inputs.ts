@@ -35,28 +35,26 @@ export function readingsOf({ nodes, params: tables }: Program): Reading[] {
   return [...new Map(all.map((reading) => [Object.values(reading).join(" "), reading])).values()];
 }
 
-/** How a program reads a batch that it is given: what is made of an input stands for the input itself. */
-export function givenReadings(program: Program): Reading[] {
-  return readingsOf(program).flatMap((reading) => {
-    const source = MADE_OF.get(reading.name);
-    if (!source) return [reading];
-    const { name, rows } = source;
-    return reading.kind === "numbers" ? [{ name, kind: "numbers", rows, columns: 1, limit: rows }] : [];
-  });
-}
-
 /** Rows of every axis. */
 export type Sizes = Readonly<Record<Axis, number>>;
+
+/** What a batch's sizes allow at most: as many distinct lengths as bonds, as many cosines as pairs. */
+export function largestSizes(sizes: Batch["sizes"]): Sizes {
+  return { ...sizes, L: sizes.E, C: sizes.T };
+}
 
 /**
  * Kernels trust their inputs, so a batch is checked before a run: inputs present, of their type and length, numbers not
  * NaN, indices inside what they point into, row starts from 0 to its end; weights, which a batch need not have, finite
- * and above 0.
+ * and above 0. Of what bindDistinct makes of a batch, that which it is made of is checked.
  * @throws {UnitcellError} MISMATCH
  */
 export function checkInputs(readings: readonly Reading[], { inputs, sizes: given }: Batch): void {
-  const sizes: Sizes = { ...given, L: 0, C: 0 }; // what is made of the batch is not looked at
-  for (const { name, kind, rows, columns, limit } of readings) {
+  const sizes = largestSizes(given);
+  for (const { kind, columns, limit, ...read } of readings) {
+    const made = MADE_OF.get(read.name);
+    if (made && kind === "index") continue;
+    const { name, rows } = made ?? read;
     const data = inputs.get(name);
     if (data === undefined && kind === "weights") continue;
     const length = sizes[rows] * columns + (kind === "starts" ? 1 : 0);

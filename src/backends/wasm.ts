@@ -5,9 +5,9 @@ import { bindDistinct } from "../ops/distinct.js";
 import { DEFAULT_PASSES } from "../ops/passes.js";
 import type { Program, Value } from "../ops/program.js";
 import type { Pass } from "../ops/rewrite.js";
-import { type ArenaPlan, largestSizes, planArena, runBytes } from "./arena.js";
+import { type ArenaPlan, planArena, runBytes } from "./arena.js";
 import type { Backend, Session } from "./backend.js";
-import { checkInputs, givenReadings, type Reading, type Sizes } from "./check-inputs.js";
+import { checkInputs, largestSizes, type Reading, readingsOf } from "./check-inputs.js";
 import { Placement, type Weights } from "./placement.js";
 import { prepare, rowOf } from "./wasm-rows.js";
 
@@ -48,7 +48,7 @@ class WasmSession implements Session {
 
   constructor(program: Program) {
     this.#program = program;
-    this.#readings = givenReadings(program);
+    this.#readings = readingsOf(program);
     this.#calls = program.nodes.map((node) => {
       const row = rowOf(node);
       return (run) => row(run, node);
@@ -82,7 +82,7 @@ class WasmSession implements Session {
   }
 
   bytes(sizes: Batch["sizes"]): number {
-    return runBytes(this.#output.plan, largestSizes(sizes));
+    return this.#bytes(this.#output, sizes, this.#open());
   }
 
   dispose(): void {
@@ -94,21 +94,23 @@ class WasmSession implements Session {
     return this.#weights;
   }
 
+  /** @throws {UnitcellError} LIMIT */
+  #bytes({ plan }: Target, sizes: Batch["sizes"], { memory }: Weights): number {
+    const bytes = runBytes(plan, largestSizes(sizes));
+    const all = memory.mark() + bytes;
+    if (all > MAX_MEMORY_BYTES) throw tooLarge(sizes, all);
+    return bytes;
+  }
+
   #compute(batch: Batch, target: Target): Float32Array[] {
     const weights = this.#open();
     const { memory } = weights;
-    const mark = memory.mark();
-    const bytesOf = (sizes: Sizes) => {
-      const bytes = runBytes(target.plan, sizes);
-      if (mark + bytes > MAX_MEMORY_BYTES) throw tooLarge(batch.sizes, mark + bytes);
-      return bytes;
-    };
-    bytesOf({ ...batch.sizes, L: 1, C: 1 }); // at least so many: no need to look at the batch
+    this.#bytes(target, batch.sizes, weights);
     checkInputs(this.#readings, batch);
     const { sizes, inputs } = bindDistinct(this.#program, batch);
-    const bytes = bytesOf(sizes);
+    const mark = memory.mark();
     try {
-      const run = new Placement(weights, target.plan, sizes, memory.allocate(bytes));
+      const run = new Placement(weights, target.plan, sizes, memory.allocate(runBytes(target.plan, sizes)));
       run.copyInputs(inputs);
       for (const call of this.#calls) call(run);
       return target.wanted.map((value) => memory.f32(run.address(value), run.count(value)).slice());
