@@ -2,6 +2,7 @@ import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
 import { MADE_OF } from "../ops/distinct.js";
 import type { Axis, Program } from "../ops/program.js";
+import { largestSizes } from "./sizes.js";
 
 /** One way in which a program reads a batch input: how many entries there must be, and what they may hold. */
 export interface Reading {
@@ -32,29 +33,34 @@ export function readingsOf({ nodes, params: tables }: Program): Reading[] {
       return found;
     },
   );
-  return [...new Map(all.map((reading) => [Object.values(reading).join(" "), reading])).values()];
+  return unlike(all);
 }
 
-/** Rows of every axis. */
-export type Sizes = Readonly<Record<Axis, number>>;
+const unlike = (readings: readonly Reading[]) => [
+  ...new Map(readings.map((reading) => [Object.values(reading).join(" "), reading])).values(),
+];
 
-/** What a batch's sizes allow at most: as many distinct lengths as bonds, as many cosines as pairs. */
-export function largestSizes(sizes: Batch["sizes"]): Sizes {
-  return { ...sizes, L: sizes.E, C: sizes.T };
+/** Of these readings, those that a batch must allow: what is made of it is sound if the batch is. */
+export function checksOf(readings: readonly Reading[]): Reading[] {
+  return unlike(
+    readings.flatMap((reading): Reading[] => {
+      const source = MADE_OF.get(reading.name);
+      if (!source) return [reading];
+      const { name, rows } = source;
+      return reading.kind === "numbers" ? [{ ...reading, name, rows, limit: rows }] : [];
+    }),
+  );
 }
 
 /**
  * Kernels trust their inputs, so a batch is checked before a run: inputs present, of their type and length, numbers not
  * NaN, indices inside what they point into, row starts from 0 to its end; weights, which a batch need not have, finite
- * and above 0. Of what bindDistinct makes of a batch, that which it is made of is checked.
+ * and above 0.
  * @throws {UnitcellError} MISMATCH
  */
-export function checkInputs(readings: readonly Reading[], { inputs, sizes: given }: Batch): void {
+export function checkInputs(checks: readonly Reading[], { sizes: given, inputs }: Batch): void {
   const sizes = largestSizes(given);
-  for (const { kind, columns, limit, ...read } of readings) {
-    const made = MADE_OF.get(read.name);
-    if (made && kind === "index") continue;
-    const { name, rows } = made ?? read;
+  for (const { name, kind, rows, columns, limit } of checks) {
     const data = inputs.get(name);
     if (data === undefined && kind === "weights") continue;
     const length = sizes[rows] * columns + (kind === "starts" ? 1 : 0);

@@ -2,7 +2,7 @@ import type { Batch } from "../graphs/batch.js";
 import type { KernelMemory, Kernels } from "../kernels.js";
 import type { Node, Value } from "../ops/program.js";
 import { type ArenaPlan, blockBytes } from "./arena.js";
-import type { Sizes } from "./check-inputs.js";
+import type { Sizes } from "./sizes.js";
 import type { Run } from "./wasm-rows.js";
 
 /** A program's constants in memory. */
@@ -47,7 +47,8 @@ export class Placement implements Run {
   }
 
   address({ id }: Value): number {
-    return this.#at[this.#plan.ofValue[id]];
+    const { block, first } = this.#plan.places[id];
+    return this.#at[block] + 4 * first * this.#sizes[this.#plan.blocks[block].rows];
   }
 
   input(name: string | undefined): number {
