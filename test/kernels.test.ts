@@ -326,7 +326,8 @@ for (const F of [1, 4, 7, 65]) {
       sum: (out, at, _, start, w) => kernels.segmentSumForward(out, at, start, w, S, F),
       mean: (out, at, _, start, w) => kernels.segmentMeanForward(out, at, start, w, S, F),
       attention: (out, at, _, start, w) => kernels.segmentAttentionForward(out, at, query, start, w, S, F),
-      gatedMean: (out, at, from, start, w) => kernels.gatedMeanForward(out, at, v, from, start, w, S, F, 1e-6),
+      gatedMean: (out, at, from, start, w) =>
+        kernels.gatedMeanForward(out, v, from, at, 0, 0, 0, 0, 0, start, w, S, F, 1e-6),
     };
     const [once, start, from] = [memory.put(x), memory.put(starts), memory.put(index)];
     const [all, place, each] = [
@@ -356,7 +357,9 @@ for (const F of [1, 4, 7, 65]) {
     const [m, v] = [values(R * F).map((z) => 5 * z), values(5 * F, 2)];
     const [at, start] = [memory.put(index), memory.put(starts)];
     const padded = (x: Float32Array) => memory.put(Float32Array.of(...x, 0, 0, 0));
-    const fused = run(S * F, (out) => kernels.gatedMeanForward(out, padded(m), padded(v), at, start, 0, S, F, 1e-6));
+    const fused = run(S * F, (out) =>
+      kernels.gatedMeanForward(out, padded(v), at, padded(m), 0, 0, 0, 0, 0, start, 0, S, F, 1e-6),
+    );
     const gate = run(R * F, (out) => kernels.sigmoidForward(out, padded(m), R * F));
     const gathered = run(R * F, (out) => kernels.gatherForward(out, padded(v), at, R, F));
     const product = run(R * F, (out) => kernels.mulForward(out, padded(gate), padded(gathered), R * F));
@@ -373,6 +376,47 @@ for (const F of [1, 4, 7, 65]) {
       }
       assert.ok(Math.abs(fused[2 * F + f] - sum / (total + 1e-6)) < 1e-6);
     }
+  });
+
+  scoped(`sums of gathered rows of ${F} columns, and the gates of them, equal their parts bit for bit`, () => {
+    const [R, S] = [8, 3];
+    const start = memory.put(Int32Array.of(0, 3, 3, 8));
+    const own = memory.put(Int32Array.of(0, 0, 0, 2, 2, 2, 2, 2)); // the segment of each row
+    const index = memory.put(Int32Array.of(4, 0, 0, 3, 1, 2, 4, 4));
+    const weights = memory.put(Float32Array.of(1, 3, 2, 1, 2, 4, 1, 1));
+    const padded = (x: Float32Array) => memory.put(Float32Array.of(...x, 0, 0, 0));
+    const value = (rows: number, columns: number, seed: number) =>
+      padded(values(rows * columns, seed).map((x) => 3 * x));
+    const added = (columns: number, a: number, b: number, at: number) =>
+      padded(run(R * columns, (out) => kernels.gatherAddForward(out, a, b, at, R, columns)));
+
+    const [s, a, b] = [value(S, 2 * F, 1), value(5, 2 * F, 2), value(R, 2 * F, 3)];
+    const spread = padded(run(R * 2 * F, (out) => kernels.gatherForward(out, s, own, R, 2 * F)));
+    const two = added(2 * F, spread, a, index);
+    const three = run(R * 2 * F, (out) => kernels.addForward(out, two, b, R * 2 * F));
+    assert.equal(
+      run(R * 2 * F, (out) => kernels.gatherSumForward(out, s, own, a, index, b, 0, R, 2 * F)),
+      three,
+    );
+    assert.equal(
+      run(R * 2 * F, (out) => kernels.gatherSumForward(out, spread, 0, a, index, 0, 0, R, 2 * F)),
+      memory.f32(two, R * 2 * F).slice(),
+    );
+    const z = padded(three);
+    const gate = padded(run(R * F, (out) => kernels.gateForward(out, z, R, F)));
+    for (const w of [0, weights])
+      assert.equal(
+        run(S * F, (out) => kernels.gatedSumForward(out, s, a, index, b, 0, start, w, S, F)),
+        run(S * F, (out) => kernels.segmentSumForward(out, gate, start, w, S, F)),
+      );
+
+    const [x, y, m, v] = [value(R, F, 4), value(5, F, 5), value(S, F, 6), value(5, F, 7)];
+    const rest: [number, number, number, number] = [start, weights, S, F];
+    const mean = (terms: [number, number, number, number, number, number]) =>
+      run(S * F, (out) => kernels.gatedMeanForward(out, v, index, ...terms, ...rest, 1e-6));
+    const once = added(F, x, y, index);
+    assert.equal(mean([x, 0, y, index, 0, 0]), mean([once, 0, 0, 0, 0, 0]));
+    assert.equal(mean([x, 0, y, index, m, own]), mean([added(F, once, m, own), 0, 0, 0, 0, 0]));
   });
 
   scoped(`rows of ${F} columns scaled, and zeros`, () => {

@@ -3,25 +3,33 @@
  * with. Slow on purpose.
  */
 import type { Batch } from "../src/graphs/batch.js";
+import { bindDistinct } from "../src/ops/distinct.js";
 import type { OpName } from "../src/ops/ops.js";
 import type { Node, Program } from "../src/ops/program.js";
 
 type Matrix = { rows: number; columns: number; data: Float64Array };
+/** A value as a node reads it: row r is its row index[r]. */
+type Read = Matrix & { index: ArrayLike<number> | undefined };
 type Cell = (r: number, c: number) => number;
 
 /** Every value of the program, by id, as (rows, columns) float64. */
-export function runOracle(program: Program, batch: Batch): Matrix[] {
+export function runOracle(program: Program, given: Batch): Matrix[] {
   const values: Matrix[] = [];
+  const batch = bindDistinct(program, given);
   for (const node of program.nodes) {
     const rows = batch.sizes[node.output.rows];
     const { columns } = node.output;
     const cell = CELLS[node.op](
       node,
-      node.inputs.map((input) => values[input.id]),
+      node.inputs.map((input, i) => {
+        const name = node.indices?.[i];
+        return { ...values[input.id], index: name === undefined ? undefined : batch.inputs.get(name)! };
+      }),
       node.params.map((name) => program.params.get(name)!.data),
       node.index ? batch.inputs.get(node.index)! : new Float32Array(),
       node.starts ? batch.inputs.get(node.starts)! : new Int32Array(),
-      (node.weights && batch.inputs.get(node.weights)) || new Float32Array(rowsOf(node, batch)).fill(1),
+      (node.weights && batch.inputs.get(node.weights)) ||
+        new Float32Array(node.over ? batch.sizes[node.over] : 0).fill(1),
     );
     const data = new Float64Array(rows * columns);
     for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) data[r * columns + c] = cell(r, c);
@@ -30,10 +38,8 @@ export function runOracle(program: Program, batch: Batch): Matrix[] {
   return values;
 }
 
-/** Of the first value read. */
-const rowsOf = ({ inputs: [x] }: Node, { sizes }: Batch) => (x ? sizes[x.rows] : 0);
-
-const at = (x: Matrix, r: number, c: number) => x.data[r * x.columns + c];
+const at = (x: Read, r: number, c: number) => x.data[(x.index ? x.index[r] : r) * x.columns + c];
+const total = (xs: readonly Read[], r: number, c: number) => xs.reduce((all, x) => all + at(x, r, c), 0);
 const sum = (from: number, end: number, term: (i: number) => number) => {
   let total = 0;
   for (let i = from; i < end; i++) total += term(i);
@@ -51,7 +57,7 @@ export function envelope(x: number, { cutoff, exponent: p }: Readonly<Record<str
 
 type Rule = (
   node: Node,
-  x: Matrix[],
+  x: Read[],
   p: Float32Array[],
   index: ArrayLike<number>,
   starts: ArrayLike<number>,
@@ -103,13 +109,10 @@ const CELLS: Record<OpName, Rule> = {
     (r, c) =>
       at(x, r, c) * scale[c] + shift[c],
   gather:
-    (_, [x], _p, index) =>
+    (_, [x]) =>
     (r, c) =>
-      at(x, index[r], c),
-  gatherAdd:
-    (_, [x, v], _p, index) =>
-    (r, c) =>
-      at(x, r, c) + at(v, index[r], c),
+      at(x, r, c),
+  gatherSum: (_, x) => (r, c) => total(x, r, c),
   concat: (_, xs) => (r, c) => {
     let column = c;
     for (const x of xs) {
@@ -173,11 +176,16 @@ const CELLS: Record<OpName, Rule> = {
       const total = sum(start[r], start[r + 1], weight);
       return total ? sum(start[r], start[r + 1], (i) => weight(i) * at(x, i, c)) / total : 0;
     },
+  gatedSum:
+    ({ output: { columns } }, z, _p, _index, start, w) =>
+    (r, c) =>
+      sum(start[r], start[r + 1], (i) => w[i] * sigmoid(total(z, i, c)) * softplus(total(z, i, columns + c))),
   gatedMean:
-    ({ numbers }, [m, v], _p, index, start, w) =>
+    ({ numbers }, x, _p, _index, start, w) =>
     (r, c) => {
-      const gate = (i: number) => w[i] * sigmoid(at(m, i, c));
-      const above = sum(start[r], start[r + 1], (i) => gate(i) * at(v, index[i], c));
+      const [m, v] = [x.slice(0, -1), x[x.length - 1]];
+      const gate = (i: number) => w[i] * sigmoid(total(m, i, c));
+      const above = sum(start[r], start[r + 1], (i) => gate(i) * at(v, i, c));
       return above / (sum(start[r], start[r + 1], gate) + numbers.eps);
     },
   gate:

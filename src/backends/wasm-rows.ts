@@ -1,6 +1,7 @@
 /** The Wasm kernel call of every operation. */
 import { UnitcellError } from "../errors.js";
 import type { KernelMemory, Kernels } from "../kernels.js";
+import { SEGMENT_OF } from "../ops/gates.js";
 import type { OpName } from "../ops/ops.js";
 import type { Node, Program, Value } from "../ops/program.js";
 
@@ -11,11 +12,8 @@ export interface Run {
   param(name: string): number;
   /** What prepare made of the node's parameters. */
   prepared(node: Node): number;
-  /** Addresses of the batch inputs that the node reads. */
-  index(node: Node): number;
-  starts(node: Node): number;
-  /** 0 where the batch has none. */
-  weights(node: Node): number;
+  /** Address of a batch input, 0 where the batch has none of that name. */
+  input(name: string | undefined): number;
   rows(value: Value): number;
   /** Floats in a value. */
   count(value: Value): number;
@@ -24,15 +22,17 @@ export interface Run {
 type Row = (run: Run, node: Node) => void;
 
 const gatherRow =
-  (source: (run: Run, node: Node) => number): Row =>
-  (run, node) =>
+  (source: (run: Run, node: Node) => [address: number, index: string | undefined]): Row =>
+  (run, node) => {
+    const [address, index] = source(run, node);
     run.kernels.gatherForward(
       run.address(node.output),
-      source(run, node),
-      run.index(node),
+      address,
+      run.input(index),
       run.rows(node.output),
       node.output.columns,
     );
+  };
 
 const segmentRow =
   (kernel: "segmentSumForward" | "segmentMeanForward"): Row =>
@@ -40,8 +40,8 @@ const segmentRow =
     run.kernels[kernel](
       run.address(node.output),
       run.address(node.inputs[0]),
-      run.starts(node),
-      run.weights(node),
+      run.input(node.starts),
+      run.input(node.weights),
       run.rows(node.output),
       node.output.columns,
     );
@@ -75,20 +75,27 @@ const binaryRow =
   (run, { inputs: [a, b], output }) =>
     run.kernels[kernel](run.address(output), run.address(a), run.address(b), run.count(output));
 
+const NOTHING = [0, 0] as const;
+
+/** Addresses of the i-th value read and of its index, 0 for what there is not. */
+function readAt(run: Run, { inputs, indices }: Node, i: number): readonly [value: number, index: number] {
+  return i < inputs.length ? [run.address(inputs[i]), run.input(indices?.[i])] : NOTHING;
+}
+
 /** Nothing to compute: the batch's own bytes are read in place. */
 const IN_PLACE: Row = () => {};
 
 /** One row per operation: the kernel call that computes it. batchNorm is lowered to affine beforehand. */
 const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
   input: IN_PLACE,
-  embedding: gatherRow((run, node) => run.param(node.params[0])),
-  gather: gatherRow((run, node) => run.address(node.inputs[0])),
-  gatherAdd: (run, node) =>
-    run.kernels.gatherAddForward(
+  embedding: gatherRow((run, { params, index }) => [run.param(params[0]), index]),
+  gather: gatherRow((run, { inputs, indices }) => [run.address(inputs[0]), indices![0]]),
+  gatherSum: (run, node) =>
+    run.kernels.gatherSumForward(
       run.address(node.output),
-      run.address(node.inputs[0]),
-      run.address(node.inputs[1]),
-      run.index(node),
+      ...readAt(run, node, 0),
+      ...readAt(run, node, 1),
+      ...readAt(run, node, 2),
       run.rows(node.output),
       node.output.columns,
     ),
@@ -171,19 +178,34 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
       run.address(node.output),
       run.address(node.inputs[0]),
       run.address(node.inputs[1]),
-      run.starts(node),
-      run.weights(node),
+      run.input(node.starts),
+      run.input(node.weights),
       run.rows(node.output),
       node.output.columns,
     ),
+  gatedSum: (run, node) => {
+    const own = node.indices!.indexOf(SEGMENT_OF[node.starts!]);
+    const [a, b] = [0, 1, 2].filter((i) => i !== own);
+    run.kernels.gatedSumForward(
+      run.address(node.output),
+      run.address(node.inputs[own]),
+      ...readAt(run, node, a),
+      ...readAt(run, node, b),
+      run.input(node.starts),
+      run.input(node.weights),
+      run.rows(node.output),
+      node.output.columns,
+    );
+  },
   gatedMean: (run, node) =>
     run.kernels.gatedMeanForward(
       run.address(node.output),
-      run.address(node.inputs[0]),
-      run.address(node.inputs[1]),
-      run.index(node),
-      run.starts(node),
-      run.weights(node),
+      ...readAt(run, node, node.inputs.length - 1),
+      ...readAt(run, node, 0),
+      ...(node.inputs.length > 2 ? readAt(run, node, 1) : NOTHING),
+      ...(node.inputs.length > 3 ? readAt(run, node, 2) : NOTHING),
+      run.input(node.starts),
+      run.input(node.weights),
       run.rows(node.output),
       node.output.columns,
       node.numbers.eps,

@@ -35,6 +35,7 @@ Options:
       --state N               for a MEGNet of several fidelities: which, from 0
       --neighbor-policy P     of ALIGNN's k-nearest graphs: upstream (as trained), or symmetric (no shell of equally
                               distant neighbours is cut)
+      --no-lift               compute every atom and bond, also those that symmetry makes alike
       --calibration FACTOR    from an ensemble's spread to an error bar, worked out on data of known values
       --cache FILE            a file of predictions (ensemble_predictions.pt): those in it are not computed again, new
                               ones are added
@@ -75,6 +76,7 @@ export async function predictCommand(args: string[]): Promise<number> {
       unit: { type: "string" },
       state: { type: "string" },
       "neighbor-policy": { type: "string" },
+      "no-lift": { type: "boolean" },
       calibration: { type: "string" },
       cache: { type: "string" },
       quiet: { type: "boolean", short: "q" },
@@ -104,7 +106,11 @@ export async function predictCommand(args: string[]): Promise<number> {
     (done) => progress.update(done),
     signal,
   );
-  const options = { tieRange: values["tie-range"] ?? false, ...(state !== undefined && { state }) };
+  const options = {
+    tieRange: values["tie-range"] ?? false,
+    lift: !values["no-lift"],
+    ...(state !== undefined && { state }),
+  };
   const records = predictStream(model, inputs, { ...options, ...(cache && { cache }) });
   const how = { progress, quiet: values.quiet ?? false, signal };
   try {

@@ -42,7 +42,10 @@ export interface Coloring {
   readonly edges: Colors;
 }
 
-/** Colours that their neighbours' no longer split, by atomic numbers and lengths alone. */
+/**
+ * Colours that their neighbours' no longer split, by atomic numbers and lengths alone. How many rounds that takes depends
+ * on the classes, not on how many rows they have, so a supercell's colours are those of the cell.
+ */
 export function refineBonds(graph: Edges): Coloring {
   const { numbers } = graph;
   const atoms = { a: Int32Array.from(numbers), b: Int32Array.from(numbers, (z) => mix(z, 1)) };
@@ -50,7 +53,6 @@ export function refineBonds(graph: Edges): Coloring {
   const table = new ColorTable(Math.max(numbers.length, graph.source.length));
   for (let known = 0; ; ) {
     colorEdges(graph, atoms, edges);
-    if (known === numbers.length) return { atoms, edges };
     gatherAtoms(graph, atoms, edges);
     const count = table.count(atoms);
     if (count === known) return { atoms, edges };
@@ -67,7 +69,7 @@ export function refinePairs(graph: Edges, pairs: Pairs, { atoms, edges }: Colori
     addEnds(graph, atoms, edges);
     const count = table.count(edges);
     // Atoms are told apart by their edges, so they split no further than these do.
-    if (count === known || count === edges.a.length) return;
+    if (count === known) return;
     known = count;
   }
 }
