@@ -111,6 +111,39 @@ export function gatherAddForward(out: usize, x: usize, v: usize, index: usize, R
   }
 }
 
+/** Where a value's row stands that is read for row r: that of the index, r itself without one. */
+// @ts-expect-error: decorator
+@inline
+export function rowAt(x: usize, index: usize, r: i32, row: usize): usize {
+  return x + <usize>(index ? load<i32>(index + ((<usize>r) << 2)) : r) * row;
+}
+
+/**
+ * out[r, f] = a[indexA[r], f] + b[indexB[r], f] + c[indexC[r], f].
+ *   out (R, F) f32 overwritten, may be what is read without an index; a, b, c (any, F) f32, c 0 where there are only two;
+ *   their indices (R,) i32, or 0 for row r itself
+ * PyTorch: a[indexA] + b[indexB] + c[indexC].
+ */
+export function gatherSumForward(
+  out: usize, a: usize, indexA: usize, b: usize, indexB: usize, c: usize, indexC: usize, R: i32, F: i32,
+): void {
+  const row = (<usize>F) << 2;
+  const whole = row & ~15;
+  for (let r = 0; r < R; r++, out += row) {
+    const x = rowAt(a, indexA, r, row);
+    const y = rowAt(b, indexB, r, row);
+    if (c) {
+      const z = rowAt(c, indexC, r, row);
+      for (let f: usize = 0; f < whole; f += 16)
+        v128.store(out + f, f32x4.add(f32x4.add(v128.load(x + f), v128.load(y + f)), v128.load(z + f)));
+      for (let f = whole; f < row; f += 4) store<f32>(out + f, load<f32>(x + f) + load<f32>(y + f) + load<f32>(z + f));
+    } else {
+      for (let f: usize = 0; f < whole; f += 16) v128.store(out + f, f32x4.add(v128.load(x + f), v128.load(y + f)));
+      for (let f = whole; f < row; f += 4) store<f32>(out + f, load<f32>(x + f) + load<f32>(y + f));
+    }
+  }
+}
+
 /** Columns summed at a time in float64 by segmentAttention. */
 const ATTENTION_COLUMNS: usize = 64;
 const ATTENTION_SUMS = memory.data(512, 16);

@@ -10,12 +10,35 @@ export interface Kernels {
   linearForward(out: number, x: number, packed: number, R: number, O: number, K: number, epilogue: number): void;
   bandedLinearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
   affineForward(out: number, x: number, scale: number, shift: number, R: number, F: number): void;
+  normActForward(
+    out: number,
+    x: number,
+    scale: number,
+    shift: number,
+    residual: number,
+    activation: number,
+    R: number,
+    F: number,
+  ): void;
+  lstmCellForward(out: number, gates: number, cell: number, B: number, w: number): void;
+  lstmOutputForward(out: number, gates: number, cell: number, B: number, w: number): void;
   layerNormForward(out: number, x: number, weight: number, bias: number, eps: number, R: number, F: number): void;
   gaussianForward(out: number, x: number, centers: number, gamma: number, R: number, K: number): void;
   envelopeForward(out: number, x: number, cutoff: number, exponent: number, n: number): void;
   hingeForward(out: number, x: number, factor: number, threshold: number, n: number): void;
   gatherForward(out: number, x: number, index: number, R: number, F: number): void;
   gatherAddForward(out: number, x: number, v: number, index: number, R: number, F: number): void;
+  gatherSumForward(
+    out: number,
+    a: number,
+    indexA: number,
+    b: number,
+    indexB: number,
+    c: number,
+    indexC: number,
+    R: number,
+    F: number,
+  ): void;
   segmentSumForward(out: number, x: number, start: number, weights: number, S: number, F: number): void;
   segmentMeanForward(out: number, x: number, start: number, weights: number, S: number, F: number): void;
   segmentAttentionForward(
@@ -28,11 +51,28 @@ export interface Kernels {
     F: number,
   ): void;
   gateForward(out: number, z: number, R: number, F: number): void;
+  gatedSumForward(
+    out: number,
+    own: number,
+    a: number,
+    indexA: number,
+    b: number,
+    indexB: number,
+    start: number,
+    weights: number,
+    S: number,
+    F: number,
+  ): void;
   gatedMeanForward(
     out: number,
-    m: number,
     v: number,
-    index: number,
+    indexV: number,
+    a: number,
+    indexA: number,
+    b: number,
+    indexB: number,
+    c: number,
+    indexC: number,
     start: number,
     weights: number,
     S: number,
@@ -74,6 +114,23 @@ export interface Kernels {
     nb: number,
     nc: number,
   ): number;
+  sphereScratch(N: number, bins: number): number;
+  sphereEdges(
+    start: number,
+    source: number,
+    length: number,
+    image: number,
+    capacity: number,
+    cell: number,
+    frac: number,
+    given: number,
+    origin: number,
+    N: number,
+    na: number,
+    nb: number,
+    nc: number,
+    scratch: number,
+  ): number;
 }
 
 /**
@@ -109,7 +166,10 @@ function kernelModule(variant: KernelVariant): WebAssembly.Module {
 }
 
 const PAGE = 65536;
-const MAX_PAGES = 65536; // 4 GiB: all a 32-bit address reaches
+const MAX_PAGES = 65535; // 4 GiB less one: kernels count up to the address behind the last, which must not be 0 again
+
+/** All that a KernelMemory can hold. */
+export const MAX_MEMORY_BYTES = MAX_PAGES * PAGE;
 
 /** One instance of the kernels with its own memory, and bump allocation on it. */
 export class KernelMemory {
@@ -178,9 +238,14 @@ export class KernelMemory {
   /** Allocate and fill in one step. */
   put(data: Float32Array | Float64Array | Int32Array): number {
     const at = this.allocate(data.byteLength);
+    this.copy(at, data);
+    return at;
+  }
+
+  /** Numbers to memory already taken. */
+  copy(at: number, data: Float32Array | Float64Array | Int32Array): void {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     new Uint8Array(this.#memory.buffer, at, data.byteLength).set(bytes);
-    return at;
   }
 }
 

@@ -3,6 +3,7 @@
  * with. Slow on purpose.
  */
 import type { Batch } from "../src/graphs/batch.js";
+import { bindDistinct } from "../src/ops/distinct.js";
 import type { OpName } from "../src/ops/ops.js";
 import type { Node, Program } from "../src/ops/program.js";
 
@@ -12,11 +13,11 @@ type Read = Matrix & { index: ArrayLike<number> | undefined };
 type Cell = (r: number, c: number) => number;
 
 /** Every value of the program, by id, as (rows, columns) float64. */
-export function runOracle(program: Program, batch: Batch): Matrix[] {
+export function runOracle(program: Program, given: Batch): Matrix[] {
   const values: Matrix[] = [];
-  const sizes = { ...batch.sizes, L: 0, C: 0 };
+  const batch = bindDistinct(program, given);
   for (const node of program.nodes) {
-    const rows = sizes[node.output.rows];
+    const rows = batch.sizes[node.output.rows];
     const { columns } = node.output;
     const cell = CELLS[node.op](
       node,
@@ -27,7 +28,8 @@ export function runOracle(program: Program, batch: Batch): Matrix[] {
       node.params.map((name) => program.params.get(name)!.data),
       node.index ? batch.inputs.get(node.index)! : new Float32Array(),
       node.starts ? batch.inputs.get(node.starts)! : new Int32Array(),
-      (node.weights && batch.inputs.get(node.weights)) || new Float32Array(node.over ? sizes[node.over] : 0).fill(1),
+      (node.weights && batch.inputs.get(node.weights)) ||
+        new Float32Array(node.over ? batch.sizes[node.over] : 0).fill(1),
     );
     const data = new Float64Array(rows * columns);
     for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) data[r * columns + c] = cell(r, c);
@@ -37,6 +39,7 @@ export function runOracle(program: Program, batch: Batch): Matrix[] {
 }
 
 const at = (x: Read, r: number, c: number) => x.data[(x.index ? x.index[r] : r) * x.columns + c];
+const total = (xs: readonly Read[], r: number, c: number) => xs.reduce((all, x) => all + at(x, r, c), 0);
 const sum = (from: number, end: number, term: (i: number) => number) => {
   let total = 0;
   for (let i = from; i < end; i++) total += term(i);
@@ -109,10 +112,7 @@ const CELLS: Record<OpName, Rule> = {
     (_, [x]) =>
     (r, c) =>
       at(x, r, c),
-  gatherAdd:
-    (_, [x, v]) =>
-    (r, c) =>
-      at(x, r, c) + at(v, r, c),
+  gatherSum: (_, x) => (r, c) => total(x, r, c),
   concat: (_, xs) => (r, c) => {
     let column = c;
     for (const x of xs) {
@@ -176,10 +176,15 @@ const CELLS: Record<OpName, Rule> = {
       const total = sum(start[r], start[r + 1], weight);
       return total ? sum(start[r], start[r + 1], (i) => weight(i) * at(x, i, c)) / total : 0;
     },
+  gatedSum:
+    ({ output: { columns } }, z, _p, _index, start, w) =>
+    (r, c) =>
+      sum(start[r], start[r + 1], (i) => w[i] * sigmoid(total(z, i, c)) * softplus(total(z, i, columns + c))),
   gatedMean:
-    ({ numbers }, [m, v], _p, _index, start, w) =>
+    ({ numbers }, x, _p, _index, start, w) =>
     (r, c) => {
-      const gate = (i: number) => w[i] * sigmoid(at(m, i, c));
+      const [m, v] = [x.slice(0, -1), x[x.length - 1]];
+      const gate = (i: number) => w[i] * sigmoid(total(m, i, c));
       const above = sum(start[r], start[r + 1], (i) => gate(i) * at(v, i, c));
       return above / (sum(start[r], start[r + 1], gate) + numbers.eps);
     },

@@ -1,6 +1,52 @@
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
-import type { Program } from "../ops/program.js";
+import { MADE_OF } from "../ops/distinct.js";
+import type { Axis, Program } from "../ops/program.js";
+
+/** One way in which a program reads a batch input: how many entries there must be, and what they may hold. */
+export interface Reading {
+  readonly name: string;
+  readonly kind: "numbers" | "index" | "starts" | "weights";
+  /** Of row starts there is one more than rows. */
+  readonly rows: Axis;
+  /** Entries a row. */
+  readonly columns: number;
+  /** What an index points into and where row starts end: the rows of an axis, or of a table. */
+  readonly limit: Axis | number;
+}
+
+/** How a program reads its batch inputs, each way once. */
+export function readingsOf({ nodes, params: tables }: Program): Reading[] {
+  const all = nodes.flatMap(
+    ({ op, output, index, indices = [], starts, weights, over, inputs: values, params }): Reading[] => {
+      const rows = over ?? output.rows;
+      const found: Reading[] = [];
+      if (op === "input") found.push({ name: index!, kind: "numbers", rows, columns: output.columns, limit: rows });
+      else if (index !== undefined)
+        found.push({ name: index, kind: "index", rows, columns: 1, limit: tables.get(params[0])!.shape[0] });
+      for (const [i, name] of indices.entries())
+        if (name !== undefined) found.push({ name, kind: "index", rows, columns: 1, limit: values[i].rows });
+      if (starts !== undefined)
+        found.push({ name: starts, kind: "starts", rows: output.rows, columns: 1, limit: rows });
+      if (weights !== undefined) found.push({ name: weights, kind: "weights", rows, columns: 1, limit: rows });
+      return found;
+    },
+  );
+  return [...new Map(all.map((reading) => [Object.values(reading).join(" "), reading])).values()];
+}
+
+/** How a program reads a batch that it is given: what is made of an input stands for the input itself. */
+export function givenReadings(program: Program): Reading[] {
+  return readingsOf(program).flatMap((reading) => {
+    const source = MADE_OF.get(reading.name);
+    if (!source) return [reading];
+    const { name, rows } = source;
+    return reading.kind === "numbers" ? [{ name, kind: "numbers", rows, columns: 1, limit: rows }] : [];
+  });
+}
+
+/** Rows of every axis. */
+export type Sizes = Readonly<Record<Axis, number>>;
 
 /**
  * Kernels trust their inputs, so a batch is checked before a run: inputs present, of their type and length, numbers not
@@ -8,66 +54,60 @@ import type { Program } from "../ops/program.js";
  * and above 0.
  * @throws {UnitcellError} MISMATCH
  */
-export function checkInputs(program: Program, batch: Batch): void {
-  const sizes = { ...batch.sizes, L: 0, C: 0 };
-  const checked = new Set<string>();
-  for (const { op, output, index, indices, starts, weights, over, inputs: values, params } of program.nodes) {
-    const rows = sizes[over ?? output.rows];
-    const checkIndex = (name: string, limit: number) => {
-      const data = inputOf(batch, name, "Int32Array", rows);
-      if (!checked.has(`${name} ${limit}`)) checkRange(name, data, limit);
-      checked.add(`${name} ${limit}`);
-    };
-    if (op === "input") {
-      const data = inputOf(batch, index!, "Float32Array", sizes[output.rows] * output.columns);
-      if (data.some(Number.isNaN)) throw new UnitcellError("MISMATCH", `batch input "${index}" holds NaN`);
-    } else if (index !== undefined) checkIndex(index, program.params.get(params[0])!.shape[0]);
-    for (const [i, name] of (indices ?? []).entries()) if (name !== undefined) checkIndex(name, sizes[values[i].rows]);
-    if (starts !== undefined) {
-      const end = rows;
-      const data = inputOf(batch, starts, "Int32Array", sizes[output.rows] + 1);
-      if (!checked.has(`${starts} to ${end}`)) checkStarts(starts, data, end);
-      checked.add(`${starts} to ${end}`);
-    }
-    if (weights !== undefined && batch.inputs.has(weights)) {
-      const data = inputOf(batch, weights, "Float32Array", rows);
-      if (!checked.has(weights)) checkWeights(weights, data);
-      checked.add(weights);
-    }
+export function checkInputs(readings: readonly Reading[], { inputs, sizes: given }: Batch): void {
+  const sizes: Sizes = { ...given, L: 0, C: 0 }; // what is made of the batch is not looked at
+  for (const { name, kind, rows, columns, limit } of readings) {
+    const data = inputs.get(name);
+    if (data === undefined && kind === "weights") continue;
+    const length = sizes[rows] * columns + (kind === "starts" ? 1 : 0);
+    if (data?.length !== length)
+      throw new UnitcellError(
+        "MISMATCH",
+        `batch input "${name}" must have ${length} entries, found ${data ? data.length : "none of that name"}`,
+      );
+    const end = typeof limit === "number" ? limit : sizes[limit];
+    if (kind === "numbers") checkNumbers(name, typed(name, data, "Float32Array"));
+    else if (kind === "weights") checkWeights(name, typed(name, data, "Float32Array"));
+    else if (kind === "index") checkIndex(name, typed(name, data, "Int32Array"), end);
+    else checkStarts(name, typed(name, data, "Int32Array"), end);
   }
 }
 
-function inputOf({ inputs }: Batch, name: string, type: string, length: number): Float32Array | Int32Array {
-  const data = inputs.get(name);
-  if (data?.length !== length)
-    throw new UnitcellError(
-      "MISMATCH",
-      `batch input "${name}" must have ${length} entries, found ${data ? data.length : "none of that name"}`,
-    );
-  const found = Object.prototype.toString.call(data).slice(8, -1);
+/** Not `instanceof`: arrays may come from another realm. */
+function typed<Type extends "Float32Array" | "Int32Array">(
+  name: string,
+  data: Float32Array | Int32Array,
+  type: Type,
+): Type extends "Float32Array" ? Float32Array : Int32Array {
+  const found = data[Symbol.toStringTag];
   if (found !== type) throw new UnitcellError("MISMATCH", `batch input "${name}" must be ${type}, found ${found}`);
-  return data;
+  return data as ReturnType<typeof typed<Type>>;
 }
 
-function checkRange(name: string, data: Float32Array | Int32Array, limit: number): void {
-  for (const at of data)
-    if (!(at >= 0 && at < limit))
-      throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${at}, outside 0 to ${limit}`);
+function checkNumbers(name: string, data: Float32Array): void {
+  for (let i = 0; i < data.length; i++)
+    if (Number.isNaN(data[i])) throw new UnitcellError("MISMATCH", `batch input "${name}" holds NaN`);
 }
 
-function checkWeights(name: string, data: Float32Array | Int32Array): void {
-  for (const weight of data)
-    if (!(weight > 0 && weight < Number.POSITIVE_INFINITY))
-      throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${weight}, not a finite number above 0`);
+function checkWeights(name: string, data: Float32Array): void {
+  for (let i = 0; i < data.length; i++)
+    if (!(data[i] > 0 && data[i] < Number.POSITIVE_INFINITY))
+      throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${data[i]}, not a finite number above 0`);
+}
+
+function checkIndex(name: string, data: Int32Array, end: number): void {
+  for (let i = 0; i < data.length; i++)
+    if (!(data[i] >= 0 && data[i] < end))
+      throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${data[i]}, outside 0 to ${end}`);
 }
 
 /** Row starts ascend from 0 to the end. */
-function checkStarts(name: string, data: Float32Array | Int32Array, end: number): void {
+function checkStarts(name: string, data: Int32Array, end: number): void {
   let least = 0;
-  for (const at of data) {
-    if (!(at >= least && at <= end))
-      throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${at}, outside ${least} to ${end}`);
-    least = at;
+  for (let i = 0; i < data.length; i++) {
+    if (!(data[i] >= least && data[i] <= end))
+      throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${data[i]}, outside ${least} to ${end}`);
+    least = data[i];
   }
   if (data[0] !== 0 || least !== end)
     throw new UnitcellError("MISMATCH", `batch input "${name}" must go from 0 to ${end}, found ${data[0]} to ${least}`);

@@ -1,6 +1,7 @@
 /** The Wasm kernel call of every operation. */
 import { UnitcellError } from "../errors.js";
 import type { KernelMemory, Kernels } from "../kernels.js";
+import { SEGMENT_OF } from "../ops/gates.js";
 import type { OpName } from "../ops/ops.js";
 import type { Node, Program, Value } from "../ops/program.js";
 
@@ -74,6 +75,13 @@ const binaryRow =
   (run, { inputs: [a, b], output }) =>
     run.kernels[kernel](run.address(output), run.address(a), run.address(b), run.count(output));
 
+const NOTHING = [0, 0] as const;
+
+/** Addresses of the i-th value read and of its index, 0 for what there is not. */
+function readAt(run: Run, { inputs, indices }: Node, i: number): readonly [value: number, index: number] {
+  return i < inputs.length ? [run.address(inputs[i]), run.input(indices?.[i])] : NOTHING;
+}
+
 /** Nothing to compute: the batch's own bytes are read in place. */
 const IN_PLACE: Row = () => {};
 
@@ -82,12 +90,12 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
   input: IN_PLACE,
   embedding: gatherRow((run, { params, index }) => [run.param(params[0]), index]),
   gather: gatherRow((run, { inputs, indices }) => [run.address(inputs[0]), indices![0]]),
-  gatherAdd: (run, node) =>
-    run.kernels.gatherAddForward(
+  gatherSum: (run, node) =>
+    run.kernels.gatherSumForward(
       run.address(node.output),
-      run.address(node.inputs[0]),
-      run.address(node.inputs[1]),
-      run.input(node.indices![1]),
+      ...readAt(run, node, 0),
+      ...readAt(run, node, 1),
+      ...readAt(run, node, 2),
       run.rows(node.output),
       node.output.columns,
     ),
@@ -175,12 +183,27 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
       run.rows(node.output),
       node.output.columns,
     ),
+  gatedSum: (run, node) => {
+    const own = node.indices!.indexOf(SEGMENT_OF[node.starts!]);
+    const [a, b] = [0, 1, 2].filter((i) => i !== own);
+    run.kernels.gatedSumForward(
+      run.address(node.output),
+      run.address(node.inputs[own]),
+      ...readAt(run, node, a),
+      ...readAt(run, node, b),
+      run.input(node.starts),
+      run.input(node.weights),
+      run.rows(node.output),
+      node.output.columns,
+    );
+  },
   gatedMean: (run, node) =>
     run.kernels.gatedMeanForward(
       run.address(node.output),
-      run.address(node.inputs[0]),
-      run.address(node.inputs[1]),
-      run.input(node.indices![1]),
+      ...readAt(run, node, node.inputs.length - 1),
+      ...readAt(run, node, 0),
+      ...(node.inputs.length > 2 ? readAt(run, node, 1) : NOTHING),
+      ...(node.inputs.length > 3 ? readAt(run, node, 2) : NOTHING),
       run.input(node.starts),
       run.input(node.weights),
       run.rows(node.output),

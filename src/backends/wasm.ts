@@ -1,12 +1,15 @@
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
-import { KernelMemory } from "../kernels.js";
-import { DEFAULT_PASSES, type Pass } from "../ops/passes.js";
-import type { Node, Program, Value } from "../ops/program.js";
-import { planArena } from "./arena.js";
+import { KernelMemory, MAX_MEMORY_BYTES } from "../kernels.js";
+import { bindDistinct } from "../ops/distinct.js";
+import { DEFAULT_PASSES } from "../ops/passes.js";
+import type { Program, Value } from "../ops/program.js";
+import type { Pass } from "../ops/rewrite.js";
+import { type ArenaPlan, largestSizes, planArena, runBytes } from "./arena.js";
 import type { Backend, Session } from "./backend.js";
-import { checkInputs } from "./check-inputs.js";
-import { prepare, type Run, rowOf } from "./wasm-rows.js";
+import { checkInputs, givenReadings, type Reading, type Sizes } from "./check-inputs.js";
+import { Placement, type Weights } from "./placement.js";
+import { prepare, rowOf } from "./wasm-rows.js";
 
 /**
  * Programs on the embedded Wasm SIMD kernels, in this thread, without any dependency.
@@ -24,97 +27,118 @@ export function wasmBackend(options: { passes?: readonly Pass[] } = {}): Backend
 /** A run that took more gives it back, and weights are loaded anew: Wasm memory never shrinks, and sessions live long. */
 const KEEP_BYTES = 512 * 2 ** 20;
 
-/** Memory is [tables | weights | batch inputs | arena]; weights are copied in once, the rest is laid anew each run. */
+/** Values that a run is to give, and where all others lie meanwhile. */
+interface Target {
+  readonly wanted: readonly Value[];
+  readonly plan: ArenaPlan;
+}
+
+/**
+ * Memory is [tables | weights | batch inputs | values]; weights are copied in once, the rest is laid anew each run. All
+ * that depends on the program alone is worked out beforehand: a small crystal's run takes no longer than its kernels.
+ */
 class WasmSession implements Session {
   readonly #program: Program;
-  #params = new Map<string, number>();
-  #prepared = new Map<Node, number>();
-  /** Batch inputs that the program reads. */
-  readonly #inputs: ReadonlySet<string>;
-  #memory: KernelMemory | undefined;
+  readonly #readings: readonly Reading[];
+  readonly #calls: readonly ((run: Placement) => void)[];
+  readonly #output: Target;
+  /** What `values` was last asked for. */
+  #asked: Target;
+  #weights: Weights | undefined;
 
   constructor(program: Program) {
     this.#program = program;
-    this.#inputs = new Set(
-      program.nodes.flatMap(({ index, indices = [], starts, weights }) =>
-        [index, ...indices, starts, weights].filter((name) => name !== undefined),
-      ),
-    );
-    this.#load();
+    this.#readings = givenReadings(program);
+    this.#calls = program.nodes.map((node) => {
+      const row = rowOf(node);
+      return (run) => row(run, node);
+    });
+    this.#output = this.#target([program.output]);
+    this.#asked = this.#output;
+    this.#weights = loadWeights(program);
   }
 
-  /** A memory with the program's weights. */
-  #load(): void {
-    const program = this.#program;
-    const memory = new KernelMemory();
-    this.#memory = memory;
-    this.#params = new Map();
-    this.#prepared = new Map();
-    for (const node of program.nodes) {
-      const prepared = prepare(memory, program, node);
-      if (prepared !== undefined) this.#prepared.set(node, prepared);
-      else
-        for (const name of node.params)
-          if (!this.#params.has(name)) this.#params.set(name, memory.put(program.params.get(name)!.data));
-    }
+  #target(wanted: readonly Value[]): Target {
+    return { wanted, plan: planArena(this.#program, wanted) };
   }
 
   async run(batch: Batch): Promise<Float32Array> {
-    return this.#compute(batch, [this.#program.output])[0];
+    return this.#compute(batch, this.#output)[0];
   }
 
   async values(batch: Batch, labels: readonly string[]): Promise<Map<string, Float32Array>> {
-    const wanted = labels.map((label) => {
-      const value = this.#program.labels.get(label);
-      if (!value)
-        throw new UnitcellError(
-          "NOT_FOUND",
-          `no value "${label}"; there are ${[...this.#program.labels.keys()].join(", ")}`,
-        );
-      return value;
-    });
-    const results = this.#compute(batch, wanted);
+    const wanted = labels.map((label) => this.#labelled(label));
+    const same = wanted.length === this.#asked.wanted.length && wanted.every((x, i) => x === this.#asked.wanted[i]);
+    if (!same) this.#asked = this.#target(wanted);
+    const results = this.#compute(batch, this.#asked);
     return new Map(labels.map((label, i) => [label, results[i]]));
   }
 
+  #labelled(label: string): Value {
+    const { labels } = this.#program;
+    const value = labels.get(label);
+    if (!value) throw new UnitcellError("NOT_FOUND", `no value "${label}"; there are ${[...labels.keys()].join(", ")}`);
+    return value;
+  }
+
+  bytes(sizes: Batch["sizes"]): number {
+    return runBytes(this.#output.plan, largestSizes(sizes));
+  }
+
   dispose(): void {
-    this.#memory = undefined;
+    this.#weights = undefined;
   }
 
-  #open(): KernelMemory {
-    if (!this.#memory) throw new UnitcellError("ARGUMENT", "session was disposed");
-    return this.#memory;
+  #open(): Weights {
+    if (!this.#weights) throw new UnitcellError("ARGUMENT", "session was disposed");
+    return this.#weights;
   }
 
-  #compute(batch: Batch, wanted: readonly Value[]): Float32Array[] {
-    const memory = this.#open();
-    const program = this.#program;
+  #compute(batch: Batch, target: Target): Float32Array[] {
+    const weights = this.#open();
+    const { memory } = weights;
     const mark = memory.mark();
+    const bytesOf = (sizes: Sizes) => {
+      const bytes = runBytes(target.plan, sizes);
+      if (mark + bytes > MAX_MEMORY_BYTES) throw tooLarge(batch.sizes, mark + bytes);
+      return bytes;
+    };
+    bytesOf({ ...batch.sizes, L: 1, C: 1 }); // at least so many: no need to look at the batch
+    checkInputs(this.#readings, batch);
+    const { sizes, inputs } = bindDistinct(this.#program, batch);
+    const bytes = bytesOf(sizes);
     try {
-      checkInputs(program, batch);
-      const sizes = { ...batch.sizes, L: 0, C: 0 };
-      const plan = planArena(program, sizes, new Set(wanted.map((value) => value.id)));
-      const inputs = new Map<string, number>();
-      for (const name of this.#inputs) {
-        const data = batch.inputs.get(name);
-        if (data) inputs.set(name, memory.put(data)); // weights may be missing, checkInputs saw to the rest
-      }
-      const arena = memory.allocate(plan.bytes);
-      const read = ({ id }: Value) => program.nodes[id].op === "input" && inputs.get(program.nodes[id].index!);
-      const run: Run = {
-        kernels: memory.kernels,
-        address: (value) => read(value) || arena + plan.offsets[value.id],
-        param: (name) => this.#params.get(name)!,
-        prepared: (node) => this.#prepared.get(node)!,
-        input: (name) => inputs.get(name!) ?? 0,
-        rows: (value) => sizes[value.rows],
-        count: (value) => sizes[value.rows] * value.columns,
-      };
-      for (const node of program.nodes) rowOf(node)(run, node);
-      return wanted.map((value) => memory.f32(run.address(value), run.count(value)).slice());
+      const run = new Placement(weights, target.plan, sizes, memory.allocate(bytes));
+      run.copyInputs(inputs);
+      for (const call of this.#calls) call(run);
+      return target.wanted.map((value) => memory.f32(run.address(value), run.count(value)).slice());
     } finally {
       memory.release(mark);
-      if (memory.bytes - mark > KEEP_BYTES) this.#load();
+      if (memory.bytes - mark > KEEP_BYTES) this.#weights = loadWeights(this.#program);
     }
   }
+}
+
+/** A memory with the program's weights. */
+function loadWeights(program: Program): Weights {
+  const memory = new KernelMemory();
+  const params = new Map<string, number>();
+  const prepared = program.nodes.map((node) => {
+    const at = prepare(memory, program, node);
+    if (at === undefined)
+      for (const name of node.params)
+        if (!params.has(name)) params.set(name, memory.put(program.params.get(name)!.data));
+    return at;
+  });
+  return { memory, params, prepared };
+}
+
+function tooLarge({ N, E, T }: Batch["sizes"], bytes: number): UnitcellError {
+  const pairs = T > 0 ? `, ${T} pairs of bonds` : "";
+  return new UnitcellError(
+    "LIMIT",
+    `a run of ${N} atoms, ${E} bonds${pairs} needs ${(bytes / 2 ** 30).toFixed(1)} GiB, ` +
+      `Wasm memory holds ${Math.ceil(MAX_MEMORY_BYTES / 2 ** 30)} GiB`,
+    { needed: bytes, limit: MAX_MEMORY_BYTES },
+  );
 }

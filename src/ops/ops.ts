@@ -34,8 +34,8 @@ export const OPS = {
   affine: perColumn,
   /** out[r] = x[index[r]], index that of the node's `indices`. */
   gather: first,
-  /** out[r] = x[r] + v[index[r]]: what a pass makes of a linear over a concat with gathered rows. */
-  gatherAdd: same,
+  /** The sum of up to three values, each row by row or gathered: what passes make of adds and gathers. */
+  gatherSum: same,
   /** Columns of the inputs one after another. */
   concat: (inputs) => inputs.reduce((sum, c) => sum + c, 0),
   /** Columns first .. first + columns of x. */
@@ -71,9 +71,11 @@ export const OPS = {
   segmentAttention: same,
   /** sigmoid(first half of the columns) * softplus(second half): what a pass makes of CGCNN's gate. */
   gate: ([f]) => f / 2,
+  /** The weighted segmentSum of the gate of the sum of three values, one of them the segment's own. */
+  gatedSum: ([f, ...rest]) => same([f, ...rest], [], {}) / 2,
   /**
-   * out[s] = sum of w[r] sigmoid(m[r]) * v[index[r]] over (sum of w[r] sigmoid(m[r]) + eps), rows r of segment s: what a
-   * pass makes of ALIGNN's gate.
+   * out[s] = sum of w[r] sigmoid(m[r]) * v[r] over (sum of w[r] sigmoid(m[r]) + eps), rows r of segment s: what a pass
+   * makes of ALIGNN's gate. v is the last value read, m the sum of those before it.
    */
   gatedMean: same,
 } as const satisfies Record<string, ColumnRule>;
