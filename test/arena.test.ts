@@ -158,8 +158,9 @@ test("a run that no memory could hold is refused with its size, before any is ta
   const { memories, stop } = watchMemories();
   const session = await wasmBackend().createSession(program);
   const [before] = memories.map(({ buffer }) => buffer.byteLength);
-  const sizes = { B: 1, N: 100_000, E: 2_000_000, T: 60_000_000 };
-  const message = /^a run of 100000 atoms, 2000000 bonds, 60000000 pairs of bonds needs \d+\.\d GiB, .* holds 4 GiB$/;
+  const sizes = { B: 1, N: 1_000_000, E: 20_000_000, T: 600_000_000 };
+  const message =
+    /^a run of 1000000 atoms, 20000000 bonds, 600000000 pairs of bonds needs \d+\.\d GiB, .* holds 4 GiB$/;
   await throwsCode(() => session.run({ sizes, inputs: new Map() }), "LIMIT", message);
   stop();
   assert.is(memories.length, 1);

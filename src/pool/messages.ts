@@ -20,7 +20,12 @@ export interface Request {
   readonly models: readonly number[];
   /** Where they are one. */
   readonly ensemble: Omit<Ensemble, "members"> | undefined;
-  readonly options: { readonly tieRange?: boolean; readonly state?: number; readonly maxAtoms?: number };
+  readonly options: {
+    readonly tieRange?: boolean;
+    readonly state?: number;
+    readonly maxAtoms?: number;
+    readonly lift?: boolean;
+  };
 }
 
 export type ToWorker =

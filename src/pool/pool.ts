@@ -95,8 +95,8 @@ export async function createPool({ workers = coreCount(), worker = startWorker }
   ): AsyncGenerator<Prediction | FailedPrediction> {
     const members = "members" in model ? model.members : [model];
     checkOptions(members, options);
-    const { tieRange = false, state } = options;
-    const recipe = cache && (await recipeOf(model, { backend: backendOf({}).name, tieRange, state }));
+    const { tieRange = false, state, lift = true } = options;
+    const recipe = cache && (await recipeOf(model, { backend: backendOf({}).name, tieRange, state, lift }));
     const request: CrewRequest = {
       models: members.map((member) => models.of(member)),
       ensemble: "members" in model ? withoutMembers(model) : undefined,
