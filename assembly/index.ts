@@ -1,5 +1,5 @@
 /**
- * The kernels' ABI: what this file exports is all that src/backends/wasm.ts and src/graphs/neighbors.ts can call.
+ * The kernels' ABI: what this file exports is all that src/backends/wasm.ts and src/graphs can call.
  * Raw pointers, no allocation, no imports but the memory. Dimension letters: B crystals, N atoms, E edges, F features, S segments,
  * K basis functions or input columns, R rows of any of these.
  * Every float32 buffer starts on 16 bytes and is padded to a multiple of 16 bytes: elementwise kernels run over the
@@ -30,6 +30,7 @@ export {
   segmentMeanForward,
   segmentSumForward,
 } from "./segment";
+export { sphereEdges, sphereScratch } from "./sphere";
 
 /** First byte JavaScript may place buffers at; below it are this module's tables and scratch. */
 export function heapBase(): usize {

@@ -50,7 +50,7 @@ function binOf(frac: usize, na: i32, nb: i32, nc: i32): i32 {
 /** Periodic image of bin i on an axis with n bins: floor(i / n). */
 // @ts-expect-error: decorator
 @inline
-function imageOf(i: i32, n: i32): i32 {
+export function imageOf(i: i32, n: i32): i32 {
   return i >= 0 ? i / n : -((n - 1 - i) / n);
 }
 

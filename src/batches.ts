@@ -75,27 +75,35 @@ export function stateTypes({ config }: Model): number {
   return config.type === "megnet" ? config.stateTypes : 0;
 }
 
-/** Structures up to so many atoms together. Errors take up room, too. */
-export async function* chunksOf(
-  structures: StructureStream,
-  maxAtoms: number,
+/** Structures up to so many atoms together, which may be told anew for each chunk. Errors take up room, too. */
+export async function* chunksOf<Input = Structure | UnreadStructure>(
+  structures: Iterable<Input> | AsyncIterable<Input>,
+  maxAtoms: number | (() => number),
   signal: AbortSignal | undefined,
-): AsyncGenerator<(Structure | UnreadStructure)[]> {
-  let chunk: (Structure | UnreadStructure)[] = [];
+  sizeOf: (input: Input) => number = atomsOf as (input: Input) => number,
+): AsyncGenerator<Input[]> {
+  const limit = typeof maxAtoms === "number" ? () => maxAtoms : maxAtoms;
+  let chunk: Input[] = [];
   let atoms = 0;
+  let most = limit();
   for await (const structure of structures) {
     signal?.throwIfAborted();
-    const size = "error" in structure ? 1 : structure.numbers.length;
-    if (atoms > 0 && atoms + size > maxAtoms) {
+    const size = sizeOf(structure);
+    if (atoms > 0 && atoms + size > most) {
       yield chunk;
       chunk = [];
       atoms = 0;
+      most = limit();
     }
     chunk.push(structure);
     atoms += size;
   }
   signal?.throwIfAborted();
   if (chunk.length > 0) yield chunk;
+}
+
+export function atomsOf(structure: Structure | UnreadStructure): number {
+  return "error" in structure ? 1 : structure.numbers.length;
 }
 
 /** A model where it runs. */
@@ -203,7 +211,7 @@ async function* runSlots<Result, Record>(
   }
 }
 
-function failure({ id }: { readonly id?: string }, { code, message }: UnitcellError): FailedPrediction {
+export function failure({ id }: { readonly id?: string }, { code, message }: UnitcellError): FailedPrediction {
   return { schema: RECORD_SCHEMA, ...(id !== undefined && { id }), error: { code, message } };
 }
 

@@ -36,6 +36,8 @@ export interface Kernels {
     indexB: number,
     c: number,
     indexC: number,
+    activation: number,
+    residual: number,
     R: number,
     F: number,
   ): void;
@@ -113,6 +115,23 @@ export interface Kernels {
     na: number,
     nb: number,
     nc: number,
+  ): number;
+  sphereScratch(N: number, bins: number): number;
+  sphereEdges(
+    start: number,
+    source: number,
+    length: number,
+    image: number,
+    capacity: number,
+    cell: number,
+    frac: number,
+    given: number,
+    origin: number,
+    N: number,
+    na: number,
+    nb: number,
+    nc: number,
+    scratch: number,
   ): number;
 }
 

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { bondVector } from "../src/graphs/edges.js";
 import { buildGraph } from "../src/graphs/graph.js";
 import { sphereEdges } from "../src/graphs/sphere.js";
 import { type Structure, transformRows } from "../src/structures/structure.js";
@@ -23,9 +24,15 @@ function cubic(a: number, atoms: [number, number, number, number][]): Structure 
 }
 
 /** [source, receiver, image] of every edge. */
-function imagedRows(structure: Structure, cutoff: number): number[][] {
-  const { source, receiver, image } = sphereEdges(structure, cutoff);
-  return Array.from(source, (from, e) => [from, receiver[e], ...image.subarray(3 * e, 3 * e + 3)]);
+function imagedRows(structure: Structure, cutoff: number): [source: number, receiver: number, ...image: number[]][] {
+  const { start, source, image } = sphereEdges(structure, cutoff, true);
+  return Array.from(structure.numbers.keys()).flatMap((i) =>
+    Array.from(source.subarray(start[i], start[i + 1]), (from, at): [number, number, ...number[]] => [
+      from,
+      i,
+      ...image!.subarray(3 * (start[i] + at), 3 * (start[i] + at) + 3),
+    ]),
+  );
 }
 
 /** The rule word for word: vector = (frac_j + T - frac_i) . lattice, kept when d² < cutoff² + 1e-8. */
@@ -60,13 +67,15 @@ for (const pbc of [
   });
 
 test("another basis: the same vectors", () => {
-  const rows = (s: Structure) => {
-    const { source, receiver, vectors } = sphereEdges(s, 4.000001);
-    return sortedRows(
-      Array.from(source, (from, e) => [from, receiver[e], ...vectors.subarray(3 * e, 3 * e + 3)]),
+  const vector = new Float64Array(3);
+  const rows = (s: Structure) =>
+    sortedRows(
+      imagedRows(s, 4.000001).map(([from, to, a, b, c]) => {
+        bondVector(vector, 0, s, from, to, [a, b, c]);
+        return [from, to, ...vector];
+      }),
       5,
     );
-  };
   fc.assert(
     fc.property(crystal, unimodular, (structure, m) => assert.equal(rows(rebased(structure, m)), rows(structure))),
     { numRuns: 100, seed: 7 },
@@ -87,6 +96,51 @@ test("primitive copper: 12 and 6 neighbours, all of them its own images, in both
   assert.is(graph.vectors, undefined);
   assert.is(graph.cell, undefined);
   assert.is(buildGraph(supercell(copper, 3), config).numEdges, 27 * 18);
+});
+
+test("each atom's edges by length, then sending atom; lengths are those of bondVector, to the bit", () => {
+  const vector = new Float64Array(3);
+  fc.assert(
+    fc.property(crystal, fc.constantFrom(2, 4, 9), (s, cutoff) => {
+      const { start, source, lengths } = sphereEdges(s, cutoff);
+      const expected = imagedRows(s, cutoff).map(([from, to, a, b, c]) => {
+        bondVector(vector, 0, s, from, to, [a, b, c]);
+        const [x, y, z] = vector;
+        return [to, Math.sqrt(x * x + y * y + z * z), from];
+      });
+      expected.sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
+      assert.equal(
+        [...lengths],
+        expected.map(([, length]) => length),
+      );
+      assert.equal(
+        [...source],
+        expected.map(([, , from]) => from),
+      );
+      assert.is(start[s.numbers.length], expected.length);
+    }),
+    { numRuns: 60, seed: 7 },
+  );
+});
+
+test("more edges than an even density has: a cluster in an empty cell", () => {
+  const atoms = Array.from({ length: 64 }, (_, i): [number, number, number, number] => [
+    29,
+    0.01 * (i % 4),
+    0.01 * (Math.floor(i / 4) % 4),
+    0.01 * Math.floor(i / 16),
+  ]);
+  assert.is(buildGraph(cubic(100, atoms), { ...config, cutoff: 6 }).numEdges, 64 * 63);
+});
+
+test("a sphere of thousands of cells: as many edges as points of the lattice", () => {
+  const lengths = cellShifts(10)
+    .map(([a, b, c]) => 3 * Math.hypot(a, b, c))
+    .filter((d) => d > 0 && d < 29.5)
+    .sort((a, b) => a - b);
+  const graph = buildGraph(cubic(3, [[29, 0, 0, 0]]), { ...config, cutoff: 29.5 });
+  assert.is(graph.numEdges, lengths.length);
+  assert.ok(graph.lengths.every((d, e) => Math.abs(d - lengths[e]) < 1e-12));
 });
 
 test("the tolerance is on the square: 1.25e-9 Å at 4 Å", () => {

@@ -125,8 +125,8 @@ function lowest(value: Value, placed: ReadonlyMap<Value, number>, follows: (a: V
 }
 
 /** Whether a node may write its output over this value, row by row. */
-function overwrites({ op, inputs, indices = [], output }: Node, value: number): boolean {
-  const most = OVERWRITES[op] ?? 0;
+function overwrites({ op, inputs, indices = [], output, residual }: Node, value: number): boolean {
+  const most = Math.min(OVERWRITES[op] ?? 0, residual ? inputs.length - 1 : inputs.length);
   const inOrder = ({ columns }: Value, i: number) => columns === output.columns && indices[i] === undefined;
   return inputs.every((input, i) => input.id !== value || (i < most && inOrder(input, i)));
 }

@@ -3,14 +3,16 @@ import type { Program } from "../ops/program.js";
 
 /** A program loaded on a device, weights included. Runs one batch at a time. */
 export interface Session {
-  /** The program's output, (B, columns) row-major. */
+  /**
+   * The program's output, (B, columns) row-major.
+   * @throws {UnitcellError} LIMIT, with the figure and before memory is taken, where the batch needs more than there can be
+   */
   run(batch: Batch): Promise<Float32Array>;
   /** Labelled values on the way, each (rows, columns) row-major. A pass may have rewritten a label away: NOT_FOUND. */
   values(batch: Batch, labels: readonly string[]): Promise<Map<string, Float32Array>>;
   /**
-   * Bytes that a run of a batch of these sizes takes beside the weights, known before there is a batch; up to padding the
-   * sum of its crystals'.
-   * @throws {UnitcellError} LIMIT where the backend cannot have that many
+   * Bytes that a run of a batch of these sizes takes at most beside the weights, known before there is a batch; up to
+   * padding the sum of its crystals'. It takes less where lengths or angles repeat.
    */
   bytes(sizes: Batch["sizes"]): number;
   /** Give the memory back; the session cannot be used after it. */

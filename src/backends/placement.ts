@@ -17,6 +17,7 @@ export interface Weights {
 /** An arena's blocks laid out for a run, at `start` in memory. */
 export class Placement implements Run {
   readonly kernels: Kernels;
+  readonly words: Int32Array;
   readonly #weights: Weights;
   readonly #plan: ArenaPlan;
   readonly #sizes: Sizes;
@@ -25,6 +26,7 @@ export class Placement implements Run {
 
   constructor(weights: Weights, plan: ArenaPlan, sizes: Sizes, start: number) {
     this.kernels = weights.memory.kernels;
+    this.words = weights.memory.i32(0, weights.memory.bytes / 4);
     this.#weights = weights;
     this.#plan = plan;
     this.#sizes = sizes;

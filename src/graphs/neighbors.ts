@@ -1,7 +1,8 @@
 import { UnitcellError } from "../errors.js";
-import { KernelMemory } from "../kernels.js";
-import { invert } from "../structures/linear-algebra.js";
-import { determinant, MIN_ATOM_DISTANCE, type Structure, transformRows } from "../structures/structure.js";
+import type { KernelMemory } from "../kernels.js";
+import { MIN_ATOM_DISTANCE, type Structure } from "../structures/structure.js";
+import { type SearchCell, searchCell } from "./search-cell.js";
+import { withSearchMemory } from "./search-memory.js";
 
 /**
  * Neighbours of every atom, nearest first, atom i's at start[i] to start[i + 1]:
@@ -35,11 +36,6 @@ const NEIGHBOR_ROOM = 512;
 
 /** Widest bin: a sparse cell gains nothing from larger ones. */
 const MAX_BIN = 4; // Å
-
-/** A search that took more memory gives it back: Wasm memory never shrinks. */
-const KEEP_BYTES = 64 * 2 ** 20;
-
-let searcher: KernelMemory | undefined;
 
 /** What to look for: `k` = 0 is every neighbour within `cutoff` (Å), unsorted. */
 interface Query {
@@ -80,42 +76,40 @@ export function findNeighborImages(
 export function checkDistances({ start, index, distance }: NeighborLists): void {
   for (let i = 0; i + 1 < start.length; i++)
     for (let e = start[i]; e < start[i + 1]; e++)
-      if (distance[e] < MIN_ATOM_DISTANCE)
-        throw new UnitcellError(
-          "CORRUPT",
-          `atoms ${i} and ${index[e]} (or its image) overlap: ${distance[e].toPrecision(3)} Å apart, ` +
-            `at least ${MIN_ATOM_DISTANCE} Å expected`,
-        );
+      if (distance[e] < MIN_ATOM_DISTANCE) throw overlap(i, index[e], distance[e]);
+}
+
+/** The error of two atoms too close to be two. */
+export function overlap(i: number, j: number, distance: number): UnitcellError {
+  return new UnitcellError(
+    "CORRUPT",
+    `atoms ${i} and ${j} (or its image) overlap: ${distance.toPrecision(3)} Å apart, ` +
+      `at least ${MIN_ATOM_DISTANCE} Å expected`,
+  );
 }
 
 function lookUp(structure: Structure, query: Query): NeighborLists & { image?: Float64Array } {
-  searcher ??= new KernelMemory();
-  const memory = searcher;
-  const mark = memory.mark();
-  try {
-    const cell = reducedCell(closeOpenAxes(structure, query.cutoff));
+  return withSearchMemory((memory) => {
+    const cell = searchCell(structure, query.cutoff);
+    const mark = memory.mark();
     // More ties than room: a crystal of extraordinary symmetry, or all of a large sphere. Start over with more.
     for (let room = NEIGHBOR_ROOM; ; room *= 4) {
       const found = search(memory, cell, query, room);
       if (found) return query.images ? { ...found, image: ownImages(found, cell) } : found;
       memory.release(mark);
     }
-  } finally {
-    memory.release(mark);
-    if (memory.bytes > KEEP_BYTES) searcher = undefined;
-  }
+  });
 }
 
 type Found = NeighborLists & { readonly reducedImage: Int32Array };
 
 /** Undefined where one atom has more than `room` neighbours. */
-function search(memory: KernelMemory, cell: ReducedCell, query: Query, room: number): Found | undefined {
-  const { lattice, frac } = cell;
+function search(memory: KernelMemory, cell: SearchCell, query: Query, room: number): Found | undefined {
+  const { lattice, frac, heights } = cell;
   const { cutoff, k, tolerance, images } = query;
   const N = frac.length / 3;
   const perCall = Math.min(ATOMS_PER_CALL, Math.max(1, Math.floor((ATOMS_PER_CALL * NEIGHBOR_ROOM) / room)));
-  const heights = cellHeights(lattice);
-  const bins = binCounts(heights, Math.abs(determinant(lattice)), N);
+  const bins = binCounts(heights, cell.volume, N);
   const [na, nb, nc] = bins;
   const at = {
     lattice: memory.put(lattice),
@@ -190,101 +184,34 @@ function concatenate<T extends Int32Array | Float64Array>(parts: T[], out: T): T
   return out;
 }
 
-/** Images between wrapped atoms on the reduced basis, told in cells of the given basis between the atoms as given. */
-function ownImages({ start, index, reducedImage }: Found, { basis, cells }: ReducedCell): Float64Array {
+/** Images between wrapped atoms on the compact basis, told in cells of the given basis between the atoms as given. */
+function ownImages({ start, index, reducedImage }: Found, { basis, cells }: SearchCell): Float64Array {
   const image = new Float64Array(reducedImage.length);
   for (let i = 0; i + 1 < start.length; i++)
-    for (let e = start[i]; e < start[i + 1]; e++) {
-      const j = 3 * index[e];
-      const a = reducedImage[3 * e] - cells[j] + cells[3 * i];
-      const b = reducedImage[3 * e + 1] - cells[j + 1] + cells[3 * i + 1];
-      const c = reducedImage[3 * e + 2] - cells[j + 2] + cells[3 * i + 2];
-      for (let x = 0; x < 3; x++) image[3 * e + x] = a * basis[x] + b * basis[3 + x] + c * basis[6 + x];
+    for (let e = 3 * start[i]; e < 3 * start[i + 1]; e += 3) {
+      let a = reducedImage[e];
+      let b = reducedImage[e + 1];
+      let c = reducedImage[e + 2];
+      if (cells) {
+        const j = 3 * index[e / 3];
+        a += cells[3 * i] - cells[j];
+        b += cells[3 * i + 1] - cells[j + 1];
+        c += cells[3 * i + 2] - cells[j + 2];
+      }
+      for (let x = 0; x < 3; x++) image[e + x] = a * basis[x] + b * basis[3 + x] + c * basis[6 + x];
     }
   return image;
 }
 
-/** An axis that does not repeat becomes one that does, stretched until images are out of reach. */
-function closeOpenAxes({ lattice, pbc, fracCoords }: Structure, cutoff: number) {
-  if (pbc.every(Boolean)) return { lattice, frac: fracCoords };
-  const stretched = lattice.slice();
-  const frac = fracCoords.slice();
-  const heights = cellHeights(lattice);
-  for (const axis of [0, 1, 2].filter((i) => !pbc[i])) {
-    let low = Number.POSITIVE_INFINITY;
-    let high = Number.NEGATIVE_INFINITY;
-    for (let i = axis; i < frac.length; i += 3) {
-      low = Math.min(low, frac[i]);
-      high = Math.max(high, frac[i]);
-    }
-    const stretch = high - low + (cutoff + 1) / heights[axis];
-    for (let i = axis; i < frac.length; i += 3) frac[i] = (frac[i] - low) / stretch;
-    for (let j = 0; j < 3; j++) stretched[3 * axis + j] *= stretch;
-  }
-  return { lattice: stretched, frac };
-}
-
-/** The same crystal on a compact basis, `lattice` = `basis` . given lattice, and `cells` (N, 3) taken off its coordinates. */
-interface ReducedCell {
-  readonly lattice: Float64Array;
-  readonly basis: Float64Array;
-  readonly frac: Float64Array;
-  readonly cells: Float64Array;
-}
-
-/**
- * Compact basis, coordinates in [0, 1): each vector loses its projections on the others until none gets shorter, so
- * that a needle of a cell costs no more images than a cube.
- */
-function reducedCell(cell: { lattice: Float64Array; frac: Float64Array }): ReducedCell {
-  const lattice = cell.lattice.slice();
-  const basis = Float64Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1);
-  let reduced = false;
-  for (let changed = true; changed; ) {
-    changed = false;
-    for (let i = 0; i < 9; i += 3)
-      for (let j = 0; j < 9; j += 3) {
-        if (i === j) continue;
-        const dot = lattice[i] * lattice[j] + lattice[i + 1] * lattice[j + 1] + lattice[i + 2] * lattice[j + 2];
-        const square = lattice[j] ** 2 + lattice[j + 1] ** 2 + lattice[j + 2] ** 2;
-        // The margin keeps a half-way projection (a hexagonal cell's) from flipping for ever.
-        const times = Math.abs(dot) > 0.5000001 * square ? Math.round(dot / square) : 0;
-        if (times === 0) continue;
-        for (let x = 0; x < 3; x++) {
-          lattice[i + x] -= times * lattice[j + x];
-          basis[i + x] -= times * basis[j + x];
-        }
-        changed = reduced = true;
-      }
-  }
-  const frac = reduced ? transformRows(transformRows(cell.frac, cell.lattice), invert(lattice)) : cell.frac.slice();
-  const cells = frac.map(Math.floor);
-  for (let i = 0; i < frac.length; i++) {
-    frac[i] -= cells[i];
-    if (frac[i] < 1) continue;
-    frac[i] = 0; // -1e-17 rounds up to 1
-    cells[i]++;
-  }
-  return { lattice, basis, frac, cells };
-}
-
-/** Distances (Å) between opposite faces of the cell: along a, b, c. */
-function cellHeights(lattice: Float64Array): Float64Array {
-  const volume = Math.abs(determinant(lattice));
-  return Float64Array.from([0, 3, 6], (i) => {
-    const [ux, uy, uz] = lattice.subarray((i + 3) % 9, ((i + 3) % 9) + 3);
-    const [vx, vy, vz] = lattice.subarray((i + 6) % 9, ((i + 6) % 9) + 3);
-    return volume / Math.hypot(uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx);
-  });
-}
-
 /** Bins along each axis: about two atoms a bin. */
-function binCounts(heights: Float64Array, volume: number, N: number): number[] {
+function binCounts(heights: Float64Array, volume: number, N: number): [number, number, number] {
   let width = Math.min(Math.cbrt((2 * volume) / N), MAX_BIN);
   for (;;) {
-    const counts = Array.from(heights, (h) => Math.max(1, Math.floor(h / width)));
+    const a = Math.max(1, Math.floor(heights[0] / width));
+    const b = Math.max(1, Math.floor(heights[1] / width));
+    const c = Math.max(1, Math.floor(heights[2] / width));
     // A near-empty cell would have far more bins than atoms.
-    if (counts[0] * counts[1] * counts[2] <= 8 * N + 64) return counts;
+    if (a * b * c <= 8 * N + 64) return [a, b, c];
     width *= 1.5;
   }
 }

@@ -1,20 +1,29 @@
 import type { SphereGraphConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
-import { checkStructure, type Structure } from "../structures/structure.js";
-import { bondVector, sortEdges } from "./edges.js";
+import type { KernelMemory } from "../kernels.js";
+import { checkStructure, MIN_ATOM_DISTANCE, type Structure } from "../structures/structure.js";
 import type { CrystalGraph } from "./graph.js";
-import { checkDistances, findNeighborImages } from "./neighbors.js";
+import { MAX_NEIGHBORS, overlap } from "./neighbors.js";
+import { type SearchCell, searchCell } from "./search-cell.js";
+import { withSearchMemory } from "./search-memory.js";
 import { isolatedAtoms, structureNotes } from "./warnings.js";
 
 /** Slack of the squared distance, Å². Source: matgl's neighbour search (pymatgen's, numerical_tol). */
 const SQUARE_TOLERANCE = 1e-8;
 
-/** Directed edges with their images: `receiver` seen `image` cells from `source`; (E,), (E,), (E, 3), vectors (E, 3) Å. */
-export interface ImagedEdges {
+/** Rounding of positions to float32, relative to the cell's size: four roundings of 2^-24 along each of three axes. */
+const SCREEN_MARGIN = 1e-6;
+
+/**
+ * Edges by receiving atom i, at start[i] to start[i + 1], each atom's by length, then sending atom:
+ *   start (N + 1,); source (E,); lengths (E,) Å
+ */
+interface SphereEdges {
+  readonly start: Int32Array;
   readonly source: Int32Array;
-  readonly receiver: Int32Array;
-  readonly image: Float64Array;
-  readonly vectors: Float64Array;
+  readonly lengths: Float64Array;
+  /** (E, 3) whole cells: the receiving atom seen so far from the sending one, coordinates as given. Where asked for. */
+  readonly image: Float64Array | undefined;
 }
 
 /**
@@ -31,17 +40,15 @@ export function buildSphereGraph(structure: Structure, config: SphereGraphConfig
   if (!(cutoff > 0 && Number.isFinite(cutoff)))
     throw new UnitcellError("ARGUMENT", `graph needs a positive cutoff, found ${cutoff} Å`);
   checkStructure(structure);
-  const N = structure.numbers.length;
-  const edges = sphereEdges(structure, cutoff);
-  if (edges.source.length === 0)
+  const { start, source, lengths } = sphereEdges(structure, cutoff);
+  if (source.length === 0)
     throw new UnitcellError(
       "UNSUPPORTED",
       `no two atoms within ${cutoff} Å of each other, so the crystal has no graph; the reference code gives NaN for it ` +
         "alone and a finite number in a batch with others",
     );
-  const { start, source, lengths } = sortEdges(N, edges);
   return {
-    numAtoms: N,
+    numAtoms: structure.numbers.length,
     numEdges: source.length,
     numbers: structure.numbers,
     start,
@@ -52,32 +59,130 @@ export function buildSphereGraph(structure: Structure, config: SphereGraphConfig
   };
 }
 
-/** The edges of buildSphereGraph, unsorted. */
-export function sphereEdges(structure: Structure, cutoff: number): ImagedEdges {
+/** The edges of buildSphereGraph, with their images when `images`. */
+export function sphereEdges(structure: Structure, cutoff: number, images = false): SphereEdges {
   const square = cutoff * cutoff + SQUARE_TOLERANCE;
-  const lists = findNeighborImages(structure, Math.sqrt(square), 0);
-  checkDistances(lists);
-  const found = lists.index.length;
-  const source = new Int32Array(found);
-  const receiver = new Int32Array(found);
-  const image = new Float64Array(3 * found);
-  const vectors = new Float64Array(3 * found);
-  let E = 0;
-  for (let i = 0; i < structure.numbers.length; i++)
-    for (let entry = lists.start[i]; entry < lists.start[i + 1]; entry++) {
-      const [a, b, c] = lists.image.subarray(3 * entry, 3 * entry + 3);
-      bondVector(vectors, 3 * E, structure, i, lists.index[entry], [a, b, c]);
-      const [x, y, z] = vectors.subarray(3 * E, 3 * E + 3);
-      if (!(x * x + y * y + z * z < square)) continue;
-      source[E] = i;
-      receiver[E] = lists.index[entry];
-      image.set([a, b, c], 3 * E);
-      E++;
+  const radius = Math.sqrt(square);
+  const cell = searchCell(structure, radius);
+  const bins = columnBins(cell, radius, structure.numbers.length);
+  const edges = withSearchMemory((memory) => {
+    const place = putCell(memory, structure, cell, square);
+    const scratch = memory.allocate(
+      memory.kernels.sphereScratch(structure.numbers.length, bins[0] * bins[1] * bins[2]),
+    );
+    const mark = memory.mark();
+    // As many as an even density has, and half as many again; where atoms cluster there are more.
+    const even = (((4 / 3) * Math.PI * radius ** 3) / cell.volume) * structure.numbers.length ** 2;
+    for (let capacity = 1.5 * even + 64; ; capacity *= 4) {
+      const most = Math.floor(Math.min(capacity, MAX_NEIGHBORS));
+      const found = search(memory, { place, scratch, bins, most, images }, structure.numbers.length);
+      if (found) return found;
+      if (most === MAX_NEIGHBORS)
+        throw new UnitcellError("LIMIT", `expected at most ${MAX_NEIGHBORS} edges, found more within ${cutoff} Å`, {
+          limit: MAX_NEIGHBORS,
+          cutoff,
+        });
+      memory.release(mark);
     }
+  });
+  // Each atom's shortest edge is its first.
+  for (let i = 0; i + 1 < edges.start.length; i++)
+    if (edges.start[i] < edges.start[i + 1] && edges.lengths[edges.start[i]] < MIN_ATOM_DISTANCE)
+      throw overlap(i, edges.source[edges.start[i]], edges.lengths[edges.start[i]]);
+  return edges;
+}
+
+interface Place {
+  readonly cell: number;
+  readonly frac: number;
+  readonly given: number;
+  readonly origin: number;
+}
+
+/** What the kernel reads of the crystal, in the kernel's order. */
+function putCell(memory: KernelMemory, structure: Structure, cell: SearchCell, square: number): Place {
+  const { lattice, basis, heights, frac, cells } = cell;
+  const fields = new Float64Array(32);
+  fields.set(lattice, 0);
+  fields.set(basis, 9);
+  fields.set(structure.lattice, 18);
+  let size = 0;
+  for (const x of lattice) size += Math.abs(x);
+  const radius = Math.sqrt(square);
+  const screen = radius + SCREEN_MARGIN * (size + radius);
+  for (let k = 0; k < 3; k++) fields[27 + k] = screen / heights[k];
+  fields[30] = square;
+  fields[31] = screen * screen;
   return {
-    source: source.subarray(0, E),
-    receiver: receiver.subarray(0, E),
-    image: image.subarray(0, 3 * E),
-    vectors: vectors.subarray(0, 3 * E),
+    cell: memory.put(fields),
+    frac: memory.put(frac),
+    given: memory.put(structure.fracCoords),
+    origin: cells ? memory.put(inGivenCells(cells, basis)) : 0,
   };
+}
+
+/** Cells (N, 3) of the compact basis told in those of the given one. */
+function inGivenCells(cells: Float64Array, basis: Float64Array): Float64Array {
+  const out = new Float64Array(cells.length);
+  for (let i = 0; i < cells.length; i += 3)
+    for (let x = 0; x < 3; x++)
+      out[i + x] = cells[i] * basis[x] + cells[i + 1] * basis[3 + x] + cells[i + 2] * basis[6 + x];
+  return out;
+}
+
+interface Search {
+  readonly place: Place;
+  readonly scratch: number;
+  readonly bins: readonly [number, number, number];
+  readonly most: number;
+  readonly images: boolean;
+}
+
+/** Undefined where there are more than `most` edges. */
+function search(memory: KernelMemory, { place, scratch, bins, most, images }: Search, N: number) {
+  const start = memory.allocate(4 * (N + 1));
+  const source = memory.allocate(4 * most);
+  const length = memory.allocate(8 * most);
+  const image = images ? memory.allocate(24 * most) : 0;
+  const { cell, frac, given, origin } = place;
+  const [na, nb, nc] = bins;
+  const E = memory.kernels.sphereEdges(
+    start,
+    source,
+    length,
+    image,
+    most,
+    cell,
+    frac,
+    given,
+    origin,
+    N,
+    na,
+    nb,
+    nc,
+    scratch,
+  );
+  if (E < 0) return undefined;
+  return {
+    start: memory.i32(start, N + 1).slice(),
+    source: memory.i32(source, E).slice(),
+    lengths: memory.f64(length, E).slice(),
+    image: images ? memory.f64(image, 3 * E).slice() : undefined,
+  };
+}
+
+/** Atoms of a run that make up for the cost of beginning it: a run's length is the sphere's diameter and a bin. */
+const RUN_ATOMS = 12;
+
+/** Columns wide enough for runs of RUN_ATOMS, cut along c into bins of a quarter of the radius; some four bins an atom at most. */
+function columnBins({ heights, volume }: SearchCell, radius: number, N: number): [number, number, number] {
+  const most = 4 * N + 16;
+  let width = Math.sqrt((RUN_ATOMS * volume) / (2.25 * radius * N));
+  width = Math.min(Math.max(width, radius / 2), 2 * radius);
+  for (;;) {
+    const a = Math.max(1, Math.floor(heights[0] / width));
+    const b = Math.max(1, Math.floor(heights[1] / width));
+    if (a * b <= most) return [a, b, Math.max(1, Math.floor(Math.min((4 * heights[2]) / radius, most / (a * b))))];
+    width *= 1.5;
+  }
 }

@@ -16,7 +16,8 @@ export function structureNotes({ notes = [] }: Structure): Warning[] {
 
 /** Atoms without an edge, by the edges' row starts. */
 export function isolatedAtoms(structure: Structure, start: Int32Array, cutoff: number): Warning[] {
-  const atoms = Array.from(structure.numbers.keys()).filter((i) => start[i] === start[i + 1]);
+  const atoms: number[] = [];
+  for (let i = 0; i + 1 < start.length; i++) if (start[i] === start[i + 1]) atoms.push(i);
   if (atoms.length === 0) return [];
   const message = `${nameAtoms(structure, atoms)}: no other atom within ${cutoff} Å, so nothing is known of its surroundings`;
   return [{ code: "isolated-atom", message, atoms }];
