@@ -3,10 +3,10 @@ import { basename, dirname } from "node:path";
 import type { Session } from "../src/backends/backend.js";
 import { checkOptions, MAX_BATCH_TRIPLETS } from "../src/batches.js";
 import { readCheckpointFiles } from "../src/cli/checkpoint-files.js";
-import type { AnyGraph } from "../src/graphs/lift.js";
+import { type AnyGraph, lift } from "../src/graphs/lift.js";
 import { countTriplets } from "../src/graphs/line-graph.js";
+import { distinctGraphs } from "../src/graphs/same-graph.js";
 import {
-  type Batch,
   type CrystalGraph,
   collate,
   loadCheckpoint,
@@ -42,27 +42,31 @@ export class Ours {
 
   async run(graphs: readonly CrystalGraph[]): Promise<number[]> {
     const outputs: number[] = [];
-    for (const batch of this.#batches(graphs)) outputs.push(...(await this.#session.run(batch)));
+    for (const group of this.#groups(graphs)) {
+      const { graphs: distinct, of } = this.#level.lifts ? distinctGraphs(group) : { graphs: group, of: group.keys() };
+      const found = await this.#session.run(collate(distinct));
+      for (const place of of) outputs.push(found[place]);
+    }
     return outputs;
   }
 
-  /** By atoms and by the pairs of bonds. */
-  #batches(graphs: readonly CrystalGraph[]): Batch[] {
+  /** As predict makes them: by the crystals' atoms and by the pairs of bonds. */
+  #groups(graphs: readonly CrystalGraph[]): AnyGraph[][] {
     const groups: AnyGraph[][] = [[]];
     let [atoms, triplets] = [0, 0];
     for (const graph of graphs) {
-      const lifted = this.#level.lift(graph);
-      const pairs = "line" in lifted ? lifted.line!.source.length : graph.vectors ? countTriplets(graph) : 0;
-      const full = triplets + pairs > MAX_BATCH_TRIPLETS || atoms + lifted.numAtoms > this.#maxAtoms;
+      const lifted = this.#level.lifts ? lift(graph) : graph;
+      const pairs = "rowOf" in lifted ? (lifted.line?.source.length ?? 0) : graph.vectors ? countTriplets(graph) : 0;
+      const full = triplets + pairs > MAX_BATCH_TRIPLETS || atoms + graph.numAtoms > this.#maxAtoms;
       if (atoms > 0 && full) {
         groups.push([]);
         [atoms, triplets] = [0, 0];
       }
       groups[groups.length - 1].push(lifted);
-      atoms += lifted.numAtoms;
+      atoms += graph.numAtoms;
       triplets += pairs;
     }
-    return groups.map((group) => collate(group));
+    return groups;
   }
 
   close(): void {

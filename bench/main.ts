@@ -1,5 +1,6 @@
 /**
  * npm run bench [-- SECTION...] [--quick] [--json FILE] [--markdown FILE] [--svg FOLDER]
+ * npm run bench -- --check             against bench/baseline.json; --update-baseline writes it
  * Progress goes to stderr, the table to stdout. The status is 1 when a size is beyond its budget, values of the two sides
  * differ or a stream's memory grows; without --quick also when a time is beyond its budget.
  */
@@ -7,6 +8,7 @@ import { writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
+import { check } from "./check.js";
 import { checkpoints } from "./checkpoints.js";
 import { cold } from "./cold.js";
 import type { Context } from "./compare.js";
@@ -49,6 +51,8 @@ const { values: options, positionals } = parseArgs({
     json: { type: "string" },
     markdown: { type: "string" },
     svg: { type: "string" },
+    check: { type: "boolean", default: false },
+    "update-baseline": { type: "boolean", default: false },
   },
 });
 const unknown = positionals.filter((name) => !Object.hasOwn(SECTIONS, name));
@@ -57,8 +61,12 @@ if (unknown.length) {
   process.exit(2);
 }
 
-// Before the first Wasm is compiled: Node 20 knows relaxed SIMD and hides it.
-setFlagsFromString("--experimental-wasm-relaxed-simd");
+// Before the first Wasm is compiled: Node 20 knows relaxed SIMD and hides it, later ones no longer know the flag.
+const hidesRelaxed = Number.parseInt(process.versions.node, 10) < 21;
+if (hidesRelaxed) setFlagsFromString("--experimental-wasm-relaxed-simd");
+
+if (options.check || options["update-baseline"])
+  process.exit((await check({ update: options["update-baseline"] })) > 0 ? 1 : 0);
 
 const names = positionals.length ? positionals : Object.keys(SECTIONS);
 const started = await NativeWorker.start();
@@ -75,7 +83,7 @@ const context: Context = {
 const processor = cpus();
 const machine = {
   machine: `${processor[0].model.trim()}, ${processor.length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
-  node: `Node ${process.version}, V8 ${process.versions.v8}`,
+  node: `Node ${process.version}, V8 ${process.versions.v8}${hidesRelaxed ? ", --experimental-wasm-relaxed-simd set" : ""}`,
   python: started instanceof NativeWorker ? started.description : `no Python column: ${started.missing}`,
   "newer PyTorch": startedNewer instanceof NativeWorker ? startedNewer.description : startedNewer.missing,
   inputs: context.inputs.description,
