@@ -13,6 +13,7 @@ import { graphs } from "./graphs.js";
 import { kernels } from "./kernels.js";
 import { NativeWorker } from "./native.js";
 import { networks } from "./networks.js";
+import { pool } from "./pool.js";
 import { runs } from "./runs.js";
 import { size } from "./size.js";
 import { type Row, type SectionResult, table } from "./stats.js";
@@ -31,6 +32,7 @@ const SECTIONS: Readonly<Record<string, (context: Context) => Promise<SectionRes
   predict: predictFiles,
   cold,
   stream,
+  pool,
   kernels,
   size,
 };
