@@ -100,7 +100,8 @@ function assemble(parts: Parts, cut: ShellCut): CrystalGraph {
   const { structure, config, lists } = parts;
   const N = structure.numbers.length;
   const k = config.maxNeighbors;
-  const start = Int32Array.from({ length: N + 1 }, (_, i) => i * k);
+  const start = new Int32Array(N + 1);
+  for (let i = 0; i < N; i++) start[i + 1] = (i + 1) * k;
   const source = new Int32Array(N * k);
   const lengths = new Float64Array(N * k);
   const tied: number[] = [];
