@@ -13,6 +13,7 @@ import {
   type Model,
   type ModelOptions,
   modelFromCheckpoint,
+  type Node,
 } from "../src/index.js";
 import { type Contender, type Context, type Step, type Timing, timeCalls } from "./compare.js";
 import { BASELINE_MODULE, FULL, type Level } from "./levels.js";
@@ -155,6 +156,14 @@ export class Contest {
         const by = Math.abs(ours[i] - x) / Math.max(1, Math.abs(x));
         this.#worst.set(name, Math.max(this.#worst.get(name) ?? 0, Number.isNaN(by) ? Infinity : by));
       }
+  }
+
+  /** Multiplications and additions of the linear layers as the network is written, before any level of unitcell's speed. */
+  linearFlops(graphs: readonly CrystalGraph[]): number {
+    const { sizes } = collate(graphs);
+    const of = ({ op, inputs: [x], output }: Node) =>
+      op === "linear" ? 2 * sizes[output.rows as keyof typeof sizes] * output.columns * x.columns : 0;
+    return this.model.program.nodes.reduce((sum, node) => sum + of(node), 0);
   }
 
   /** What the comparisons found, for people, and what of it is too much. */
