@@ -2,32 +2,31 @@
  * (x Wᵀ) * scale + shift on a packed weight: a linear layer (scale 1, shift its bias) or one with the batch
  * normalisation behind it taken up, without rounding the weights anew; and what follows it, while its rows are in cache.
  *
- * A weight is packed in panels of 16 output columns. Two tiles cover every number of rows: 2 x 16, eight sums with four
- * weights and two of x, which fill the 15 vector registers that V8 has; and 1 x 32, two panels wide, for a last row, since
- * fewer than eight sums at once wait for each other's latency. Both tiles sum an element in the same order with the same operations: products one after another
- * within BLOCK columns counted from column 0, then the blocks' sums. So a row's bits depend on no other row, and leaving
- * out columns that are 0 changes none.
+ * A weight is packed in panels of 16 output columns. Tiles cover every number of rows: 2 x 16, eight sums with four weights
+ * and two of x, which fill the 15 vector registers that V8 has; in the relaxed build 6 x 8 (tile6.ts); and 1 x 32, two panels
+ * wide, for a last row, since fewer than eight sums at once wait for each other. All sum an element in the same order with
+ * the same operations: products one after another within BLOCK columns counted from column 0, then the blocks' sums. So a
+ * row's bits depend on no other row, and leaving out columns that are 0 changes none. Measured in bench/kernels.ts.
  *
- * Their loops over k are not unrolled: V8 loads all that a loop's body reads first, and would run out of registers.
+ * The tiles' loops over k are not unrolled: V8 loads all that a loop's body reads first, and would run out of registers.
  */
 import { activate } from "./activation";
 import { addForward } from "./elementwise";
 import { madd } from "./math";
 import { gatherAddForward } from "./segment";
+import { tile6 } from "./tile6";
 
 const TILE: i32 = 16; // output columns per panel
-const ROWS: i32 = 48; // rows finished at a time: x and out stay in the caches; an even number
-const BAND: i32 = 12; // rows at a time whose common zeros are left out
+const ROWS: i32 = 12; // rows finished at a time: x and out stay in the first-level cache; a multiple of 4 and 6
 const BLOCK: i32 = 256; // columns summed before the sum is added to the total
 const CHUNK: usize = 8 << 2; // bytes of x that a single row passes one panel and then the next
 
-/** What a first block adds its sums to, and the scales and shifts of a block that is not the last: 16 ones, 16 zeros. */
-const ZEROS = memory.data(128, 16);
+/** Sums of ROWS rows of a panel, 16 floats a row: scratch below this module's tables. */
+const SUMS: usize = 16;
+/** The scales and shifts of a block that is not the last: 16 ones, 16 zeros. */
 const IDENTITY = memory.data<f32>(
   [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 16,
 );
-/** A tile wider than the output, before its columns are copied: 32 floats. */
-const SCRATCH = memory.data(128, 16);
 
 /** Bytes that packWeight writes for an (O, K) weight. */
 export function packedBytes(O: i32, K: i32): i32 {
@@ -80,8 +79,8 @@ export function linearForward(out: usize, x: usize, packed: usize, R: i32, O: i3
  */
 export function bandedLinearForward(out: usize, x: usize, packed: usize, R: i32, O: i32, K: i32): void {
   const row = (<usize>K) << 2;
-  for (let r = 0; r < R; r += BAND, out += (<usize>(BAND * O)) << 2, x += <usize>BAND * row) {
-    const rows = min(BAND, R - r);
+  for (let r = 0; r < R; r += ROWS, out += (<usize>(ROWS * O)) << 2, x += <usize>ROWS * row) {
+    const rows = min(ROWS, R - r);
     let first = 0;
     let last = K;
     for (; first + 4 <= last; first += 4) {
@@ -139,62 +138,74 @@ function block(
   const outRow = (<usize>O) << 2;
   const panelBytes = (<usize>(TILE * (K + 2))) << 2;
   const weights: usize = 128 + ((<usize>k) << 6);
+  const even = rows & ~1;
   let panel = packed;
   for (let o = 0; o < O; o += TILE, panel += panelBytes) {
-    const columns = min(O - o, TILE);
-    const whole = columns == TILE;
-    const toRow = whole ? outRow : 64;
-    const fromRow = more ? toRow : 0;
-    const scale = last ? panel : IDENTITY;
-    let r = 0;
     let xr = x;
-    let outr = out + ((<usize>o) << 2);
-    for (; r + 2 <= rows; r += 2, xr += 2 * xRow, outr += 2 * outRow) {
-      const to = whole ? outr : SCRATCH;
-      if (!whole && more) copyTile(SCRATCH, 64, outr, outRow, 2, columns);
-      tile2(to, toRow, more ? to : ZEROS, fromRow, xr, xRow, panel + weights, count, scale);
-      if (!whole) copyTile(outr, outRow, SCRATCH, 64, 2, columns);
-    }
+    let sums = SUMS;
+    if (ASC_FEATURE_RELAXED_SIMD)
+      for (; sums + 384 <= SUMS + ((<usize>even) << 6); sums += 384, xr += 6 * xRow) {
+        tile6(sums, xr, xRow, panel + weights, count);
+        if (O - o > TILE / 2) tile6(sums + 32, xr, xRow, panel + weights + 32, count);
+      }
+    for (; sums < SUMS + ((<usize>even) << 6); sums += 128, xr += 2 * xRow)
+      tile2(sums, xr, xRow, panel + weights, count);
+    settle(out + ((<usize>o) << 2), outRow, SUMS, even, min(O - o, TILE), more, last ? panel : IDENTITY);
   }
-  if (!(rows & 1)) return;
-  x += <usize>(rows - 1) * xRow;
-  out += <usize>(rows - 1) * outRow;
+  if (even == rows) return;
+  x += (<usize>even) * xRow;
+  out += (<usize>even) * outRow;
   panel = packed;
   for (let o = 0; o < O; o += 2 * TILE, panel += 2 * panelBytes, out += 128) {
-    const columns = min(O - o, 2 * TILE);
-    const whole = columns == 2 * TILE;
-    const to = whole ? out : SCRATCH;
     // Without a second panel the first is multiplied twice, which takes no longer: latency is what a tile waits for.
-    const second = columns > TILE ? panel + panelBytes : panel;
-    if (!whole && more) copyTile(SCRATCH, 0, out, 0, 1, columns);
-    tile1(
-      to, more ? to : ZEROS, x, panel + weights, second + weights, count,
-      last ? panel : IDENTITY, last ? second : IDENTITY,
-    );
-    if (!whole) copyTile(out, 0, SCRATCH, 0, 1, columns);
+    const second = O - o > TILE ? panel + panelBytes : panel;
+    tile1(SUMS, x, panel + weights, second + weights, count);
+    settle(out, 0, SUMS, 1, min(O - o, TILE), more, last ? panel : IDENTITY);
+    if (second != panel) settle(out + 64, 0, SUMS + 64, 1, min(O - o - TILE, TILE), more, last ? second : IDENTITY);
   }
 }
 
-/** Some columns of some rows; memory.copy would call out of the module for a few floats. */
-function copyTile(out: usize, outRow: usize, x: usize, xRow: usize, rows: i32, columns: i32): void {
-  const row = (<usize>columns) << 2;
-  for (let r = 0; r < rows; r++, out += outRow, x += xRow)
-    for (let f: usize = 0; f < row; f += 4) store<f32>(out + f, load<f32>(x + f));
+/** out = ((out or 0) + sums) * scale + shift in up to 16 columns; the shifts stand behind the scales. */
+function settle(out: usize, outRow: usize, sums: usize, rows: i32, columns: i32, more: bool, scale: usize): void {
+  const s0 = v128.load(scale, 0);
+  const s1 = v128.load(scale, 16);
+  const s2 = v128.load(scale, 32);
+  const s3 = v128.load(scale, 48);
+  const t0 = v128.load(scale, 64);
+  const t1 = v128.load(scale, 80);
+  const t2 = v128.load(scale, 96);
+  const t3 = v128.load(scale, 112);
+  for (; rows > 0; rows--, sums += 64, out += outRow) {
+    if (columns < TILE) {
+      for (let f: usize = 0; f < (<usize>columns) << 2; f += 4) {
+        let v = v128.load_splat<f32>(sums + f);
+        if (more) v = f32x4.add(v128.load_splat<f32>(out + f), v);
+        v = madd(v, v128.load_splat<f32>(scale + f), v128.load_splat<f32>(scale + f, 64));
+        v128.store32_lane(out + f, v, 0);
+      }
+      continue;
+    }
+    let a0 = v128.load(sums, 0);
+    let a1 = v128.load(sums, 16);
+    let a2 = v128.load(sums, 32);
+    let a3 = v128.load(sums, 48);
+    if (more) {
+      a0 = f32x4.add(v128.load(out, 0), a0);
+      a1 = f32x4.add(v128.load(out, 16), a1);
+      a2 = f32x4.add(v128.load(out, 32), a2);
+      a3 = f32x4.add(v128.load(out, 48), a3);
+    }
+    v128.store(out, madd(a0, s0, t0), 0);
+    v128.store(out, madd(a1, s1, t1), 16);
+    v128.store(out, madd(a2, s2, t2), 32);
+    v128.store(out, madd(a3, s3, t3), 48);
+  }
 }
 
-/** (total + sum) * scale + shift of four columns; the shifts stand behind the scales. */
+/** Sums of two rows by sixteen columns. */
 // @ts-expect-error: decorator
 @inline
-function put(out: usize, from: usize, scale: usize, sum: v128, at: usize): void {
-  v128.store(out + at, madd(f32x4.add(v128.load(from + at), sum), v128.load(scale + at), v128.load(scale + at, 64)));
-}
-
-/** Two rows by sixteen columns. */
-// @ts-expect-error: decorator
-@inline
-function tile2(
-  out: usize, outRow: usize, from: usize, fromRow: usize, x: usize, xRow: usize, w: usize, count: i32, scale: usize,
-): void {
+function tile2(sums: usize, x: usize, xRow: usize, w: usize, count: i32): void {
   let a0 = f32x4.splat(0);
   let a1 = f32x4.splat(0);
   let a2 = f32x4.splat(0);
@@ -220,27 +231,23 @@ function tile2(
     b2 = madd(v, w2, b2);
     b3 = madd(v, w3, b3);
   }
-  put(out, from, scale, a0, 0);
-  put(out, from, scale, a1, 16);
-  put(out, from, scale, a2, 32);
-  put(out, from, scale, a3, 48);
-  out += outRow;
-  from += fromRow;
-  put(out, from, scale, b0, 0);
-  put(out, from, scale, b1, 16);
-  put(out, from, scale, b2, 32);
-  put(out, from, scale, b3, 48);
+  v128.store(sums, a0, 0);
+  v128.store(sums, a1, 16);
+  v128.store(sums, a2, 32);
+  v128.store(sums, a3, 48);
+  v128.store(sums, b0, 64);
+  v128.store(sums, b1, 80);
+  v128.store(sums, b2, 96);
+  v128.store(sums, b3, 112);
 }
 
 /**
- * One row by thirty-two columns of two panels, CHUNK columns of x at a time for each in turn: the processor overlaps the
- * two loops, where one loop's eight weights and eight sums would be more than the registers hold.
+ * Sums of one row by thirty-two columns of two panels, CHUNK columns of x at a time for each in turn: the processor overlaps
+ * the two loops, where one loop's eight weights and eight sums would be more than the registers hold.
  */
 // @ts-expect-error: decorator
 @inline
-function tile1(
-  out: usize, from: usize, x: usize, w: usize, v: usize, count: i32, scale: usize, second: usize,
-): void {
+function tile1(sums: usize, x: usize, w: usize, v: usize, count: i32): void {
   let a0 = f32x4.splat(0);
   let a1 = f32x4.splat(0);
   let a2 = f32x4.splat(0);
@@ -267,14 +274,12 @@ function tile1(
       b3 = madd(u, v128.load(v, 48), b3);
     }
   }
-  put(out, from, scale, a0, 0);
-  put(out, from, scale, a1, 16);
-  put(out, from, scale, a2, 32);
-  put(out, from, scale, a3, 48);
-  out += 64;
-  from += 64;
-  put(out, from, second, b0, 0);
-  put(out, from, second, b1, 16);
-  put(out, from, second, b2, 32);
-  put(out, from, second, b3, 48);
+  v128.store(sums, a0, 0);
+  v128.store(sums, a1, 16);
+  v128.store(sums, a2, 32);
+  v128.store(sums, a3, 48);
+  v128.store(sums, b0, 64);
+  v128.store(sums, b1, 80);
+  v128.store(sums, b2, 96);
+  v128.store(sums, b3, 112);
 }

@@ -1,3 +1,6 @@
+import { activate } from "./activation";
+import { addForward } from "./elementwise";
+
 /** The weight of a row where none is given: read again and again, with a step of 0. x times 1 is x, bit for bit. */
 const ONE = memory.data<f32>([1]);
 
@@ -118,18 +121,40 @@ export function rowAt(x: usize, index: usize, r: i32, row: usize): usize {
   return x + <usize>(index ? load<i32>(index + ((<usize>r) << 2)) : r) * row;
 }
 
+/** Rows summed at a time by gatherSum, a multiple of four: they are in the first-level cache when they are activated. */
+const SUM_ROWS: i32 = 8;
+
 /**
- * out[r, f] = a[indexA[r], f] + b[indexB[r], f] + c[indexC[r], f].
- *   out (R, F) f32 overwritten, may be what is read without an index; a, b, c (any, F) f32, c 0 where there are only two;
- *   their indices (R,) i32, or 0 for row r itself
- * PyTorch: a[indexA] + b[indexB] + c[indexC].
+ * out[r, f] = residual[r, f] + activation(a[indexA[r], f] + b[indexB[r], f] + c[indexC[r], f]).
+ *   out (R, F) f32 overwritten, may be what is read without an index, but not residual; a, b, c (any, F) f32, c 0 where
+ *   there are only two; their indices (R,) i32, or 0 for row r itself; activation as in activation.ts; residual (R, F) f32,
+ *   or 0 for none
+ * PyTorch: residual + activation(a[indexA] + b[indexB] + c[indexC]).
  */
 export function gatherSumForward(
-  out: usize, a: usize, indexA: usize, b: usize, indexB: usize, c: usize, indexC: usize, R: i32, F: i32,
+  out: usize, a: usize, indexA: usize, b: usize, indexB: usize, c: usize, indexC: usize, activation: i32, residual: usize,
+  R: i32, F: i32,
+): void {
+  const bytes = (<usize>(SUM_ROWS * F)) << 2;
+  for (let r = 0; r < R; r += SUM_ROWS, out += bytes) {
+    const count = min(SUM_ROWS, R - r);
+    sumRows(out, a, indexA, b, indexB, c, indexC, r, count, F);
+    activate(activation, out, count * F);
+    if (!residual) continue;
+    addForward(out, residual, out, count * F);
+    residual += bytes;
+  }
+}
+
+/** Rows `first` to `first` + `count` of the sum. */
+// @ts-expect-error: decorator
+@inline
+function sumRows(
+  out: usize, a: usize, indexA: usize, b: usize, indexB: usize, c: usize, indexC: usize, first: i32, count: i32, F: i32,
 ): void {
   const row = (<usize>F) << 2;
   const whole = row & ~15;
-  for (let r = 0; r < R; r++, out += row) {
+  for (let r = first; r < first + count; r++, out += row) {
     const x = rowAt(a, indexA, r, row);
     const y = rowAt(b, indexB, r, row);
     if (c) {

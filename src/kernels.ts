@@ -36,6 +36,8 @@ export interface Kernels {
     indexB: number,
     c: number,
     indexC: number,
+    activation: number,
+    residual: number,
     R: number,
     F: number,
   ): void;

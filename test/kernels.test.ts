@@ -395,11 +395,11 @@ for (const F of [1, 4, 7, 65]) {
     const two = added(2 * F, spread, a, index);
     const three = run(R * 2 * F, (out) => kernels.addForward(out, two, b, R * 2 * F));
     assert.equal(
-      run(R * 2 * F, (out) => kernels.gatherSumForward(out, s, own, a, index, b, 0, R, 2 * F)),
+      run(R * 2 * F, (out) => kernels.gatherSumForward(out, s, own, a, index, b, 0, 0, 0, R, 2 * F)),
       three,
     );
     assert.equal(
-      run(R * 2 * F, (out) => kernels.gatherSumForward(out, spread, 0, a, index, 0, 0, R, 2 * F)),
+      run(R * 2 * F, (out) => kernels.gatherSumForward(out, spread, 0, a, index, 0, 0, 0, 0, R, 2 * F)),
       memory.f32(two, R * 2 * F).slice(),
     );
     const z = padded(three);

@@ -11,6 +11,7 @@ import { isUnitcellError } from "../src/errors.js";
 import { collate } from "../src/graphs/batch.js";
 import { decodeOutput, type Model, modelFromCheckpoint, outputRow } from "../src/models/model.js";
 import { lowerBatchNorm } from "../src/ops/fold-norms.js";
+import { DEFAULT_PASSES } from "../src/ops/passes.js";
 import { predict } from "../src/predict.js";
 import { parseStructures } from "../src/structures/parse.js";
 import { exampleModel } from "./examples.js";
@@ -111,6 +112,10 @@ if (haveFixtures("megnet")) {
             if (!["mean_edge", "mean_node"].includes(name) && (passes || b > 0 || name !== "dense_edge"))
               expected.set(`blocks.${b}.${name}`, rows);
         const session = await wasmBackend(passes && { passes }).createSession(model.program);
+        // What is inside of a fused operation has no value.
+        const { labels } = (passes ?? DEFAULT_PASSES).reduce((p, pass) => pass(p), model.program);
+        for (const label of expected.keys())
+          if (!labels.has(label) && !passes && /encoder$|dense_|conv_|output_proj/.test(label)) expected.delete(label);
         const values = await session.values(collate([graph]), [...expected.keys()]);
         let worst = 0;
         for (const [label, rows] of expected) {

@@ -5,7 +5,7 @@
 import type { Batch } from "../src/graphs/batch.js";
 import { bindDistinct } from "../src/ops/distinct.js";
 import type { OpName } from "../src/ops/ops.js";
-import type { Node, Program } from "../src/ops/program.js";
+import type { Activation, Node, Program } from "../src/ops/program.js";
 
 type Matrix = { rows: number; columns: number; data: Float64Array };
 /** A value as a node reads it: row r is its row index[r]. */
@@ -19,12 +19,16 @@ export function runOracle(program: Program, given: Batch): Matrix[] {
   for (const node of program.nodes) {
     const rows = batch.sizes[node.output.rows];
     const { columns } = node.output;
+    const read = node.inputs.map((input, i) => {
+      const name = node.indices?.[i];
+      return { ...values[input.id], index: name === undefined ? undefined : batch.inputs.get(name)! };
+    });
+    const residual = node.residual ? read.splice(-1) : [];
+    const added = node.op === "linear" || node.op === "scaledLinear" ? read.splice(1) : [];
+    const activation = node.activation ? ACTIVATION[node.activation] : (x: number) => x;
     const cell = CELLS[node.op](
       node,
-      node.inputs.map((input, i) => {
-        const name = node.indices?.[i];
-        return { ...values[input.id], index: name === undefined ? undefined : batch.inputs.get(name)! };
-      }),
+      read,
       node.params.map((name) => program.params.get(name)!.data),
       node.index ? batch.inputs.get(node.index)! : new Float32Array(),
       node.starts ? batch.inputs.get(node.starts)! : new Int32Array(),
@@ -32,7 +36,9 @@ export function runOracle(program: Program, given: Batch): Matrix[] {
         new Float32Array(node.over ? batch.sizes[node.over] : 0).fill(1),
     );
     const data = new Float64Array(rows * columns);
-    for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) data[r * columns + c] = cell(r, c);
+    for (let r = 0; r < rows; r++)
+      for (let c = 0; c < columns; c++)
+        data[r * columns + c] = total(residual, r, c) + activation(cell(r, c) + total(added, r, c));
     values.push({ rows, columns, data });
   }
   return values;
@@ -70,6 +76,14 @@ const each =
   (_, [x]) =>
   (r, c) =>
     f(at(x, r, c));
+
+const ACTIVATION: Record<Activation, (x: number) => number> = {
+  softplus,
+  shiftedSoftplus: (x) => softplus(x) - Math.LN2,
+  silu: (x) => x * sigmoid(x),
+  sigmoid,
+  tanh: Math.tanh,
+};
 
 const CELLS: Record<OpName, Rule> = {
   input:
@@ -127,8 +141,8 @@ const CELLS: Record<OpName, Rule> = {
       at(x, r, numbers.first + c),
   sigmoid: each(sigmoid),
   softplus: each(softplus),
-  shiftedSoftplus: each((x) => softplus(x) - Math.LN2),
-  silu: each((x) => x * sigmoid(x)),
+  shiftedSoftplus: each(ACTIVATION.shiftedSoftplus),
+  silu: each(ACTIVATION.silu),
   tanh: each(Math.tanh),
   exp: each(Math.exp),
   hinge: (node, x, ...rest) => {
@@ -176,6 +190,16 @@ const CELLS: Record<OpName, Rule> = {
       const total = sum(start[r], start[r + 1], weight);
       return total ? sum(start[r], start[r + 1], (i) => weight(i) * at(x, i, c)) / total : 0;
     },
+  lstmCell:
+    ({ output: { columns } }, [gates, cell]) =>
+    (r, c) => {
+      const gate = (i: number) => at(gates, r, i * columns + c);
+      return sigmoid(gate(1)) * at(cell, r, c) + sigmoid(gate(0)) * Math.tanh(gate(2));
+    },
+  lstmOutput:
+    ({ output: { columns } }, [gates, cell]) =>
+    (r, c) =>
+      sigmoid(at(gates, r, 3 * columns + c)) * Math.tanh(at(cell, r, c)),
   gatedSum:
     ({ output: { columns } }, z, _p, _index, start, w) =>
     (r, c) =>

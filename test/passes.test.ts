@@ -7,8 +7,10 @@ import { collate } from "../src/graphs/batch.js";
 import { buildGraph } from "../src/graphs/graph.js";
 import type { Model } from "../src/models/model.js";
 import { moveToDistinct } from "../src/ops/distinct.js";
+import { fuseEpilogue } from "../src/ops/epilogue.js";
 import { foldAffine, lowerBatchNorm } from "../src/ops/fold-norms.js";
 import { fuseGate, fuseGatedMean, fuseGatedMeanSum, fuseGatedSum } from "../src/ops/gates.js";
+import { fuseLstm } from "../src/ops/lstm.js";
 import { DEFAULT_PASSES } from "../src/ops/passes.js";
 import { ProgramBuilder } from "../src/ops/program.js";
 import type { Pass } from "../src/ops/rewrite.js";
@@ -45,6 +47,9 @@ const CHAINS: [name: string, passes: Pass[]][] = [
   ["splitLinear, moveToDistinct", [lowerBatchNorm, splitLinear, moveToDistinct]],
   ["fuseGatherSum", [lowerBatchNorm, fuseGatherSum]],
   ["fuseGatedMean", [lowerBatchNorm, fuseGatedMean]],
+  ["fuseLstm", [lowerBatchNorm, fuseLstm]],
+  ["fuseEpilogue", [lowerBatchNorm, fuseEpilogue]],
+  ["fuseEpilogue of sums", [lowerBatchNorm, foldAffine, splitLinear, fuseGatherSum, fuseEpilogue]],
   [
     "gates of sums",
     [lowerBatchNorm, splitLinear, fuseGate, fuseGatedMean, fuseGatherSum, fuseGatedSum, fuseGatedMeanSum],

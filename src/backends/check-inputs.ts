@@ -2,6 +2,7 @@ import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
 import { MADE_OF } from "../ops/distinct.js";
 import type { Axis, Program } from "../ops/program.js";
+import { largestSizes } from "./sizes.js";
 
 /** One way in which a program reads a batch input: how many entries there must be, and what they may hold. */
 export interface Reading {
@@ -32,21 +33,24 @@ export function readingsOf({ nodes, params: tables }: Program): Reading[] {
       return found;
     },
   );
-  return [...new Map(all.map((reading) => [Object.values(reading).join(" "), reading])).values()];
+  return unlike(all);
 }
 
-/** How a program reads a batch that it is given: what is made of an input stands for the input itself. */
-export function givenReadings(program: Program): Reading[] {
-  return readingsOf(program).flatMap((reading) => {
-    const source = MADE_OF.get(reading.name);
-    if (!source) return [reading];
-    const { name, rows } = source;
-    return reading.kind === "numbers" ? [{ name, kind: "numbers", rows, columns: 1, limit: rows }] : [];
-  });
-}
+const unlike = (readings: readonly Reading[]) => [
+  ...new Map(readings.map((reading) => [Object.values(reading).join(" "), reading])).values(),
+];
 
-/** Rows of every axis. */
-export type Sizes = Readonly<Record<Axis, number>>;
+/** Of these readings, those that a batch must allow: what is made of it is sound if the batch is. */
+export function checksOf(readings: readonly Reading[]): Reading[] {
+  return unlike(
+    readings.flatMap((reading): Reading[] => {
+      const source = MADE_OF.get(reading.name);
+      if (!source) return [reading];
+      const { name, rows } = source;
+      return reading.kind === "numbers" ? [{ ...reading, name, rows, limit: rows }] : [];
+    }),
+  );
+}
 
 /**
  * Kernels trust their inputs, so a batch is checked before a run: inputs present, of their type and length, numbers not
@@ -54,9 +58,9 @@ export type Sizes = Readonly<Record<Axis, number>>;
  * and above 0.
  * @throws {UnitcellError} MISMATCH
  */
-export function checkInputs(readings: readonly Reading[], { inputs, sizes: given }: Batch): void {
-  const sizes: Sizes = { ...given, L: 0, C: 0 }; // what is made of the batch is not looked at
-  for (const { name, kind, rows, columns, limit } of readings) {
+export function checkInputs(checks: readonly Reading[], { sizes: given, inputs }: Batch): void {
+  const sizes = largestSizes(given);
+  for (const { name, kind, rows, columns, limit } of checks) {
     const data = inputs.get(name);
     if (data === undefined && kind === "weights") continue;
     const length = sizes[rows] * columns + (kind === "starts" ? 1 : 0);

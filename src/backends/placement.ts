@@ -2,7 +2,7 @@ import type { Batch } from "../graphs/batch.js";
 import type { KernelMemory, Kernels } from "../kernels.js";
 import type { Node, Value } from "../ops/program.js";
 import { type ArenaPlan, blockBytes } from "./arena.js";
-import type { Sizes } from "./check-inputs.js";
+import type { Sizes } from "./sizes.js";
 import type { Run } from "./wasm-rows.js";
 
 /** A program's constants in memory. */
@@ -17,6 +17,7 @@ export interface Weights {
 /** An arena's blocks laid out for a run, at `start` in memory. */
 export class Placement implements Run {
   readonly kernels: Kernels;
+  readonly words: Int32Array;
   readonly #weights: Weights;
   readonly #plan: ArenaPlan;
   readonly #sizes: Sizes;
@@ -25,6 +26,7 @@ export class Placement implements Run {
 
   constructor(weights: Weights, plan: ArenaPlan, sizes: Sizes, start: number) {
     this.kernels = weights.memory.kernels;
+    this.words = weights.memory.i32(0, weights.memory.bytes / 4);
     this.#weights = weights;
     this.#plan = plan;
     this.#sizes = sizes;
@@ -45,7 +47,8 @@ export class Placement implements Run {
   }
 
   address({ id }: Value): number {
-    return this.#at[this.#plan.ofValue[id]];
+    const { block, first } = this.#plan.places[id];
+    return this.#at[block] + 4 * first * this.#sizes[this.#plan.blocks[block].rows];
   }
 
   input(name: string | undefined): number {

@@ -1,9 +1,10 @@
 /** The Wasm kernel call of every operation. */
 import { UnitcellError } from "../errors.js";
 import type { KernelMemory, Kernels } from "../kernels.js";
+import { MAX_GATHERED } from "../ops/epilogue.js";
 import { SEGMENT_OF } from "../ops/gates.js";
 import type { OpName } from "../ops/ops.js";
-import type { Node, Program, Value } from "../ops/program.js";
+import { ACTIVATIONS, type Node, type Program, type Value } from "../ops/program.js";
 
 /** Addresses and sizes of one run, as the kernels' rows below read them. */
 export interface Run {
@@ -15,6 +16,8 @@ export interface Run {
   /** Address of a batch input, 0 where the batch has none of that name. */
   input(name: string | undefined): number;
   rows(value: Value): number;
+  /** All of memory, for rows to write down what kernels read there. */
+  readonly words: Int32Array;
   /** Floats in a value. */
   count(value: Value): number;
 }
@@ -46,6 +49,39 @@ const segmentRow =
       node.output.columns,
     );
 
+/** An activation's number in kernels, 0 for none. */
+function activationCode({ activation }: Node): number {
+  return activation === undefined ? 0 : ACTIVATIONS.indexOf(activation) + 1;
+}
+
+/** Address of the residual, 0 for none. */
+function residualOf(run: Run, { inputs, residual }: Node): number {
+  return residual ? run.address(inputs[inputs.length - 1]) : 0;
+}
+
+/** In 4-byte words: activation, residual, count, and two addresses for each gathered value; a multiple of 16 bytes. */
+const EPILOGUE_WORDS = 4 * Math.ceil((3 + 2 * MAX_GATHERED) / 4);
+
+function hasEpilogue({ inputs, activation }: Node): boolean {
+  return inputs.length > 1 || activation !== undefined;
+}
+
+/** Write down what follows a linear, in front of its packed weights. */
+function writeEpilogue(run: Run, node: Node): number {
+  const { inputs, indices = [], residual } = node;
+  const address = run.prepared(node) - 4 * EPILOGUE_WORDS;
+  const gathered = inputs.length - (residual ? 2 : 1);
+  let at = address / 4;
+  run.words[at++] = activationCode(node);
+  run.words[at++] = residualOf(run, node);
+  run.words[at++] = gathered;
+  for (let i = 1; i <= gathered; i++) {
+    run.words[at++] = run.address(inputs[i]);
+    run.words[at++] = run.input(indices[i]);
+  }
+  return address;
+}
+
 const linearRow: Row = (run, node) =>
   run.kernels.linearForward(
     run.address(node.output),
@@ -54,7 +90,7 @@ const linearRow: Row = (run, node) =>
     run.rows(node.output),
     node.output.columns,
     node.inputs[0].columns,
-    0,
+    hasEpilogue(node) ? writeEpilogue(run, node) : 0,
   );
 
 type UnaryKernel = {
@@ -95,7 +131,9 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
       run.address(node.output),
       ...readAt(run, node, 0),
       ...readAt(run, node, 1),
-      ...readAt(run, node, 2),
+      ...(node.inputs.length - +(node.residual ?? false) > 2 ? readAt(run, node, 2) : NOTHING),
+      activationCode(node),
+      residualOf(run, node),
       run.rows(node.output),
       node.output.columns,
     ),
@@ -120,14 +158,16 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
       run.rows(output),
       output.columns,
     ),
-  affine: (run, { inputs: [x], output, params: [scale, shift] }) =>
-    run.kernels.affineForward(
-      run.address(output),
-      run.address(x),
-      run.param(scale),
-      run.param(shift),
-      run.rows(output),
-      output.columns,
+  affine: (run, node) =>
+    run.kernels.normActForward(
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.param(node.params[0]),
+      run.param(node.params[1]),
+      residualOf(run, node),
+      activationCode(node),
+      run.rows(node.output),
+      node.output.columns,
     ),
   concat: (run, { inputs, output }) => {
     let column = 0;
@@ -183,6 +223,22 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
       run.rows(node.output),
       node.output.columns,
     ),
+  lstmCell: (run, { inputs: [gates, cell], output }) =>
+    run.kernels.lstmCellForward(
+      run.address(output),
+      run.address(gates),
+      run.address(cell),
+      run.rows(output),
+      output.columns,
+    ),
+  lstmOutput: (run, { inputs: [gates, cell], output }) =>
+    run.kernels.lstmOutputForward(
+      run.address(output),
+      run.address(gates),
+      run.address(cell),
+      run.rows(output),
+      output.columns,
+    ),
   gatedSum: (run, node) => {
     const own = node.indices!.indexOf(SEGMENT_OF[node.starts!]);
     const [a, b] = [0, 1, 2].filter((i) => i !== own);
@@ -226,13 +282,13 @@ export function prepare(memory: KernelMemory, program: Program, node: Node): num
   return undefined;
 }
 
-/** A linear's bias is the shift of a scaled one whose scales are 1. */
+/** With room for an epilogue before it. A linear's bias is the shift of a scaled one whose scales are 1. */
 function packLinear(memory: KernelMemory, program: Program, node: Node): number {
   const [weight, ...rest] = node.params.map((name) => program.params.get(name)!);
   const [O, K] = weight.shape;
   const shift = rest[rest.length - 1].data;
   const scale = rest.length === 2 ? rest[0].data : new Float32Array(O).fill(1);
-  const packed = memory.allocate(memory.kernels.packedBytes(O, K));
+  const packed = memory.allocate(4 * EPILOGUE_WORDS + memory.kernels.packedBytes(O, K)) + 4 * EPILOGUE_WORDS;
   const mark = memory.mark();
   memory.kernels.packWeight(packed, memory.put(weight.data), memory.put(scale), memory.put(shift), O, K);
   memory.release(mark);

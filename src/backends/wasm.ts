@@ -1,26 +1,41 @@
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
-import { KernelMemory, MAX_MEMORY_BYTES } from "../kernels.js";
+import { KernelMemory, type KernelVariant, kernelVariant, MAX_MEMORY_BYTES } from "../kernels.js";
 import { bindDistinct } from "../ops/distinct.js";
 import { DEFAULT_PASSES } from "../ops/passes.js";
 import type { Program, Value } from "../ops/program.js";
 import type { Pass } from "../ops/rewrite.js";
-import { type ArenaPlan, largestSizes, planArena, runBytes } from "./arena.js";
+import { type ArenaPlan, planArena, runBytes } from "./arena.js";
 import type { Backend, Session } from "./backend.js";
-import { checkInputs, givenReadings, type Reading, type Sizes } from "./check-inputs.js";
+import { checkInputs, checksOf, type Reading, readingsOf } from "./check-inputs.js";
 import { Placement, type Weights } from "./placement.js";
+import { largestSizes } from "./sizes.js";
 import { prepare, rowOf } from "./wasm-rows.js";
 
+export interface WasmOptions {
+  /** Rewritings applied to a program first, by default all there are; `lowerBatchNorm`, which the kernels need, is the least. */
+  passes?: readonly Pass[];
+  /**
+   * Relaxed SIMD, whose fused multiply-adds are faster and give other last bits: by default where the engine has it. false
+   * gives the same bits everywhere.
+   */
+  relaxed?: boolean;
+}
+
 /**
- * Programs on the embedded Wasm SIMD kernels, in this thread, without any dependency.
- * @param options.passes rewritings applied to a program first, by default all there are; `lowerBatchNorm`, which the
- *   kernels need, is the least
+ * Programs on the embedded Wasm SIMD kernels, in this thread, without any dependency. Its name, "wasm" or "wasm-relaxed",
+ * tells which of the two builds runs.
+ * @throws {UnitcellError} BACKEND when relaxed SIMD is asked for and the engine lacks it
  */
-export function wasmBackend(options: { passes?: readonly Pass[] } = {}): Backend {
-  const passes = options.passes ?? DEFAULT_PASSES;
+export function wasmBackend({ passes = DEFAULT_PASSES, relaxed }: WasmOptions = {}): Backend {
+  const variant = kernelVariant(relaxed);
   return {
-    name: "wasm",
-    createSession: async (program) => new WasmSession(passes.reduce((p, pass) => pass(p), program)),
+    name: variant === "relaxed" ? "wasm-relaxed" : "wasm",
+    createSession: async (program) =>
+      new WasmSession(
+        passes.reduce((p, pass) => pass(p), program),
+        variant,
+      ),
   };
 }
 
@@ -39,23 +54,25 @@ interface Target {
  */
 class WasmSession implements Session {
   readonly #program: Program;
-  readonly #readings: readonly Reading[];
+  readonly #variant: KernelVariant;
+  readonly #checks: readonly Reading[];
   readonly #calls: readonly ((run: Placement) => void)[];
   readonly #output: Target;
   /** What `values` was last asked for. */
   #asked: Target;
   #weights: Weights | undefined;
 
-  constructor(program: Program) {
+  constructor(program: Program, variant: KernelVariant) {
     this.#program = program;
-    this.#readings = givenReadings(program);
+    this.#variant = variant;
+    this.#checks = checksOf(readingsOf(program));
     this.#calls = program.nodes.map((node) => {
       const row = rowOf(node);
       return (run) => row(run, node);
     });
     this.#output = this.#target([program.output]);
     this.#asked = this.#output;
-    this.#weights = loadWeights(program);
+    this.#weights = loadWeights(program, variant);
   }
 
   #target(wanted: readonly Value[]): Target {
@@ -82,7 +99,7 @@ class WasmSession implements Session {
   }
 
   bytes(sizes: Batch["sizes"]): number {
-    return runBytes(this.#output.plan, largestSizes(sizes));
+    return this.#bytes(this.#output, sizes, this.#open());
   }
 
   dispose(): void {
@@ -94,19 +111,21 @@ class WasmSession implements Session {
     return this.#weights;
   }
 
+  /** @throws {UnitcellError} LIMIT */
+  #bytes({ plan }: Target, sizes: Batch["sizes"], { memory }: Weights): number {
+    const bytes = runBytes(plan, largestSizes(sizes));
+    const all = memory.mark() + bytes;
+    if (all > MAX_MEMORY_BYTES) throw tooLarge(sizes, all);
+    return bytes;
+  }
+
   #compute(batch: Batch, target: Target): Float32Array[] {
     const weights = this.#open();
     const { memory } = weights;
-    const mark = memory.mark();
-    const bytesOf = (sizes: Sizes) => {
-      const bytes = runBytes(target.plan, sizes);
-      if (mark + bytes > MAX_MEMORY_BYTES) throw tooLarge(batch.sizes, mark + bytes);
-      return bytes;
-    };
-    bytesOf({ ...batch.sizes, L: 1, C: 1 }); // at least so many: no need to look at the batch
-    checkInputs(this.#readings, batch);
+    const bytes = this.#bytes(target, batch.sizes, weights);
+    checkInputs(this.#checks, batch);
     const { sizes, inputs } = bindDistinct(this.#program, batch);
-    const bytes = bytesOf(sizes);
+    const mark = memory.mark();
     try {
       const run = new Placement(weights, target.plan, sizes, memory.allocate(bytes));
       run.copyInputs(inputs);
@@ -114,14 +133,14 @@ class WasmSession implements Session {
       return target.wanted.map((value) => memory.f32(run.address(value), run.count(value)).slice());
     } finally {
       memory.release(mark);
-      if (memory.bytes - mark > KEEP_BYTES) this.#weights = loadWeights(this.#program);
+      if (memory.bytes - mark > KEEP_BYTES) this.#weights = loadWeights(this.#program, this.#variant);
     }
   }
 }
 
 /** A memory with the program's weights. */
-function loadWeights(program: Program): Weights {
-  const memory = new KernelMemory();
+function loadWeights(program: Program, variant: KernelVariant): Weights {
+  const memory = new KernelMemory(variant);
   const params = new Map<string, number>();
   const prepared = program.nodes.map((node) => {
     const at = prepare(memory, program, node);

@@ -71,6 +71,10 @@ export const OPS = {
   segmentAttention: same,
   /** sigmoid(first half of the columns) * softplus(second half): what a pass makes of CGCNN's gate. */
   gate: ([f]) => f / 2,
+  /** sigmoid(f) c + sigmoid(i) tanh(g) of a cell c, and gates i, f, g, o side by side before their activations. */
+  lstmCell: ([gates, cell]) => (gates === 4 * cell ? cell : Number.NaN),
+  /** sigmoid(o) tanh(c) of the same gates and the cell that lstmCell gave. */
+  lstmOutput: ([gates, cell]) => (gates === 4 * cell ? cell : Number.NaN),
   /** The weighted segmentSum of the gate of the sum of three values, one of them the segment's own. */
   gatedSum: ([f, ...rest]) => same([f, ...rest], [], {}) / 2,
   /**

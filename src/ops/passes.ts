@@ -1,6 +1,8 @@
 import { moveToDistinct } from "./distinct.js";
+import { fuseEpilogue } from "./epilogue.js";
 import { foldAffine, lowerBatchNorm } from "./fold-norms.js";
 import { fuseGate, fuseGatedMean, fuseGatedMeanSum, fuseGatedSum } from "./gates.js";
+import { fuseLstm } from "./lstm.js";
 import type { Pass } from "./rewrite.js";
 import { splitLinear } from "./split-linear.js";
 import { fuseGatherSum } from "./sums.js";
@@ -12,7 +14,15 @@ export const REQUIRED_PASSES: readonly Pass[] = [lowerBatchNorm];
 export const ALGEBRA_PASSES: readonly Pass[] = [foldAffine, splitLinear, moveToDistinct];
 
 /** Less memory traffic: operations that follow each other are one. */
-export const FUSION_PASSES: readonly Pass[] = [fuseGate, fuseGatedMean, fuseGatherSum, fuseGatedSum, fuseGatedMeanSum];
+export const FUSION_PASSES: readonly Pass[] = [
+  fuseGate,
+  fuseGatedMean,
+  fuseLstm,
+  fuseGatherSum,
+  fuseGatedSum,
+  fuseEpilogue,
+  fuseGatedMeanSum,
+];
 
 /** What a backend runs unless told otherwise, in this order. */
 export const DEFAULT_PASSES: readonly Pass[] = [...REQUIRED_PASSES, ...ALGEBRA_PASSES, ...FUSION_PASSES];

@@ -20,6 +20,10 @@ export interface Param {
   readonly data: Float32Array;
 }
 
+/** Activations that may follow an operation as part of it; operations of their own, too. */
+export const ACTIVATIONS = ["softplus", "shiftedSoftplus", "silu", "sigmoid", "tanh"] as const;
+export type Activation = (typeof ACTIVATIONS)[number];
+
 /** One operation and the value it gives. */
 export interface Node {
   readonly op: OpName;
@@ -43,6 +47,13 @@ export interface Node {
    * without it means that all are 1.
    */
   readonly weights?: string;
+  /**
+   * What follows a linear, an affine or a gatherSum as part of it (ops/epilogue.ts): what a linear reads after its first
+   * value is added to it, the activation is applied, and if there is a residual, which is the last value read, that is
+   * added.
+   */
+  readonly activation?: Activation;
+  readonly residual?: boolean;
   /** Numbers that belong to the operation, such as a basis or a column. */
   readonly numbers: Readonly<Record<string, number>>;
 }
