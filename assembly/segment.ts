@@ -22,26 +22,43 @@ export function weightStep(weights: usize): usize {
  * 0.
  *   out (S, F) f32 overwritten; x (start[S], F) f32, rows sorted by segment; start (S + 1,) i32, CSR row starts;
  *   weights (start[S],) f32, or 0 for all 1
- * PyTorch: torch.zeros(S, F).index_add_(0, segment, w * x). Summed in row order, so runs agree bit for bit.
+ * PyTorch: torch.zeros(S, F).index_add_(0, segment, w * x). In float64, so that a row of weight 12 counts as twelve rows
+ * do.
  */
 export function segmentSumForward(out: usize, x: usize, start: usize, weights: usize, S: i32, F: i32): void {
+  reduceSegments(out, x, start, weights, S, F, false);
+}
+
+/**
+ * Mean of the rows of each segment, sum of w[r] x[r, f] over sum of w[r]; an empty segment gives 0, as in DGL. Shapes as
+ * segmentSum. In float64: a crystal of 5,000 equal atoms must have the mean of one.
+ */
+export function segmentMeanForward(out: usize, x: usize, start: usize, weights: usize, S: i32, F: i32): void {
+  reduceSegments(out, x, start, weights, S, F, true);
+}
+
+function reduceSegments(out: usize, x: usize, start: usize, weights: usize, S: i32, F: i32, mean: boolean): void {
   const row = (<usize>F) << 2;
-  const whole = row & ~15;
+  const pairs = row & ~7;
   const step = weightStep(weights);
   for (let s = 0; s < S; s++, out += row, start += 4) {
-    const first = x + <usize>load<i32>(start) * row;
-    const end = x + <usize>load<i32>(start, 4) * row;
+    const first = x + (<usize>load<i32>(start)) * row;
+    const end = x + (<usize>load<i32>(start, 4)) * row;
     const from = weightsFrom(weights, load<i32>(start));
-    for (let f: usize = 0; f < whole; f += 16) {
-      let sum = f32x4.splat(0);
-      for (let at = first, w = from; at < end; at += row, w += step)
-        sum = f32x4.add(sum, f32x4.mul(v128.load(at + f), v128.load_splat<f32>(w)));
-      v128.store(out + f, sum);
+    const total = mean ? totalWeight(from, step, load<i32>(start, 4) - load<i32>(start)) : 1;
+    for (let f: usize = 0; f < pairs; f += 8) {
+      let sum = f64x2.splat(0);
+      for (let at = first, w = from; at < end; at += row, w += step) {
+        const weight = f64x2.promote_low_f32x4(v128.load_splat<f32>(w));
+        sum = f64x2.add(sum, f64x2.mul(f64x2.promote_low_f32x4(v128.load64_zero(at + f)), weight));
+      }
+      v128.store64_lane(out + f, f32x4.demote_f64x2_zero(f64x2.div(sum, f64x2.splat(total))), 0);
     }
-    for (let f = whole; f < row; f += 4) {
-      let sum: f32 = 0;
-      for (let at = first, w = from; at < end; at += row, w += step) sum += load<f32>(at + f) * load<f32>(w);
-      store<f32>(out + f, sum);
+    if (pairs < row) {
+      let sum: f64 = 0;
+      for (let at = first, w = from; at < end; at += row, w += step)
+        sum += <f64>load<f32>(at + pairs) * <f64>load<f32>(w);
+      store<f32>(out + pairs, <f32>(sum / total));
     }
   }
 }
@@ -54,37 +71,6 @@ function totalWeight(from: usize, step: usize, count: i32): f64 {
   let total: f64 = 0;
   for (; count > 0; count--, from += step) total += <f64>load<f32>(from);
   return total;
-}
-
-/**
- * Mean of the rows of each segment, sum of w[r] x[r, f] over sum of w[r]; an empty segment gives 0, as in DGL. Shapes as
- * segmentSum. Summed in float64: a crystal of 5,000 equal atoms must have the mean of one.
- */
-export function segmentMeanForward(out: usize, x: usize, start: usize, weights: usize, S: i32, F: i32): void {
-  const row = (<usize>F) << 2;
-  const pairs = row & ~7;
-  const step = weightStep(weights);
-  for (let s = 0; s < S; s++, out += row, start += 4) {
-    const first = x + (<usize>load<i32>(start)) * row;
-    const end = x + (<usize>load<i32>(start, 4)) * row;
-    const from = weightsFrom(weights, load<i32>(start));
-    const total = totalWeight(from, step, load<i32>(start, 4) - load<i32>(start));
-    for (let f: usize = 0; f < pairs; f += 8) {
-      let sum = f64x2.splat(0);
-      for (let at = first, w = from; at < end; at += row, w += step) {
-        const weight = f64x2.promote_low_f32x4(v128.load_splat<f32>(w));
-        sum = f64x2.add(sum, f64x2.mul(f64x2.promote_low_f32x4(v128.load64_zero(at + f)), weight));
-      }
-      const mean = f32x4.demote_f64x2_zero(f64x2.div(sum, f64x2.splat(total)));
-      v128.store64_lane(out + f, mean, 0);
-    }
-    if (pairs < row) {
-      let sum: f64 = 0;
-      for (let at = first, w = from; at < end; at += row, w += step)
-        sum += <f64>load<f32>(at + pairs) * <f64>load<f32>(w);
-      store<f32>(out + pairs, <f32>(sum / total));
-    }
-  }
 }
 
 /**

@@ -350,7 +350,7 @@ for (const F of [1, 4, 7, 65]) {
     }
   });
 
-  scoped(`gated mean of ${F} columns equals its parts bit for bit, an empty segment gives 0`, () => {
+  scoped(`gated mean of ${F} columns equals its parts, an empty segment gives 0`, () => {
     const [R, S] = [8, 3];
     const starts = Int32Array.of(0, 3, 3, 8);
     const index = Int32Array.of(4, 0, 0, 3, 1, 2, 4, 4);
@@ -366,7 +366,8 @@ for (const F of [1, 4, 7, 65]) {
     const above = run(S * F, (out) => kernels.segmentSumForward(out, padded(product), start, 0, S, F));
     const below = run(S * F, (out) => kernels.segmentSumForward(out, padded(gate), start, 0, S, F));
     const ratio = run(S * F, (out) => kernels.ratioForward(out, padded(above), padded(below), 1e-6, S * F));
-    assert.equal(fused, ratio);
+    // Its sums are float32, the parts' float64.
+    for (const [i, x] of fused.entries()) assert.ok(Math.abs(x - ratio[i]) < 1e-6, `${x} ${ratio[i]}`);
     assert.ok(fused.subarray(F, 2 * F).every((x) => x === 0));
     for (let f = 0; f < F; f++) {
       let [sum, total] = [0, 0];
