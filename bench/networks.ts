@@ -9,7 +9,7 @@ import { buildGraph, type CrystalGraph, type ModelOptions, type Structure } from
 import { fixturesRoot } from "../test/fixtures.js";
 import { type Context, rowOf, time, timeCalls } from "./compare.js";
 import { Contest, Ours } from "./contest.js";
-import { BASELINE_MODULE, FULL, LESS } from "./levels.js";
+import { levels as speedLevels } from "./levels.js";
 import { acrossInputs, median, type Row, type SectionResult, type Series, summarize } from "./stats.js";
 import { namedFiles, nameOf, pressed, readStructure } from "./structures.js";
 
@@ -236,13 +236,14 @@ const LEVEL_ROUNDS = 5;
 export async function levels(context: Context): Promise<SectionResult> {
   const rows: Row[] = [];
   const series: Series[] = [];
+  const { full: whole, baseline, less } = speedLevels();
   for (const { title, path, options, slow } of networkFiles()) {
     if (slow && context.quick) continue;
     const contest = await Contest.open({ ...context, native: undefined, newer: [] }, path, options);
     const sorted = inputsOf(context, contest).sort((a, b) => a.graph.numAtoms - b.graph.numAtoms);
     const inputs = sorted.filter((_, i) => i % Math.ceil(sorted.length / LEVEL_STRUCTURES) === 0);
     const contestants = [];
-    for (const level of [FULL, ...LESS]) contestants.push({ ...level, ours: await Ours.open(level, contest.model) });
+    for (const level of [whole, ...less]) contestants.push({ ...level, ours: await Ours.open(level, contest.model) });
     const relative = new Map(contestants.map(({ name }) => [name, [] as number[]]));
     const full: number[] = [];
     for (const { graph } of inputs) {
@@ -260,9 +261,9 @@ export async function levels(context: Context): Promise<SectionResult> {
       size: `${inputs.length} structures, time over full's`,
       unit: "x",
       ours: { median: 1, low: 1, high: 1 },
-      variants: Object.fromEntries(LESS.map(({ name }) => [name, times(name)])),
+      variants: Object.fromEntries(less.map(({ name }) => [name, times(name)])),
     });
-    for (const { name } of [FULL, ...LESS]) {
+    for (const { name } of [whole, ...less]) {
       const speed = times("none of these").median / times(name).median;
       series.push({ plot: "levels", panel: title, name, points: [{ x: 0, y: speed }] });
     }
@@ -270,7 +271,7 @@ export async function levels(context: Context): Promise<SectionResult> {
     await contest.close();
   }
   const notes = [
-    BASELINE_MODULE
+    baseline
       ? "baseline module: kernels without relaxed SIMD, which Node 20 gets unless --experimental-wasm-relaxed-simd is set"
       : "this runtime has no relaxed SIMD, or unitcell no kernels of it: everything above is the baseline module",
   ];
