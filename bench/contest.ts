@@ -13,9 +13,10 @@ import {
   type Model,
   type ModelOptions,
   modelFromCheckpoint,
+  type Node,
 } from "../src/index.js";
 import { type Contender, type Context, type Step, type Timing, timeCalls } from "./compare.js";
-import { BASELINE_MODULE, FULL, type Level } from "./levels.js";
+import { type Level, levels } from "./levels.js";
 import { exportOnnx, OnnxNetwork, onnxRuntimes } from "./onnx.js";
 
 /**
@@ -38,6 +39,10 @@ export class Ours {
 
   static async open(level: Level, model: Model): Promise<Ours> {
     return new Ours(level, await level.backend.createSession(model.program), checkOptions([model], {}));
+  }
+
+  get name(): string {
+    return this.#level.name;
   }
 
   async run(graphs: readonly CrystalGraph[]): Promise<number[]> {
@@ -118,8 +123,9 @@ export class Contest {
         missing.push(`ONNX of ${path}: ${(error as Error).message.trim().split("\n").at(-1)}`);
       }
     }
-    const ours = await Ours.open(FULL, model);
-    const baseline = BASELINE_MODULE && (await Ours.open(BASELINE_MODULE, model));
+    const { full, baseline: plain } = levels();
+    const ours = await Ours.open(full, model);
+    const baseline = plain && (await Ours.open(plain, model));
     return new Contest({ model, context, path, ours, baseline, onnx, missing });
   }
 
@@ -139,7 +145,7 @@ export class Contest {
       ours: () => this.#ours.run(graphs),
       python: { step: "network_forward", model: this.#path, files: graphs.map((graph) => this.#names.get(graph)!) },
       peers,
-      ...(this.#baseline && { variants: { [BASELINE_MODULE!.name]: () => this.#baseline!.run(graphs) } }),
+      ...(this.#baseline && { variants: { [this.#baseline.name]: () => this.#baseline!.run(graphs) } }),
     };
   }
 
@@ -149,12 +155,20 @@ export class Contest {
     const outputs = new Map(Object.entries(results).map(([name, result]) => [name, (result as number[]).flat()]));
     for (const [name, network] of Object.entries(this.#onnx))
       outputs.set(name, [...(await network.prepare(this.model, graphs)())]);
-    if (this.#baseline) outputs.set(BASELINE_MODULE!.name, await this.#baseline.run(graphs));
+    if (this.#baseline) outputs.set(this.#baseline.name, await this.#baseline.run(graphs));
     for (const [name, theirs] of outputs)
       for (const [i, x] of theirs.entries()) {
         const by = Math.abs(ours[i] - x) / Math.max(1, Math.abs(x));
         this.#worst.set(name, Math.max(this.#worst.get(name) ?? 0, Number.isNaN(by) ? Infinity : by));
       }
+  }
+
+  /** Multiplications and additions of the linear layers as the network is written, before any level of unitcell's speed. */
+  linearFlops(graphs: readonly CrystalGraph[]): number {
+    const { sizes } = collate(graphs);
+    const of = ({ op, inputs: [x], output }: Node) =>
+      op === "linear" ? 2 * sizes[output.rows as keyof typeof sizes] * output.columns * x.columns : 0;
+    return this.model.program.nodes.reduce((sum, node) => sum + of(node), 0);
   }
 
   /** What the comparisons found, for people, and what of it is too much. */
