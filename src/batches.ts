@@ -1,5 +1,5 @@
 /** What predict and embed have in common: a stream of structures as batches of graphs, a model where it runs, errors. */
-import type { Backend, Session } from "./backends/backend.js";
+import { BATCH_BYTES, type Backend, type Session } from "./backends/backend.js";
 import { wasmBackend } from "./backends/wasm.js";
 import { UnitcellError } from "./errors.js";
 import { type Batch, collate } from "./graphs/batch.js";
@@ -17,8 +17,8 @@ export interface BatchOptions {
   /** By default the embedded Wasm kernels in this thread. */
   backend?: Backend;
   /**
-   * Crystals are batched up to this many atoms; a larger crystal runs alone. Bounds memory: about 20 kB an atom, of ALIGNN's
-   * default, whose batches pairs of bonds bound too, 1 MB.
+   * Crystals are read, and batched, up to this many atoms at a time; a larger crystal runs alone. Batches are also bounded by
+   * the memory that they take (Filling).
    */
   maxAtoms?: number;
   /**
@@ -38,12 +38,6 @@ export type StructureStream = Iterable<Structure | UnreadStructure> | AsyncItera
 
 /** Batches of this size stay in cache; larger ones are no faster (bench). */
 const DEFAULT_MAX_ATOMS = 512;
-
-/**
- * Pairs of bonds in a batch, beyond which a crystal begins another: at 256 features 16 MiB for each value of theirs, of
- * which a few live at a time.
- */
-export const MAX_BATCH_TRIPLETS = 16_384;
 
 const NO_NORMALIZER: PredictionWarning = {
   code: "no-normalizer",
@@ -139,26 +133,50 @@ export interface Steps<Result, Record> {
   readonly record: (slot: ReadySlot, result: Result, elapsedMs: number) => Promise<Record>;
 }
 
-/** One model's records of a chunk, in its order, in batches that the pairs of bonds allow. */
+/** One model's records of a chunk, in its order, in batches of no more bytes than are good. */
 export async function* runChunk<Result, Record>(
   runner: Runner,
   chunk: readonly (Structure | UnreadStructure)[],
   steps: Steps<Result, Record>,
 ): AsyncGenerator<Record | FailedPrediction> {
   let slots: Slot[] = [];
-  let triplets = 0;
+  const filling = new Filling(runner.session);
   for (const structure of chunk) {
     const slot = makeSlot(runner, structure);
-    const size = "graph" in slot ? pairsOf(slot.graph) : 0;
-    if (triplets > 0 && triplets + size > MAX_BATCH_TRIPLETS) {
+    if ("graph" in slot && !filling.add(slot.graph)) {
       yield* runSlots(runner, slots, steps);
       slots = [];
-      triplets = 0;
     }
     slots.push(slot);
-    triplets += size;
   }
   yield* runSlots(runner, slots, steps);
+}
+
+type Sizes = Batch["sizes"];
+const EMPTY: Sizes = { B: 0, N: 0, E: 0, T: 0 };
+
+/** What a batch has taken so far. */
+export class Filling {
+  readonly #session: Session;
+  #sizes = EMPTY;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /** Add a graph; false where it would not fit, and begins the next batch. A graph too large for any is one by itself. */
+  add(graph: AnyGraph): boolean {
+    const { B, N, E, T } = this.#sizes;
+    const own = { B: 1, N: graph.numAtoms, E: graph.numEdges, T: pairsOf(graph) };
+    const sizes = { B: B + 1, N: N + own.N, E: E + own.E, T: T + own.T };
+    const fits = B === 0 || this.#session.bytes(sizes) <= BATCH_BYTES;
+    this.#sizes = fits ? sizes : own;
+    return fits;
+  }
+
+  clear(): void {
+    this.#sizes = EMPTY;
+  }
 }
 
 /** Pairs of bonds that a graph brings into a batch. */
