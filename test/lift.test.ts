@@ -258,7 +258,7 @@ test("embeddings have every atom, alike ones alike", async () => {
 
 if (haveFixtures("structures")) {
   const structures = fixtureNames("structures")
-    .filter((name) => /\.(cif|vasp|xyz)$/.test(name))
+    .filter((name) => /\.(cif|vasp|extxyz)$/.test(name))
     .flatMap((filename) => parseStructures(fixtureText(`structures/${filename}`), { filename }).slice(0, 1));
   const published: [name: string, model: Model][] = [];
   if (haveFixtures("cgcnn"))
