@@ -44,6 +44,8 @@ const OVERWRITES: Partial<Record<OpName, number>> = {
   hinge: 1,
   envelope: 1,
   scaleRows: 1,
+  lstmCell: 2, // the cell: gates are four times as wide
+  lstmOutput: 2,
   add: 2,
   mul: 2,
   ratio: 2,
