@@ -1,8 +1,9 @@
 /**
  * Builds dist/ (what npm ships), or with --tests / --bench the test and bench bundles in build/.
- *   dist/unitcell.wasm   the AssemblyScript kernels
+ *   dist/unitcell.wasm   the AssemblyScript kernels; dist/unitcell.relaxed.wasm the same with fused multiply-add
  *   dist/index.js        the library, Wasm inlined; dist/checkpoints.js its checkpoint toolkit alone; dist/fs.js its files
- *                        for Node, Deno and Bun; dist/cli.js the command; all share chunks
+ *                        for Node, Deno and Bun; dist/pool.js predictions on all cores, dist/pool-worker.js what each of
+ *                        its workers runs; dist/cli.js the command; all share chunks
  *   dist/types/          declarations
  *   dist/prediction.schema.json   the JSON Schema of records
  *   dist/THIRD-PARTY.txt          the licences of what is bundled into the command
@@ -12,6 +13,7 @@ import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, 
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import * as esbuild from "esbuild";
+import { gemm } from "./bench/reference/gemm.js";
 
 const require = createRequire(import.meta.url);
 const manifest = require("./package.json");
@@ -33,9 +35,28 @@ const shared = {
   logLevel: "warning",
 };
 
+const asc = require.resolve("assemblyscript/bin/asc.js");
+
 function buildKernels() {
   mkdirSync("dist", { recursive: true });
-  node(require.resolve("assemblyscript/bin/asc.js"), "assembly/index.ts", "--target", "release");
+  node(asc, "assembly/index.ts", "--target", "baseline");
+  node(asc, "assembly/index.ts", "assembly/tile6.ts", "--target", "relaxed");
+}
+
+/** What the kernels are measured against, as build/reference/*.wasm. */
+function buildReferences() {
+  mkdirSync("build/reference", { recursive: true });
+  writeFileSync("build/reference/gemm-baseline.ts", gemm(2, 16, false, true));
+  writeFileSync("build/reference/gemm-relaxed.ts", gemm(6, 8, true, false));
+  const compile = (source, target, name) => {
+    const out = `build/reference/${name}`;
+    node(asc, source, "--target", target, "-o", `${out}.wasm`, "-t", `${out}.wat`);
+  };
+  for (const target of ["baseline", "relaxed"]) {
+    compile(`build/reference/gemm-${target}.ts`, target, `gemm-${target}`);
+    compile("bench/reference/activations.ts", target, `activations-${target}`);
+  }
+  compile("bench/reference/limits.ts", "relaxed", "limits");
 }
 
 async function buildDist() {
@@ -48,6 +69,8 @@ async function buildDist() {
       index: "src/index.ts",
       checkpoints: "src/checkpoints.ts",
       fs: "src/stores/fs.ts",
+      pool: "src/pool/pool.ts",
+      "pool-worker": "src/pool/worker.ts",
       cli: "src/cli.ts",
     },
     outdir: "dist",
@@ -111,4 +134,7 @@ async function buildScripts(folder, pattern) {
 
 await buildDist();
 if (tests) await buildScripts("test", /\.(test|child)\.ts$/);
-if (bench) await buildScripts("bench", /\.ts$/);
+if (bench) {
+  buildReferences();
+  await buildScripts("bench", /\.ts$/);
+}

@@ -1,41 +1,92 @@
-import { constant, sigmoid4, softplus4 } from "./math";
+import {
+  constant, EXP, expLike, SHIFTED_SOFTPLUS, SIGMOID, SILU, SOFTPLUS, softplusOf, TANH,
+} from "./math";
+
+/** A function of n floats, its constants loaded before the loop; out may be x. */
+// @ts-expect-error: decorator
+@inline
+function each(name: i32, out: usize, x: usize, n: i32): void {
+  const from = name <= TANH ? 4 : 15;
+  const magic = constant(0);
+  const one = constant(1);
+  const sign = constant(2);
+  const most = constant(from);
+  const least = constant(from + 1);
+  const log2e = constant(from + 2);
+  const high = constant(from + 3);
+  const low = constant(from + 4);
+  const c6 = constant(from + 5);
+  const c5 = constant(from + 6);
+  const c4 = constant(from + 7);
+  const c3 = constant(from + 8);
+  const c2 = constant(from + 9);
+  const c1 = constant(from + 10);
+  const end = x + ((<usize>n) << 2);
+  if (name < SOFTPLUS) {
+    for (; x < end; x += 16, out += 16) {
+      const v = v128.load(x);
+      v128.store(out, expLike(name, v, magic, one, sign, most, least, log2e, high, low, c6, c5, c4, c3, c2, c1));
+    }
+    return;
+  }
+  const ln2 = constant(3);
+  const half = constant(26);
+  const q9 = constant(27);
+  const q8 = constant(28);
+  const q7 = constant(29);
+  const q6 = constant(30);
+  const q5 = constant(31);
+  const q4 = constant(32);
+  const q3 = constant(33);
+  const q2 = constant(34);
+  const q1 = constant(35);
+  const rest = constant(36);
+  const q0 = constant(37);
+  for (; x < end; x += 16, out += 16) {
+    const y = softplusOf(
+      v128.load(x), magic, one, sign, most, log2e, high, low, c6, c5, c4, c3, c2, c1, half, q9, q8, q7, q6, q5, q4, q3, q2, q1, rest, q0,
+    );
+    v128.store(out, name == SHIFTED_SOFTPLUS ? f32x4.sub(y, ln2) : y);
+  }
+}
+
+/** out[i] = exp(x[i]) for n floats, x clamped to [-87.33, 88.37]; out may be x. PyTorch: torch.exp. */
+export function expForward(out: usize, x: usize, n: i32): void {
+  each(EXP, out, x, n);
+}
+
+/** out[i] = tanh(x[i]) for n floats; out may be x. PyTorch: torch.tanh. */
+export function tanhForward(out: usize, x: usize, n: i32): void {
+  each(TANH, out, x, n);
+}
 
 /** out[i] = 1 / (1 + exp(-x[i])) for n floats; out may be x. PyTorch: torch.sigmoid. */
 export function sigmoidForward(out: usize, x: usize, n: i32): void {
-  const end = x + ((<usize>n) << 2);
-  for (; x < end; x += 16, out += 16) v128.store(out, sigmoid4(v128.load(x)));
+  each(SIGMOID, out, x, n);
 }
 
 /** out[i] = x[i] / (1 + exp(-x[i])) for n floats; out may be x. PyTorch: nn.SiLU(). */
 export function siluForward(out: usize, x: usize, n: i32): void {
-  const end = x + ((<usize>n) << 2);
-  for (; x < end; x += 16, out += 16) {
-    const v = v128.load(x);
-    v128.store(out, f32x4.mul(v, sigmoid4(v)));
-  }
+  each(SILU, out, x, n);
 }
 
 /** out[i] = log(1 + exp(x[i])) for n floats; out may be x. PyTorch: nn.Softplus(). */
 export function softplusForward(out: usize, x: usize, n: i32): void {
-  const end = x + ((<usize>n) << 2);
-  for (; x < end; x += 16, out += 16) v128.store(out, softplus4(v128.load(x)));
+  each(SOFTPLUS, out, x, n);
 }
 
 /** out[i] = log(1 + exp(x[i])) - log(2) for n floats; out may be x. matgl: SoftPlus2. */
 export function shiftedSoftplusForward(out: usize, x: usize, n: i32): void {
-  const end = x + ((<usize>n) << 2);
-  const ln2 = constant(24);
-  for (; x < end; x += 16, out += 16) v128.store(out, f32x4.sub(softplus4(v128.load(x)), ln2));
+  each(SHIFTED_SOFTPLUS, out, x, n);
 }
 
-/** out[i] = tanh(x[i]) for n floats; out may be x. PyTorch: torch.tanh. For few numbers: scalar float64. */
-export function tanhForward(out: usize, x: usize, n: i32): void {
-  for (const end = x + ((<usize>n) << 2); x < end; x += 4, out += 4) store<f32>(out, <f32>Math.tanh(load<f32>(x)));
-}
-
-/** out[i] = exp(x[i]) for n floats; out may be x. PyTorch: torch.exp. For few numbers: scalar float64. */
-export function expForward(out: usize, x: usize, n: i32): void {
-  for (const end = x + ((<usize>n) << 2); x < end; x += 4, out += 4) store<f32>(out, <f32>Math.exp(load<f32>(x)));
+/** Activations by the numbers that an epilogue names them with: 0 is none. */
+export function activate(activation: i32, x: usize, n: i32): void {
+  if (activation == 1) softplusForward(x, x, n);
+  else if (activation == 2) shiftedSoftplusForward(x, x, n);
+  else if (activation == 3) siluForward(x, x, n);
+  else if (activation == 4) sigmoidForward(x, x, n);
+  else if (activation == 5) tanhForward(x, x, n);
 }
 
 /**

@@ -17,13 +17,15 @@ export {
 } from "./activation";
 export { envelopeForward, gaussianForward, hingeForward } from "./basis";
 export { addForward, copyColumns, mulForward, ratioForward, scaleRowsForward, zerosForward } from "./elementwise";
-export { gatedMeanForward, gateForward } from "./gate";
-export { linearForward, packedBytes, packWeight } from "./linear";
+export { gatedMeanForward, gatedSumForward, gateForward } from "./gate";
+export { bandedLinearForward, linearForward, packedBytes, packWeight } from "./linear";
+export { lstmCellForward, lstmOutputForward } from "./lstm";
 export { binAtoms, nearestNeighbors } from "./neighbors";
-export { affineForward, layerNormForward } from "./norm";
+export { affineForward, layerNormForward, normActForward } from "./norm";
 export {
   gatherAddForward,
   gatherForward,
+  gatherSumForward,
   segmentAttentionForward,
   segmentMeanForward,
   segmentSumForward,

@@ -1,3 +1,7 @@
+import { activate } from "./activation";
+import { addForward } from "./elementwise";
+import { madd } from "./math";
+
 /**
  * out[r, f] = x[r, f] * scale[f] + shift[f]: batch normalisation in evaluation mode, with
  * scale = weight / sqrt(running_var + eps) and shift = bias - running_mean * scale worked out beforehand.
@@ -9,40 +13,84 @@ export function affineForward(out: usize, x: usize, scale: usize, shift: usize, 
   const whole = row & ~15;
   for (let r = 0; r < R; r++, out += row, x += row) {
     for (let f: usize = 0; f < whole; f += 16)
-      v128.store(out + f, f32x4.add(f32x4.mul(v128.load(x + f), v128.load(scale + f)), v128.load(shift + f)));
-    for (let f = whole; f < row; f += 4)
-      store<f32>(out + f, load<f32>(x + f) * load<f32>(scale + f) + load<f32>(shift + f));
+      v128.store(out + f, madd(v128.load(x + f), v128.load(scale + f), v128.load(shift + f)));
+    for (let f = whole; f < row; f += 4) {
+      const v = madd(v128.load_splat<f32>(x + f), v128.load_splat<f32>(scale + f), v128.load_splat<f32>(shift + f));
+      v128.store32_lane(out + f, v, 0);
+    }
+  }
+}
+
+/** Bytes finished at a time by normActForward, which passes them three times: they stay in the first-level cache. */
+const PIECE: i32 = 8192;
+
+/**
+ * out[r, f] = residual[r, f] + activation(x[r, f] * scale[f] + shift[f]): batch normalisation and what follows it.
+ *   out (R, F) f32 overwritten, may be x and not residual; x (R, F) f32; scale, shift (F,) f32; residual (R, F) f32, or 0
+ *   for none; activation as in activation.ts
+ * Equals affineForward, the activation's kernel and addForward bit for bit.
+ */
+export function normActForward(
+  out: usize, x: usize, scale: usize, shift: usize, residual: usize, activation: i32, R: i32, F: i32,
+): void {
+  // A multiple of four rows: elementwise kernels run over the padding behind their last float.
+  const rows = max(PIECE / (F << 4), 1) << 2;
+  const bytes = (<usize>(rows * F)) << 2;
+  for (let r = 0; r < R; r += rows, out += bytes, x += bytes) {
+    const count = min(rows, R - r);
+    affineForward(out, x, scale, shift, count, F);
+    activate(activation, out, count * F);
+    if (!residual) continue;
+    addForward(out, residual, out, count * F);
+    residual += bytes;
   }
 }
 
 /**
  * out[r, f] = (x[r, f] - mean) / sqrt(variance + eps) * weight[f] + bias[f], mean and (biased) variance of row r.
  *   out (R, F) f32 overwritten, may be x; x (R, F) f32; weight, bias (F,) f32
- * PyTorch: nn.LayerNorm(F). Moments in float64: the mean of squares may be far larger than the variance.
+ * PyTorch: nn.LayerNorm(F). Moments in float64: the mean of squares may be far larger than the variance. The mean is
+ * taken off as two floats, the larger of which leaves no rounding where numbers are close to it.
  */
 export function layerNormForward(out: usize, x: usize, weight: usize, bias: usize, eps: f64, R: i32, F: i32): void {
   const row = (<usize>F) << 2;
-  const pairs = row & ~7;
+  const whole = row & ~15;
   for (let r = 0; r < R; r++, out += row, x += row) {
     let sums = f64x2.splat(0);
     let squares = f64x2.splat(0);
-    for (let f: usize = 0; f < pairs; f += 8) {
-      const v = f64x2.promote_low_f32x4(v128.load64_zero(x + f));
-      sums = f64x2.add(sums, v);
-      squares = f64x2.add(squares, f64x2.mul(v, v));
+    let moreSums = f64x2.splat(0);
+    let moreSquares = f64x2.splat(0);
+    for (let f: usize = 0; f < whole; f += 16) {
+      const u = f64x2.promote_low_f32x4(v128.load64_zero(x + f));
+      const v = f64x2.promote_low_f32x4(v128.load64_zero(x + f, 8));
+      sums = f64x2.add(sums, u);
+      squares = f64x2.add(squares, f64x2.mul(u, u));
+      moreSums = f64x2.add(moreSums, v);
+      moreSquares = f64x2.add(moreSquares, f64x2.mul(v, v));
     }
+    sums = f64x2.add(sums, moreSums);
+    squares = f64x2.add(squares, moreSquares);
     let sum = f64x2.extract_lane(sums, 0) + f64x2.extract_lane(sums, 1);
     let square = f64x2.extract_lane(squares, 0) + f64x2.extract_lane(squares, 1);
-    if (pairs < row) {
-      const v = <f64>load<f32>(x + pairs);
+    for (let f = whole; f < row; f += 4) {
+      const v = <f64>load<f32>(x + f);
       sum += v;
       square += v * v;
     }
     const mean = sum / <f64>F;
-    const scale = <f32>(1 / Math.sqrt(Math.max(square / <f64>F - mean * mean, 0) + eps));
-    for (let f: usize = 0; f < row; f += 4) {
-      const normal = <f32>(<f64>load<f32>(x + f) - mean) * scale;
-      store<f32>(out + f, normal * load<f32>(weight + f) + load<f32>(bias + f));
+    const high = <f32>mean;
+    const low = f32x4.splat(<f32>(mean - <f64>high));
+    const most = f32x4.splat(high);
+    const scale = f32x4.splat(<f32>(1 / Math.sqrt(Math.max(square / <f64>F - mean * mean, 0) + eps)));
+    for (let f: usize = 0; f < whole; f += 16) {
+      const normal = f32x4.mul(f32x4.sub(f32x4.sub(v128.load(x + f), most), low), scale);
+      v128.store(out + f, madd(normal, v128.load(weight + f), v128.load(bias + f)));
+    }
+    for (let f = whole; f < row; f += 4) {
+      const normal = f32x4.mul(f32x4.sub(f32x4.sub(v128.load_splat<f32>(x + f), most), low), scale);
+      v128.store32_lane(
+        out + f, madd(normal, v128.load_splat<f32>(weight + f), v128.load_splat<f32>(bias + f)), 0,
+      );
     }
   }
 }

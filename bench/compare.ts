@@ -1,7 +1,7 @@
 /**
- * Interleaved timing: one round of unitcell, one round of Python, and so on, so that whatever else the machine does
- * falls on both. Both sides get the same warm-up time, the same number of rounds and the same number of calls in a
- * round; each side's clock runs in its own process around its own calls.
+ * Interleaved timing: one round of unitcell, one of each peer, one of unitcell, and so on, so that whatever else the
+ * machine does falls on all. All get the same warm-up time, the same number of rounds and the same number of calls in a
+ * round; each clock runs in the process that does the work, around its own calls.
  */
 import type { NativeRequest, NativeWorker } from "./native.js";
 import { convert, type Row, type Summary, summarize } from "./stats.js";
@@ -9,12 +9,17 @@ import type { Inputs } from "./structures.js";
 
 /** What every section gets. */
 export interface Context {
-  /** Absent where there is no Python with torch and pymatgen. */
+  /** The Python with torch and pymatgen; absent where there is none. */
   readonly native: NativeWorker | undefined;
+  /** Pythons with other versions of torch: they take part where they know the step. */
+  readonly newer?: readonly NativeWorker[];
   readonly inputs: Inputs;
   readonly quick: boolean;
   readonly rounds: number;
 }
+
+/** So many calls, ms per call. */
+export type Contender = (calls: number) => Promise<number>;
 
 export interface Step {
   readonly section: string;
@@ -24,6 +29,12 @@ export interface Step {
   readonly ours: () => unknown;
   /** The same work in Python; absent where there is none to compare with. */
   readonly python?: NativeRequest | undefined;
+  /** Others who do it, by the name of their column. */
+  readonly peers?: Readonly<Record<string, Contender>>;
+  /** unitcell's side done otherwise, in columns of their own; these do not count as peers. */
+  readonly variants?: Readonly<Record<string, () => unknown>>;
+  /** Fewer rounds, at least two, where all rounds of all would take longer than this. */
+  readonly budgetMs?: number;
   /** How ms become the row's unit, by default not at all. */
   readonly unit?: { readonly name: string; readonly of: (ms: number) => number };
 }
@@ -31,65 +42,112 @@ export interface Step {
 export interface Timing {
   /** ms per call, one entry a round. */
   readonly ours: readonly number[];
+  /** Of the Python that was fastest. */
   readonly python?: readonly number[];
-  /** Python's result of its last round. */
+  /** Of each peer, where there are others than one Python. */
+  readonly peers?: Readonly<Record<string, readonly number[]>>;
+  readonly variants?: Readonly<Record<string, readonly number[]>>;
+  /** Python's result of its last round; of several Pythons, `results` has each. */
   readonly result?: unknown;
+  readonly results: Readonly<Record<string, unknown>>;
 }
 
-/** A round is made of calls until it lasts this long, unless Python's would pass the second figure. */
+/** A round is made of calls until it lasts this long, unless a peer's would pass the second figure. */
 const ROUND_MS = 2;
 const LONGEST_ROUND_MS = 20;
 const WARM_UP_MS = 100;
+/** A call that takes so long is not repeated to warm up. */
+const LONG_CALL_MS = 200;
 
 /** ms per call over so many. A promise is awaited, anything else is not: a turn of the event loop is not the step's. */
-async function timeOurs(step: Step, calls: number): Promise<number> {
+export async function timeCalls(call: () => unknown, calls: number): Promise<number> {
   const start = performance.now();
-  for (let call = 0; call < calls; call++) {
-    const result = step.ours();
+  for (let i = 0; i < calls; i++) {
+    const result = call();
     if (result instanceof Promise) await result;
   }
   return (performance.now() - start) / calls;
 }
 
-/** Call until the time is up, at least twice: ms of the last call. */
-async function warmUp(call: () => Promise<number>, budgetMs: number): Promise<number> {
+/** Call until the time is up, at least twice unless a call is long: ms of the last call. */
+async function warmUp(contender: Contender, budgetMs: number): Promise<number> {
   const end = performance.now() + budgetMs;
-  let ms = await call();
-  do ms = await call();
+  let ms = await contender(1);
+  if (ms > LONG_CALL_MS) return ms;
+  do ms = await contender(1);
   while (performance.now() < end);
   return ms;
 }
 
 export async function time(context: Context, step: Step, warmUpMs = WARM_UP_MS): Promise<Timing> {
-  const native = step.python && context.native;
-  const single = await warmUp(() => timeOurs(step, 1), warmUpMs);
-  const singlePython = native ? await warmUp(async () => (await native.run(step.python!)).ms, warmUpMs) : single;
-  const most = Math.max(1, Math.floor(LONGEST_ROUND_MS / Math.max(single, singlePython)));
-  const calls = Math.min(Math.ceil(ROUND_MS / Math.max(single, 1e-6)), most);
-  const ours: number[] = [];
-  const python: number[] = [];
-  let result: unknown;
-  for (let round = 0; round < context.rounds; round++) {
-    ours.push(await timeOurs(step, calls));
-    if (!native) continue;
-    const answer = await native.run(step.python!, calls);
-    python.push(answer.ms);
-    result = answer.result;
-  }
-  return { ours, ...(native && { python, result }) };
+  const results: Record<string, unknown> = {};
+  const ask = (worker: NativeWorker): Contender => {
+    return async (calls) => {
+      const { ms, result } = await worker.run(step.python!, calls);
+      results[worker.name] = result;
+      return ms;
+    };
+  };
+  const pythons = step.python ? [context.native, ...(context.newer ?? [])].filter((worker) => able(worker, step)) : [];
+  const ours: Contender = (calls) => timeCalls(step.ours, calls);
+  const variants = Object.entries(step.variants ?? {}).map(([name, call]): [string, Contender] => [
+    name,
+    (calls) => timeCalls(call, calls),
+  ]);
+  const peers = [
+    ...pythons.map((worker): [string, Contender] => [worker!.name, ask(worker!)]),
+    ...Object.entries(step.peers ?? {}),
+  ];
+  const all = [ours, ...[...variants, ...peers].map(([, contender]) => contender)];
+
+  const single: number[] = [];
+  for (const contender of all) single.push(await warmUp(contender, warmUpMs));
+  const most = Math.max(1, Math.floor(LONGEST_ROUND_MS / Math.max(...single)));
+  const calls = Math.min(Math.ceil(ROUND_MS / Math.max(single[0], 1e-6)), most);
+  const roundMs = single.reduce((sum, ms) => sum + ms, 0) * calls;
+  const affordable = step.budgetMs === undefined ? context.rounds : Math.max(2, Math.floor(step.budgetMs / roundMs));
+  const samples = all.map((): number[] => []);
+  for (let round = 0; round < Math.min(context.rounds, affordable); round++)
+    for (const [i, contender] of all.entries()) samples[i].push(await contender(calls));
+
+  const named = (from: readonly [string, Contender][], first: number) =>
+    Object.fromEntries(from.map(([name], i) => [name, samples[first + i]]));
+  const byPeer = named(peers, 1 + variants.length);
+  const fastest = fastestOf(Object.fromEntries(pythons.map((worker) => [worker!.name, byPeer[worker!.name]])));
+  return {
+    ours: samples[0],
+    ...(fastest && { python: byPeer[fastest], result: results[fastest] }),
+    ...(peers.length > pythons.length || pythons.length > 1 ? { peers: byPeer } : {}),
+    ...(variants.length > 0 && { variants: named(variants, 1) }),
+    results,
+  };
+}
+
+const able = (worker: NativeWorker | undefined, { python }: Step) => worker?.steps.has(python!.step) ?? false;
+
+/** The name with the least median; undefined where there is none. */
+function fastestOf(samples: Readonly<Record<string, readonly number[]>>): string | undefined {
+  const named = Object.entries(samples).map(([name, times]) => ({ name, ms: summarize(times).median }));
+  return named.sort((a, b) => a.ms - b.ms)[0]?.name;
 }
 
 /** The table's line for a timing. */
-export function rowOf(step: Omit<Step, "ours">, { ours, python }: Timing): Row {
+export function rowOf(step: Omit<Step, "ours">, { ours, python, peers, variants }: Timing): Row {
   const unit = step.unit ?? { name: "ms", of: (ms: number) => ms };
   const summary = (samples: readonly number[]): Summary => convert(summarize(samples), unit.of);
+  const each = (from: Readonly<Record<string, readonly number[]>>) =>
+    Object.fromEntries(Object.entries(from).map(([name, samples]) => [name, summary(samples)]));
+  const fastest = peers ? peers[fastestOf(peers)!] : python;
   return {
     section: step.section,
     step: step.step,
     size: step.size,
     unit: unit.name,
     ours: summary(ours),
-    ...(python && { python: summary(python), ratio: summarize(python).median / summarize(ours).median }),
+    ...(variants && { variants: each(variants) }),
+    ...(python && { python: summary(python) }),
+    ...(peers && { peers: each(peers) }),
+    ...(fastest && { ratio: summarize(fastest).median / summarize(ours).median }),
   };
 }
 

@@ -3,18 +3,24 @@
     native.py                      worker (see worker.py)
     native.py predict MODEL FILE   the whole process: load, parse, build the graph, run, print (bench/cold.ts)
 """
-import json
 import sys
 import warnings
 from functools import lru_cache
-from pathlib import Path
 
 warnings.filterwarnings("ignore")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "train"))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from pymatgen.core import Lattice, Structure  # noqa: E402
+
+from networks import load_network  # noqa: E402  (and makes examples/train importable)
+
+try:
+    from pymatgen.core import Lattice, Structure
+except ImportError:
+    import no_pymatgen
+
+    no_pymatgen.install()
+    from pymatgen.core import Lattice, Structure
 
 from cgcnn import collate, model_from_state  # noqa: E402
 from graph import Graph, GraphSettings, build_graph, element_rows, gaussian_features  # noqa: E402
@@ -26,7 +32,7 @@ SUPPLIED_GRAPHS = {}  # id -> EdgeGraph that the bench built and sent, so that b
 
 def load(path):
     """The network and its normaliser from a checkpoint file, ready to run."""
-    checkpoint = torch.load(path, map_location="cpu")
+    checkpoint = torch.load(path, map_location="cpu", weights_only=False)
     normalizer = checkpoint["normalizer"]
     return model_from_state(checkpoint["state_dict"]), float(normalizer["mean"]), float(normalizer["std"])
 
@@ -67,30 +73,9 @@ def kept_structure(name):
 
 
 @lru_cache(None)
-def kept_batch(names):
-    rows = torch.from_numpy(kept_rows())
-    return collate([kept_graph(name) for name in names], rows, SETTINGS)
-
-
-@lru_cache(None)
-def kept_graph(name):
-    return build_graph(kept_structure(name), SETTINGS)
-
-
-@lru_cache(None)
 def kept_network(path):
-    """(architecture, args, model) of a checkpoint, ours or upstream's, or of a bare state dict."""
-    from architectures import recognise  # here, so that `predict` does not pay for it
-
-    saved = torch.load(path, map_location="cpu")
-    state = next((saved[key] for key in ("state_dict", "model") if key in saved), saved)
-    config = Path(path).with_name("config.json")  # where upstream's ALIGNN keeps what its state dict does not say
-    network = recognise(state)
-    args = saved.get("args") or {}
-    args = args if isinstance(args, dict) else vars(args)  # upstream's CGCNN saves its argparse.Namespace
-    if not args and config.exists() and network.name == "alignn":
-        args = json.loads(config.read_text())
-    return network, args, network.model_from_state(state, args)
+    """(architecture, args, model) of a checkpoint."""
+    return load_network(path)
 
 
 def padded(graph):
@@ -107,10 +92,7 @@ def kept_network_batch(path, names):
     network, args, _ = kept_network(path)
 
     def graph(name):
-        if name not in SUPPLIED_GRAPHS:
-            return network.build(kept_structure(name), args)
-        supplied = SUPPLIED_GRAPHS[name]
-        return padded(supplied) if network.name == "cgcnn" else supplied
+        return padded(SUPPLIED_GRAPHS[name]) if network.name == "cgcnn" else SUPPLIED_GRAPHS[name]
 
     return network.collate([graph(name) for name in names], args)
 
@@ -130,7 +112,7 @@ def file_to_value(model, path):
 # Steps.
 
 
-def step_load(request):
+def step_load_network(request):
     return lambda: load(request["model"]), lambda loaded: sum(p.numel() for p in loaded[0].parameters())
 
 
@@ -161,12 +143,6 @@ def step_array_graph(request):
     return once, lambda graph: graph.nbr_idx.size
 
 
-def step_forward(request):
-    net, mean, std = kept_model(request["model"])
-    batch = kept_batch(tuple(request["files"]))
-    return lambda: run(net, batch), lambda out: (out.double() * std + mean).tolist()
-
-
 def step_predict(request):
     model = kept_model(request["model"])
     return lambda: [file_to_value(model, path) for path in request["files"]], lambda values: values
@@ -195,7 +171,10 @@ def step_elementwise(request):
     out = torch.empty_like(x)
     half = x.reshape(-1, 128).chunk(2, dim=1)
     calls = {
+        "exp": lambda: torch.exp(x, out=out),
         "sigmoid": lambda: torch.sigmoid(x, out=out),
+        "silu": lambda: torch.nn.functional.silu(x),
+        "tanh": lambda: torch.tanh(x, out=out),
         "softplus": lambda: torch.nn.functional.softplus(x),
         "gate": lambda: torch.sigmoid(half[0]) * torch.nn.functional.softplus(half[1]),
         "copy": lambda: out.copy_(x),
@@ -226,6 +205,30 @@ def step_supply_graph(request):
     return lambda: None, lambda _: len(source)
 
 
+def step_forget(request):
+    """Let go of what was supplied and made of it."""
+
+    def once():
+        SUPPLIED_GRAPHS.clear()
+        for kept in (kept_network, kept_network_batch):
+            kept.cache_clear()
+
+    return once, lambda _: None
+
+
+def step_network_predict(request):
+    """A file to the network's raw output as upstream's Python goes: pymatgen's reader, upstream's way to graphs, one crystal."""
+    from upstream_graphs import upstream_graph
+
+    network, args, model = kept_network(request["model"])
+
+    def once():
+        graph = upstream_graph(network, args, Structure.from_file(request["file"]))
+        return run(model, network.collate([graph], args))
+
+    return once, lambda out: out.tolist()
+
+
 def step_network_forward(request):
     """The forward pass of any of the three networks on kept graphs, in one batch; the raw outputs."""
     model, batch = kept_network(request["model"])[2], kept_network_batch(request["model"], tuple(request["files"]))
@@ -233,13 +236,21 @@ def step_network_forward(request):
     return lambda: run(model, batch), lambda out: out.tolist()
 
 
+# What cannot be asked of a Python without pymatgen.
+OF_STRUCTURES = ("parse", "graph", "array_graph", "predict", "predict_structures", "supply", "network_predict")
+
+
+def versions():
+    from importlib.metadata import version
+
+    return {"torch": torch.__version__, **({"pymatgen": version("pymatgen")} if Structure else {}), "numpy": np.__version__}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1:2] == ["predict"]:
         print(file_to_value(load(sys.argv[2]), sys.argv[3]))
     else:
-        from importlib.metadata import version
-
         from worker import work
 
-        work(globals(), {"torch": torch.__version__, "pymatgen": version("pymatgen"), "numpy": np.__version__})
+        work(globals(), versions(), lacking=() if Structure else OF_STRUCTURES)

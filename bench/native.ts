@@ -8,9 +8,12 @@ export const SCRIPT = "bench/native.py";
 /** UNITCELL_PYTHON, else where Debian puts python3-torch and python3-pymatgen. */
 export const PYTHON = process.env.UNITCELL_PYTHON ?? "/usr/bin/python3";
 
-/** Steps that need torch alone run in every version there is: PyTorch 2 in UNITCELL_PYTHON_TORCH2 or .venv-torch, then the above. */
+/** A newer PyTorch, without pymatgen. */
+export const NEWER_PYTHON = process.env.UNITCELL_PYTHON_TORCH2 ?? ".venv-torch/bin/python";
+
+/** Steps on files run in every version there is. */
 export const TORCH_SCRIPT = "bench/torch_files.py";
-export const TORCH_PYTHONS = [process.env.UNITCELL_PYTHON_TORCH2 ?? ".venv-torch/bin/python", PYTHON];
+export const TORCH_PYTHONS = [NEWER_PYTHON, PYTHON];
 
 /** One thread, whichever library the interpreter's numpy and torch were built on. */
 export const ONE_THREAD: NodeJS.ProcessEnv = {
@@ -41,13 +44,20 @@ export class NativeWorker {
   readonly versions: Readonly<Record<string, string>>;
   /** The same, for people. */
   readonly description: string;
+  /** "PyTorch 2.13": its column's name. */
+  readonly name: string;
+  /** What it can be asked. */
+  readonly steps: ReadonlySet<string>;
 
   private constructor(child: ChildProcessWithoutNullStreams, lines: AsyncIterator<string>, hello: string) {
     this.#child = child;
     this.#lines = lines;
     this.#script = child.spawnargs[1];
-    this.versions = JSON.parse(hello);
-    const versions = Object.entries(this.versions).map(([name, version]) => `${name} ${version}`);
+    const { versions: found, steps }: { versions: Record<string, string>; steps: string[] } = JSON.parse(hello);
+    this.versions = found;
+    this.steps = new Set(steps);
+    this.name = `PyTorch ${found.torch.split(".", 2).join(".")}`;
+    const versions = Object.entries(found).map(([name, version]) => `${name} ${version}`);
     this.description = `${child.spawnfile}: ${versions.join(", ")}, one thread`;
   }
 

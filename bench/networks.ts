@@ -1,153 +1,279 @@
-/** The forward pass of all three architectures, one crystal and 64, beside PyTorch's on the same graphs. */
+/**
+ * The forward pass of all three architectures on every structure, and on batches, beside PyTorch and ONNX Runtime on the
+ * same graphs: then unitcell with less of what makes it fast.
+ */
 import { existsSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
-import type { Session } from "../src/backends/backend.js";
-import { MAX_BATCH_TRIPLETS } from "../src/batches.js";
-import { readCheckpointFiles } from "../src/cli/checkpoint-files.js";
-import { countTriplets } from "../src/graphs/line-graph.js";
-import {
-  type Batch,
-  buildGraph,
-  type CrystalGraph,
-  collate,
-  loadCheckpoint,
-  type Model,
-  modelFromCheckpoint,
-  wasmBackend,
-} from "../src/index.js";
+import { join } from "node:path";
+import { lift } from "../src/graphs/lift.js";
+import { buildGraph, type CrystalGraph, type ModelOptions, type Structure } from "../src/index.js";
 import { fixturesRoot } from "../test/fixtures.js";
-import { type Context, rowOf, type Step, time } from "./compare.js";
-import type { Row, SectionResult } from "./stats.js";
-import { nameOf, readStructure } from "./structures.js";
+import { type Context, rowOf, time, timeCalls } from "./compare.js";
+import { Contest, Ours } from "./contest.js";
+import { levels as speedLevels } from "./levels.js";
+import { acrossInputs, median, type Row, type SectionResult, type Series, summarize } from "./stats.js";
+import { namedFiles, nameOf, pressed, readStructure } from "./structures.js";
 
-/** Both sides' outputs on one graph, relative to max(1, |output|). */
-const TOLERANCE = 2e-5;
-const BATCH = 64;
-/** Structures of a batch have at most so many atoms. */
-const BATCH_ATOMS = 16;
-/** Single crystals of the table: this many atoms or the nearest to it. */
-const SINGLES = [5, 28, 140];
-
-/** Published networks of each size where the fixtures are, and the examples. */
-function checkpoints(): string[] {
-  const published = [
-    "cgcnn/formation-energy-per-atom.pth.tar",
-    "alignn/alignn_default/best_model.pt",
-    "megnet/state.pt",
-  ];
-  const examples = ["cgcnn", "alignn", "megnet"].map((name) => `examples/saved_models/${name}_ionic_best.pt`);
-  return [...published.map((path) => join(fixturesRoot, path)), ...examples].filter((path) => existsSync(path));
+export interface Network {
+  readonly title: string;
+  readonly path: string;
+  readonly options?: ModelOptions;
+  /** ALIGNN's default: calls of seconds, so fewer of them and smaller batches. */
+  readonly slow?: boolean;
 }
 
-interface Input {
+/** Published networks of each size where the fixtures are, and the examples. */
+export function networkFiles(): Network[] {
+  const alignn = join(fixturesRoot, "alignn/alignn_default/best_model.pt");
+  const published: Network[] = [
+    { title: "CGCNN, published", path: join(fixturesRoot, "cgcnn/formation-energy-per-atom.pth.tar") },
+    { title: "MEGNet, published", path: join(fixturesRoot, "megnet/state.pt") },
+    { title: "ALIGNN, default", path: alignn, slow: true },
+    { title: "ALIGNN, default, symmetric", path: alignn, slow: true, options: { neighborPolicy: "symmetric" } },
+  ];
+  const examples = ["CGCNN", "MEGNet", "ALIGNN"].map((name) => ({
+    title: `${name}, example`,
+    path: `examples/saved_models/${name.toLowerCase()}_ionic_best.pt`,
+  }));
+  return [...published, ...examples].filter(({ path }) => existsSync(path));
+}
+
+/** Time that all rounds on one structure may take, and on one batch, ms. */
+const STRUCTURE_MS = 250;
+const BATCH_MS = 2500;
+/** Warm-up on each structure, ms: the network itself is warm by then. */
+const SHORT_WARM_UP = 10;
+/** A lifted graph with hardly fewer rows: the crystal has no symmetry to use. */
+const NO_SYMMETRY = 1.1;
+/** Structures of batches have at most so many atoms. */
+const BATCH_ATOMS = { usual: 16, slow: 8 };
+
+export interface Input {
   readonly name: string;
+  readonly structure: Structure;
   readonly graph: CrystalGraph;
 }
 
 export async function networks(context: Context): Promise<SectionResult> {
-  const rows: Row[] = [];
-  const notes: string[] = [];
-  const failures: string[] = [];
-  for (const path of checkpoints()) {
-    const model = modelFromCheckpoint(await loadCheckpoint((await readCheckpointFiles(path)).files));
-    const result = await network(context, path, model);
-    rows.push(...result.rows);
-    notes.push(...result.notes);
-    failures.push(...result.failures);
-  }
-  return { rows, notes, failures };
+  const results: SectionResult[] = [];
+  const all = networkFiles();
+  for (const network of context.quick ? all.filter(({ slow }) => !slow) : all)
+    results.push(await race(context, network));
+  return {
+    rows: results.flatMap(({ rows }) => rows),
+    notes: [...new Set(results.flatMap(({ notes }) => notes ?? []))],
+    failures: results.flatMap(({ failures }) => failures ?? []),
+    series: results.flatMap(({ series }) => series ?? []),
+  };
 }
 
-async function network(context: Context, path: string, model: Model) {
-  const title = `${model.architecture}, ${/_ionic_/.test(path) ? "example" : "published size"}`;
-  const session = await wasmBackend().createSession(model.program);
-  const inputs = await graphsOf(context, path, model);
-  const rows: Row[] = [];
-  let worst = 0;
-  const compare = async (step: string, size: string, some: readonly Input[]) => {
-    const batches = batchesOf(some);
-    const row: Step = {
-      section: "networks",
-      step: `${title}, ${step}`,
-      size,
-      ours: () => runAll(session, batches),
-      python: { step: "network_forward", model: path, files: some.map(({ name }) => name) },
-    };
-    const timing = await time(context, row);
-    rows.push(rowOf(row, timing));
-    if (!timing.result) return;
-    const ours = await runAll(session, batches);
-    const theirs = (timing.result as (number | number[])[]).flat();
-    for (const [i, x] of theirs.entries()) worst = Math.max(worst, Math.abs(ours[i] - x) / Math.max(1, Math.abs(x)));
+async function race(context: Context, network: Network): Promise<SectionResult> {
+  const { title, path, options } = network;
+  const contest = await Contest.open(context, path, options);
+  const inputs = inputsOf(context, contest);
+  const single = await oneByOne(context, contest, title, inputs);
+  const batches = await inBatches(context, contest, network, inputs);
+  const { notes, failures } = contest.differences(title);
+  await contest.close();
+  return {
+    rows: [...single.rows, ...batches],
+    series: single.series,
+    notes: [...single.notes, ...notes, ...contest.missing.map((reason) => `no column: ${reason}`)],
+    failures,
   };
-  for (const atoms of SINGLES) {
-    const away = ({ graph }: Input) => Math.abs(graph.numAtoms - atoms);
-    const one = inputs.reduce((best, input) => (away(input) < away(best) ? input : best));
-    await compare("batch 1", `${one.graph.numAtoms} atoms (${basename(one.name)})`, [one]);
+}
+
+/** Every structure that the network can take. */
+function inputsOf(context: Context, { model }: Contest): Input[] {
+  return context.inputs.crystals.flatMap((file) => {
+    const structure = readStructure(file);
+    if (!structure.numbers.every((z) => model.elements.rows.has(z))) return [];
+    try {
+      return [{ name: nameOf(file), structure, graph: buildGraph(structure, model.config.graph) }];
+    } catch {
+      return []; // a crystal without bonds has no MEGNet graph
+    }
+  });
+}
+
+/** One structure's times: medians by the name of the column, ms. */
+interface Single {
+  readonly input: Input;
+  readonly atoms: number;
+  readonly path: string;
+  /** Rows of the graph over rows of the lifted one. */
+  readonly compression: number;
+  readonly flops: number;
+  readonly row: Row;
+  readonly ours: number;
+  readonly variants: Readonly<Record<string, number>>;
+  readonly peers: Readonly<Record<string, number>>;
+}
+
+async function oneByOne(context: Context, contest: Contest, title: string, inputs: readonly Input[]) {
+  const singles: Single[] = [];
+  for (const input of inputs) {
+    const atoms = input.graph.numAtoms;
+    const size = `${atoms} ${atoms === 1 ? "atom" : "atoms"} (${input.name})`;
+    const labels = { section: "networks", step: `${title}, batch 1`, size, budgetMs: STRUCTURE_MS };
+    const step = await contest.step(labels, [input.graph]);
+    const timing = await time(context, step, SHORT_WARM_UP);
+    await contest.compare([input.graph], timing);
+    const medians = (from: Readonly<Record<string, readonly number[]>> = {}) =>
+      Object.fromEntries(Object.entries(from).map(([name, samples]) => [name, median(samples)]));
+    const lifted = lift(input.graph);
+    singles.push({
+      input,
+      atoms,
+      path: input.name,
+      compression: "compression" in lifted ? lifted.compression : 1,
+      flops: contest.linearFlops([input.graph]),
+      row: rowOf(step, timing),
+      ours: median(timing.ours),
+      variants: medians(timing.variants),
+      peers: medians(timing.peers ?? (timing.python && { Python: timing.python })),
+    });
   }
-  const small = inputs.filter(({ graph }) => graph.numAtoms <= BATCH_ATOMS);
-  const many = Array.from({ length: BATCH }, (_, i) => small[i % small.length]);
-  const total = (of: (graph: CrystalGraph) => number) => many.reduce((sum, { graph }) => sum + of(graph), 0);
-  const triplets = total((graph) => (graph.vectors ? countTriplets(graph) : 0));
-  await compare(
-    `batch ${BATCH}`,
-    `${total((graph) => graph.numAtoms)} atoms, ${total((graph) => graph.numEdges)} edges` +
-      (triplets ? `, ${triplets} pairs` : ""),
-    many,
-  );
-  session.dispose();
-  const different = `${title}: outputs differ by ${worst.toExponential(1)}`;
+  const plain = singles.filter(({ compression }) => compression < NO_SYMMETRY);
+  const rows = namedFiles(singles).map((one) => one.row);
+  rows.push(...summaries(`${title}, batch 1`, `all ${singles.length}`, singles));
+  if (plain.length > 0) rows.push(...summaries(`${title}, batch 1`, `${plain.length} without symmetry`, plain));
+  const speeds = (some: readonly Single[]) => spread(some.map(({ flops, ours }) => flops / ours / 1e6));
+  const slower = singles.filter((one) => fastest(one) < one.ours);
   return {
     rows,
-    notes: context.native ? [`networks: ${different} from PyTorch's at most`] : [],
-    failures: worst <= TOLERANCE ? [] : [different],
+    notes: [
+      `${title}: compression ${spread(singles.map(({ compression }) => compression))}; ` +
+        `slower than the fastest peer on ${slower.length} of ${singles.length}` +
+        (slower.length
+          ? `: ${slower.map((one) => `${one.path} ${(fastest(one) / one.ours).toFixed(2)}x`).join(", ")}`
+          : ""),
+      `${title}: GFLOP/s of the linear layers as written, over the whole step: ${speeds(singles)}` +
+        (plain.length ? `; without symmetry ${speeds(plain)}` : ""),
+    ],
+    series: ratioSeries(title, singles),
   };
 }
 
-/** Every structure's graph, Python's copy of it sent ahead. */
-async function graphsOf(context: Context, path: string, model: Model): Promise<Input[]> {
-  const inputs: Input[] = [];
-  for (const file of context.inputs.structures) {
-    const structure = readStructure(file);
-    const name = `${basename(dirname(path))}/${basename(path)}/${nameOf(file)}`;
-    let graph: CrystalGraph;
-    try {
-      graph = buildGraph(structure, model.config.graph);
-    } catch {
-      continue; // a crystal without bonds has no MEGNet graph
+const fastest = ({ peers }: Single) => Math.min(...Object.values(peers));
+
+function spread(values: readonly number[]): string {
+  const { low, median: middle, high } = summarize(values);
+  return `${middle.toFixed(1)} (quartiles ${low.toFixed(1)} to ${high.toFixed(1)}, most ${Math.max(...values).toFixed(0)})`;
+}
+
+/** Geometric means over structures: of times, and of each column's time over unitcell's on the same structure. */
+function summaries(step: string, which: string, singles: readonly Single[]): Row[] {
+  const names = (of: (one: Single) => object) => Object.keys(of(singles[0]));
+  const each = (group: "variants" | "peers", of: (ms: number, one: Single) => number) =>
+    Object.fromEntries(
+      names((one) => one[group]).map((name) => [name, acrossInputs(singles.map((one) => of(one[group][name], one)))]),
+    );
+  const compared = names(({ peers }) => peers).length > 0;
+  const ratios = acrossInputs(singles.map((one) => fastest(one) / one.ours));
+  const one = { median: 1, low: 1, high: 1 };
+  const columns = (of: (ms: number, one: Single) => number) => ({
+    variants: each("variants", of),
+    ...(compared && { peers: each("peers", of) }),
+  });
+  return [
+    {
+      section: "networks",
+      step,
+      size: `geometric mean of ${which}`,
+      unit: "ms",
+      ours: acrossInputs(singles.map(({ ours }) => ours)),
+      ...columns((ms) => ms),
+    },
+    {
+      section: "networks",
+      step,
+      size: `ratios of ${which}`,
+      unit: "x",
+      ours: one,
+      ...columns((ms, { ours }) => ms / ours),
+      ...(compared && { ratio: ratios.median, ratioSpread: ratios }),
+    },
+  ];
+}
+
+/** Of each structure, how many times as long the fastest peer takes. */
+function ratioSeries(title: string, singles: readonly Single[]): Series[] {
+  const names = Object.keys(singles[0]?.peers ?? {});
+  return names.map((name) => ({
+    plot: "ratios",
+    panel: title,
+    name,
+    points: singles.map(({ atoms, peers, ours, path }) => ({ x: atoms, y: peers[name] / ours, label: path })),
+  }));
+}
+
+/** Batches of crystals that all differ, by a little strain, and of copies. */
+async function inBatches(context: Context, contest: Contest, { title, slow }: Network, inputs: readonly Input[]) {
+  const rows: Row[] = [];
+  const small = inputs.filter(({ graph }) => graph.numAtoms <= (slow ? BATCH_ATOMS.slow : BATCH_ATOMS.usual));
+  for (const count of slow ? [64] : context.quick ? [64] : [64, 256])
+    for (const kind of ["distinct", "identical copies"] as const) {
+      const chosen = Array.from({ length: count }, (_, i) => small[i % small.length]);
+      const graphs = chosen.map(({ structure, graph }, i) =>
+        kind === "distinct" ? buildGraph(pressed(structure, i / count), contest.model.config.graph) : graph,
+      );
+      const total = (of: (graph: CrystalGraph) => number) => graphs.reduce((sum, graph) => sum + of(graph), 0);
+      const size = `${kind}: ${total((graph) => graph.numAtoms)} atoms, ${total((graph) => graph.numEdges)} edges`;
+      const labels = { section: "networks", step: `${title}, batch ${count}`, size, budgetMs: BATCH_MS };
+      const step = await contest.step(labels, graphs);
+      const timing = await time(context, step);
+      await contest.compare(graphs, timing);
+      rows.push(rowOf(step, timing));
     }
-    if (!structure.numbers.every((z) => model.elements.rows.has(z))) continue;
-    inputs.push({ name, graph });
-    await context.native?.run({ step: "supply_graph", file: name, ...plain(graph) });
-  }
-  return inputs;
+  return rows;
 }
 
-function plain({ numbers, start, source, lengths, vectors }: CrystalGraph) {
-  const receiver = Array.from(source, () => 0);
-  for (let i = 0; i + 1 < start.length; i++) receiver.fill(i, start[i], start[i + 1]);
-  const edges = vectors ? { vectors: [...vectors] } : { lengths: [...lengths] };
-  return { numbers: [...numbers], source: [...source], receiver, ...edges };
-}
+/** Structures that the levels are compared on: so many of each network's, small to large. */
+const LEVEL_STRUCTURES = 12;
+const LEVEL_ROUNDS = 5;
 
-/** As predict batches them: by the pairs of bonds, where there are any. */
-function batchesOf(inputs: readonly Input[]): Batch[] {
-  const groups: CrystalGraph[][] = [[]];
-  let triplets = 0;
-  for (const { graph } of inputs) {
-    const size = graph.vectors ? countTriplets(graph) : 0;
-    if (triplets > 0 && triplets + size > MAX_BATCH_TRIPLETS) {
-      groups.push([]);
-      triplets = 0;
+/** unitcell alone, with one level of its speed taken away at a time, and with none. */
+export async function levels(context: Context): Promise<SectionResult> {
+  const rows: Row[] = [];
+  const series: Series[] = [];
+  const { full: whole, baseline, less } = speedLevels();
+  for (const { title, path, options, slow } of networkFiles()) {
+    if (slow && context.quick) continue;
+    const contest = await Contest.open({ ...context, native: undefined, newer: [] }, path, options);
+    const sorted = inputsOf(context, contest).sort((a, b) => a.graph.numAtoms - b.graph.numAtoms);
+    const inputs = sorted.filter((_, i) => i % Math.ceil(sorted.length / LEVEL_STRUCTURES) === 0);
+    const contestants = [];
+    for (const level of [whole, ...less]) contestants.push({ ...level, ours: await Ours.open(level, contest.model) });
+    const relative = new Map(contestants.map(({ name }) => [name, [] as number[]]));
+    const full: number[] = [];
+    for (const { graph } of inputs) {
+      const samples = contestants.map((): number[] => []);
+      for (let round = 0; round <= (slow ? 2 : LEVEL_ROUNDS); round++)
+        for (const [i, { ours }] of contestants.entries()) samples[i].push(await timeCalls(() => ours.run([graph]), 1));
+      const medians = samples.map((times) => median(times.slice(1)));
+      full.push(medians[0]);
+      for (const [i, { name }] of contestants.entries()) relative.get(name)!.push(medians[i] / medians[0]);
     }
-    groups[groups.length - 1].push(graph);
-    triplets += size;
+    const times = (name: string) => acrossInputs(relative.get(name)!);
+    rows.push({
+      section: "levels",
+      step: title,
+      size: `${inputs.length} structures, time over full's`,
+      unit: "x",
+      ours: { median: 1, low: 1, high: 1 },
+      variants: Object.fromEntries(less.map(({ name }) => [name, times(name)])),
+    });
+    for (const { name } of [whole, ...less]) {
+      const speed = times("none of these").median / times(name).median;
+      series.push({ plot: "levels", panel: title, name, points: [{ x: 0, y: speed }] });
+    }
+    for (const { ours } of contestants) ours.close();
+    await contest.close();
   }
-  return groups.map((graphs) => collate(graphs));
-}
-
-async function runAll(session: Session, batches: readonly Batch[]): Promise<number[]> {
-  const outputs: number[] = [];
-  for (const batch of batches) outputs.push(...(await session.run(batch)));
-  return outputs;
+  const notes = [
+    baseline
+      ? "baseline module: kernels without relaxed SIMD, which Node 20 gets unless --experimental-wasm-relaxed-simd is set"
+      : "this runtime has no relaxed SIMD, or unitcell no kernels of it: everything above is the baseline module",
+  ];
+  return { rows, notes, series };
 }

@@ -1,9 +1,8 @@
 /** The steps from files to values, each beside its counterpart in PyTorch and pymatgen. */
 import { readFileSync } from "node:fs";
+import { readCheckpointFiles } from "../src/cli/checkpoint-files.js";
 import {
   buildGraph,
-  type CgcnnConfig,
-  collate,
   loadCheckpoint,
   type Model,
   modelFromCheckpoint,
@@ -12,9 +11,9 @@ import {
   type Structure,
   wasmBackend,
 } from "../src/index.js";
-import { decodeOutput, outputRow } from "../src/models/model.js";
 import { type Context, measure, rowOf, type Step, type Timing, time } from "./compare.js";
-import { geometricMean, median, quantile, type Row, type SectionResult } from "./stats.js";
+import { type Network, networkFiles } from "./networks.js";
+import { acrossInputs, geometricMean, median, type Row, type SectionResult } from "./stats.js";
 import { namedFiles, nameOf, readModel, readStructure } from "./structures.js";
 
 /** Both sides must give the same value where they see the same graph; property units. */
@@ -24,6 +23,8 @@ const BATCH = 256;
 const BATCH_ATOMS = 60;
 /** Beside predict's own limit of atoms in a batch: how much that choice matters. */
 const BATCH_LIMITS = [32, 128, 2048, 8192];
+/** All rounds on one file, both sides, may take so long, ms: upstream's Python takes seconds of some. */
+const FILE_MS = 400;
 /** Warm-up of each structure's own call, ms: the step itself is warm by then. */
 const SHORT_WARM_UP = 5;
 
@@ -52,7 +53,7 @@ export async function load(context: Context): Promise<SectionResult> {
       const session = await wasmBackend().createSession(model.program);
       session.dispose();
     },
-    python: { step: "load", model: checkpoint },
+    python: { step: "load_network", model: checkpoint },
   };
   return { rows: [await measure(context, step)] };
 }
@@ -61,31 +62,27 @@ export async function load(context: Context): Promise<SectionResult> {
 async function overFiles(
   context: Context,
   files: readonly File[],
-  make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python">,
+  make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python" | "budgetMs">,
 ): Promise<Row[]> {
   for (const file of files) await time({ ...context, rounds: 0 }, { ...make(file), size: "" }, SHORT_WARM_UP);
   const timings = new Map<File, Timing>();
   for (const file of files) timings.set(file, await time(context, { ...make(file), size: "" }, SHORT_WARM_UP));
   const rows = namedFiles(files).map((file) => {
     const size = `${file.atoms} ${file.atoms === 1 ? "atom" : "atoms"} (${nameOf(file.path)})`;
-    return rowOf({ ...make(file as File), size }, timings.get(file as File)!);
-  });
-  const across = (medians: number[]) => ({
-    median: geometricMean(medians),
-    low: quantile(medians, 0.25),
-    high: quantile(medians, 0.75),
+    return rowOf({ ...make(file), size }, timings.get(file)!);
   });
   const all = [...timings.values()];
-  const ours = across(all.map((timing) => median(timing.ours)));
-  const python = context.native && across(all.map((timing) => median(timing.python!)));
+  const ours = all.map((timing) => median(timing.ours));
+  const python = context.native && all.map((timing) => median(timing.python!));
+  const ratios = python?.map((ms, i) => ms / ours[i]);
   const { section, step } = make(files[0]);
   rows.push({
     section,
     step,
     size: `geometric mean of ${files.length} files`,
     unit: "ms",
-    ours,
-    ...(python && { python, ratio: python.median / ours.median }),
+    ours: acrossInputs(ours),
+    ...(python && { python: acrossInputs(python), ratio: geometricMean(ratios!), ratioSpread: acrossInputs(ratios!) }),
   });
   return rows;
 }
@@ -120,81 +117,23 @@ export async function graphSteps(context: Context): Promise<Row[]> {
   return rows;
 }
 
-/** Graph to output. unitcell's side starts from lengths and atomic numbers, Python's from Gaussians and element rows. */
-export async function forward(context: Context): Promise<SectionResult> {
-  const { checkpoint } = context.inputs;
-  const model = await readModel(checkpoint);
-  const session = await wasmBackend().createSession(model.program);
-  const files = readFiles(context);
-  const graphOf = new Map(files.map((file) => [file, buildGraph(file.structure, model.config.graph)]));
-  const batchOf = new Map(files.map((file) => [file, collate([graphOf.get(file)!])]));
-  const rows = await overFiles(context, files, (file) => ({
-    section: "forward",
-    step: "forward, batch 1",
-    ours: () => session.run(batchOf.get(file)!),
-    python: { step: "forward", model: checkpoint, files: [file.path] },
-  }));
-
-  const many = cycle(files.filter(({ atoms }) => atoms <= BATCH_ATOMS));
-  const batch = collate(many.map((file) => graphOf.get(file)!));
-  const outputs = await session.run(batch);
-  const values = many.map((_, b) => decodeOutput(model, outputRow(model, batch, outputs, b)).value);
-  const step: Step = {
-    section: "forward",
-    step: `forward, batch ${BATCH}`,
-    size: `${batch.sizes.N} atoms, ${batch.sizes.E} edges`,
-    ours: () => session.run(batch),
-    python: { step: "forward", model: checkpoint, files: many.map(({ path }) => path) },
-  };
-  const timing = await time(context, step);
-  rows.push(rowOf(step, timing));
-  const untied = (b: number) => !graphOf.get(many[b])!.warnings.some(({ code }) => code === "neighbor-tie");
-  const checked = many.flatMap((file, b) => (untied(b) ? [{ file, ours: values[b], b }] : []));
-  const python = timing.result as number[] | undefined;
-  const worst = python && Math.max(...checked.map(({ ours, b }) => Math.abs(ours - python[b])));
-  const work = flops(model.config as CgcnnConfig, batch.sizes);
-  return {
-    rows,
-    notes: [
-      `forward, batch ${BATCH}: ${(work / 1e9).toFixed(1)} GFLOP in the linear layers as written (unitcell does fewer), ` +
-        `${(work / median(timing.ours) / 1e6).toFixed(0)} GFLOP/s over the whole step`,
-      ...(worst === undefined
-        ? []
-        : [`batch ${BATCH}: ${checked.length} untied values differ by at most ${worst.toExponential(1)}`]),
-    ],
-    failures: worst !== undefined && !(worst <= TOLERANCE) ? [`batch ${BATCH}: values differ by ${worst}`] : [],
-  };
-}
-
 function cycle<T>(items: readonly T[]): T[] {
   return Array.from({ length: BATCH }, (_, i) => items[i % items.length]);
 }
 
-/** Multiplications and additions of the linear layers. */
-function flops(config: CgcnnConfig, { N, E, B }: Readonly<Record<"B" | "N" | "E", number>>): number {
-  const { hidden, elementFeatures, basis, convs, dense, denseLayers, outputs } = config;
-  const perEdge = 2 * hidden * (2 * hidden + basis.count) * convs;
-  const perCrystal = hidden * dense + (denseLayers - 1) * dense * dense + dense * outputs;
-  return 2 * (N * hidden * elementFeatures + E * perEdge + B * perCrystal);
-}
-
-/** Files to values in a warm process, one at a time, and 256 parsed structures to values; values compared. */
+/** CIF files to values in a warm process, one at a time, and 256 parsed structures to values; values compared. */
 export async function predictFiles(context: Context): Promise<SectionResult> {
   const { checkpoint } = context.inputs;
   const model = await readModel(checkpoint);
   const files = readFiles(context);
-  const rows = await overFiles(context, files, ({ path }) => ({
-    section: "predict",
-    step: "file to value",
-    ours: () => predict(model, [readStructure(path)]),
-    python: { step: "predict", model: checkpoint, files: [path] },
-  }));
+  const single = await cifToPrediction(context, files);
+  const rows = [...single.rows];
   const many = cycle(files.filter(({ atoms }) => atoms <= BATCH_ATOMS));
   const structures = many.map(({ structure }) => structure);
   rows.push(
     await measure(context, {
       section: "predict",
-      step: `${BATCH} structures to values`,
+      step: `${model.architecture}, ${BATCH} structures to values`,
       size: `${structures.reduce((sum, { numbers }) => sum + numbers.length, 0)} atoms`,
       ours: () => predict(model, structures),
       python: { step: "predict_structures", model: checkpoint, files: many.map(({ path }) => path) },
@@ -209,7 +148,61 @@ export async function predictFiles(context: Context): Promise<SectionResult> {
         ours: () => predict(model, structures, { maxAtoms }),
       }),
     );
-  return { rows, ...(context.native && (await compareValues(context, model, files))) };
+  const compared = context.native && (await compareValues(context, model, files));
+  return {
+    rows,
+    notes: [...(single.notes ?? []), ...(compared?.notes ?? [])],
+    failures: [...(single.failures ?? []), ...(compared?.failures ?? [])],
+  };
+}
+
+/** Beside each architecture's own way in Python: its reader of files, its loops that make graphs, its network. */
+async function cifToPrediction(context: Context, all: readonly File[]): Promise<SectionResult> {
+  const rows: Row[] = [];
+  const notes: string[] = [];
+  const failures: string[] = [];
+  for (const { title, path, options } of networkFiles().filter((network) => inTable(context, network))) {
+    const model = modelFromCheckpoint(await loadCheckpoint((await readCheckpointFiles(path)).files), options);
+    const files: File[] = [];
+    for (const file of all)
+      if (file.path.endsWith(".cif") && (await isPredictable(model, file.structure))) files.push(file);
+    rows.push(
+      ...(await overFiles(context, files, (file) => ({
+        section: "predict",
+        step: `${title}, CIF to prediction`,
+        ours: () => predict(model, [readStructure(file.path)]),
+        python: { step: "network_predict", model: path, file: file.path },
+        budgetMs: FILE_MS,
+      }))),
+    );
+    // CGCNN's ties need more than a difference: compareValues.
+    if (!context.native || model.architecture === "CGCNN") continue;
+    let worst = 0;
+    for (const file of files) {
+      const [output] = (await context.native.run({ step: "network_predict", model: path, file: file.path }))
+        .result as number[];
+      const value = output * (model.normalizer?.std ?? 1) + (model.normalizer?.mean ?? 0);
+      worst = Math.max(worst, Math.abs((await predict(model, [file.structure]))[0].value - value));
+    }
+    const found = `${title}, CIF to prediction: ${files.length} values differ by at most ${worst.toExponential(1)}`;
+    (worst <= TOLERANCE ? notes : failures).push(found);
+  }
+  return { rows, notes, failures };
+}
+
+/** The published networks as upstream uses them; where there are none, the examples. */
+function inTable(context: Context, { title, options, slow }: Network): boolean {
+  if (slow && context.quick) return false;
+  return !options && /example/.test(title) === context.inputs.checkpoint.startsWith("examples/");
+}
+
+async function isPredictable(model: Model, structure: Structure): Promise<boolean> {
+  try {
+    await predict(model, [structure]);
+    return true;
+  } catch {
+    return false; // a crystal without bonds has no MEGNet graph
+  }
 }
 
 /** Where neighbours tie at the cut, Python's accident of a choice must lie among unitcell's range of choices. */

@@ -13,6 +13,8 @@ export interface Inputs {
   readonly checkpoint: string;
   /** CIF and POSCAR files: what both sides read. */
   readonly structures: readonly string[];
+  /** The same and extended XYZ: what networks run on. */
+  readonly crystals: readonly string[];
   /** One small CIF, of rutile: a whole process's only input. */
   readonly small: string;
 }
@@ -27,12 +29,19 @@ export function findInputs(quick: boolean): Inputs {
 
 /** Every `each`-th structure of a folder. */
 function inputs(kind: string, checkpoint: string, folder: string, each: number): Inputs {
-  const names = readdirSync(folder).filter((name) => /\.(cif|vasp)$/.test(name));
-  const all = names.sort().map((name) => join(folder, name));
-  const structures = all.filter((_, i) => i % each === 0);
+  const files = readdirSync(folder).filter((name) => /\.(cif|vasp|extxyz)$/.test(name));
+  const all = files.sort().map((name) => join(folder, name));
+  const crystals = all.filter((_, i) => i % each === 0);
+  const structures = crystals.filter((path) => !path.endsWith(".extxyz"));
   const small = all.find((path) => /rutile\.cif$/.test(path)) ?? all[0];
   const name = checkpoint.slice(checkpoint.lastIndexOf("/") + 1);
-  return { description: `${kind} (${name}, ${structures.length} CIF and POSCAR files)`, checkpoint, structures, small };
+  return {
+    description: `${kind} (${name}, ${structures.length} CIF and POSCAR files)`,
+    checkpoint,
+    structures,
+    crystals,
+    small,
+  };
 }
 
 export async function readModel(path: string): Promise<Model> {
@@ -50,7 +59,7 @@ export function nameOf(path: string): string {
 }
 
 /** Files that show the range of sizes, by the number of atoms of their structures: about 1, 28 and 216. */
-export function namedFiles(files: readonly { path: string; atoms: number }[]): { path: string; atoms: number }[] {
+export function namedFiles<File extends { path: string; atoms: number }>(files: readonly File[]): File[] {
   const nearest = (atoms: number) =>
     files.reduce((best, file) => (Math.abs(file.atoms - atoms) < Math.abs(best.atoms - atoms) ? file : best));
   return [...new Set([1, 28, 216].map(nearest))];
@@ -77,6 +86,11 @@ export function jitteredCell(atoms: number, seed = 1): Structure {
     numbers: Uint8Array.from({ length: atoms }, (_, i) => (i % 2 ? 8 : 12)),
     fracCoords,
   };
+}
+
+/** Shorter by up to 2 % in all directions: another crystal of the same symmetry, and no bond lost. `by` from 0 to 1. */
+export function pressed(structure: Structure, by: number): Structure {
+  return { ...structure, lattice: structure.lattice.map((x) => x * (1 - 0.02 * by)) };
 }
 
 /** n x n x n cells of the perovskite SrTiO3, where neighbours of Ti and O tie at the cut: 5 n³ atoms. */

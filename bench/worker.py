@@ -10,14 +10,20 @@ import time
 from functools import lru_cache
 
 
-def work(steps, versions):
-    """Serve until stdin ends. `steps` is a module's globals: its functions called step_NAME; `versions` go to people."""
+def work(steps, versions, lacking=()):
+    """
+    Serve until stdin ends. `steps` is a module's globals: its functions called step_NAME, of which the names `lacking` do
+    not work here; `versions` go to people.
+    """
+    prefix = "step_"
+    names = [name[len(prefix):] for name in steps if name.startswith(prefix)]
+    able = [name for name in names if name not in lacking]
 
     @lru_cache(None)
     def prepared(request):
         """The step of a request's text; kept, so that later rounds find their inputs and outputs in place."""
         arguments = json.loads(request)
-        return steps["step_" + arguments["step"]](arguments)
+        return steps[prefix + arguments["step"]](arguments)
 
     def answer(request):
         calls = request.pop("calls")
@@ -28,7 +34,7 @@ def work(steps, versions):
         ms = (time.perf_counter() - start) * 1000 / calls
         return {"ms": ms, "result": tell(result)}
 
-    print(json.dumps({"Python": sys.version.split()[0], **versions}), flush=True)
+    print(json.dumps({"versions": {"Python": sys.version.split()[0], **versions}, "steps": able}), flush=True)
     for line in sys.stdin:
         try:
             reply = answer(json.loads(line))

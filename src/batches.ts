@@ -3,8 +3,10 @@ import type { Backend, Session } from "./backends/backend.js";
 import { wasmBackend } from "./backends/wasm.js";
 import { UnitcellError } from "./errors.js";
 import { type Batch, collate } from "./graphs/batch.js";
-import { buildGraph, type CrystalGraph } from "./graphs/graph.js";
+import { buildGraph } from "./graphs/graph.js";
+import { type AnyGraph, lift } from "./graphs/lift.js";
 import { countTriplets } from "./graphs/line-graph.js";
+import { distinctGraphs } from "./graphs/same-graph.js";
 import { nameAtoms } from "./graphs/warnings.js";
 import { checkElements, type Model } from "./models/model.js";
 import { type FailedPrediction, type ModelInfo, type PredictionWarning, RECORD_SCHEMA } from "./prediction.js";
@@ -24,6 +26,11 @@ export interface BatchOptions {
    * model has one, and cannot be where none has.
    */
   state?: number;
+  /**
+   * By default true: atoms, bonds and pairs of bonds that the network cannot tell apart are computed once (graphs/lift.ts).
+   * false runs the graphs whole, and equal structures each; values then differ in their last bits.
+   */
+  lift?: boolean;
   signal?: AbortSignal;
 }
 
@@ -68,27 +75,35 @@ export function stateTypes({ config }: Model): number {
   return config.type === "megnet" ? config.stateTypes : 0;
 }
 
-/** Structures up to so many atoms together. Errors take up room, too. */
-export async function* chunksOf(
-  structures: StructureStream,
-  maxAtoms: number,
+/** Structures up to so many atoms together, which may be told anew for each chunk. Errors take up room, too. */
+export async function* chunksOf<Input = Structure | UnreadStructure>(
+  structures: Iterable<Input> | AsyncIterable<Input>,
+  maxAtoms: number | (() => number),
   signal: AbortSignal | undefined,
-): AsyncGenerator<(Structure | UnreadStructure)[]> {
-  let chunk: (Structure | UnreadStructure)[] = [];
+  sizeOf: (input: Input) => number = atomsOf as (input: Input) => number,
+): AsyncGenerator<Input[]> {
+  const limit = typeof maxAtoms === "number" ? () => maxAtoms : maxAtoms;
+  let chunk: Input[] = [];
   let atoms = 0;
+  let most = limit();
   for await (const structure of structures) {
     signal?.throwIfAborted();
-    const size = "error" in structure ? 1 : structure.numbers.length;
-    if (atoms > 0 && atoms + size > maxAtoms) {
+    const size = sizeOf(structure);
+    if (atoms > 0 && atoms + size > most) {
       yield chunk;
       chunk = [];
       atoms = 0;
+      most = limit();
     }
     chunk.push(structure);
     atoms += size;
   }
   signal?.throwIfAborted();
   if (chunk.length > 0) yield chunk;
+}
+
+export function atomsOf(structure: Structure | UnreadStructure): number {
+  return "error" in structure ? 1 : structure.numbers.length;
 }
 
 /** A model where it runs. */
@@ -99,60 +114,69 @@ export interface Runner {
   readonly backend: string;
   /** For every crystal, where the model has states. */
   readonly state: number | undefined;
+  /** Whether graphs are lifted. */
+  readonly lift: boolean;
 }
 
 export async function openRunner(model: Model, options: BatchOptions): Promise<Runner> {
   const backend = backendOf(options);
-  return { model, session: await sessionFor(model, backend), backend: backend.name, state: options.state };
+  const session = await sessionFor(model, backend);
+  return { model, session, backend: backend.name, state: options.state, lift: options.lift ?? true };
 }
 
 /** A structure whose graph is ready to run, and the ms that took. */
 export interface ReadySlot {
   readonly structure: Structure;
-  readonly graph: CrystalGraph;
+  readonly graph: AnyGraph;
   readonly ms: number;
 }
 
 /** What becomes of a batch of graphs, and of each structure in it. */
 export interface Steps<Result, Record> {
   /** A result for each graph. */
-  readonly run: (graphs: readonly CrystalGraph[]) => Promise<readonly Result[]>;
+  readonly run: (graphs: readonly AnyGraph[]) => Promise<readonly Result[]>;
   /** @param elapsedMs from structure to result, the crystal's share by atoms of its batch's time */
   readonly record: (slot: ReadySlot, result: Result, elapsedMs: number) => Promise<Record>;
 }
 
 /** One model's records of a chunk, in its order, in batches that the pairs of bonds allow. */
 export async function* runChunk<Result, Record>(
-  model: Model,
+  runner: Runner,
   chunk: readonly (Structure | UnreadStructure)[],
   steps: Steps<Result, Record>,
 ): AsyncGenerator<Record | FailedPrediction> {
   let slots: Slot[] = [];
   let triplets = 0;
   for (const structure of chunk) {
-    const slot = makeSlot(model, structure);
-    const size = "graph" in slot && slot.graph.vectors ? countTriplets(slot.graph) : 0;
+    const slot = makeSlot(runner, structure);
+    const size = "graph" in slot ? pairsOf(slot.graph) : 0;
     if (triplets > 0 && triplets + size > MAX_BATCH_TRIPLETS) {
-      yield* runSlots(slots, steps);
+      yield* runSlots(runner, slots, steps);
       slots = [];
       triplets = 0;
     }
     slots.push(slot);
     triplets += size;
   }
-  yield* runSlots(slots, steps);
+  yield* runSlots(runner, slots, steps);
+}
+
+/** Pairs of bonds that a graph brings into a batch. */
+function pairsOf(graph: AnyGraph): number {
+  if ("rowOf" in graph) return graph.line?.source.length ?? 0;
+  return graph.vectors ? countTriplets(graph) : 0;
 }
 
 /** An input's place in the output: a graph to run, or an error already known. */
 type Slot = ReadySlot | FailedPrediction;
 
-function makeSlot(model: Model, structure: Structure | UnreadStructure): Slot {
+function makeSlot({ model, lift: lifts }: Runner, structure: Structure | UnreadStructure): Slot {
   if ("error" in structure) return failure(structure, structure.error);
   try {
     const began = performance.now();
     checkElements(model, structure);
     const graph = buildGraph(structure, model.config.graph);
-    return { structure, graph, ms: performance.now() - began };
+    return { structure, graph: lifts ? lift(graph) : graph, ms: performance.now() - began };
   } catch (error) {
     if (error instanceof UnitcellError) return failure(structure, error);
     throw error;
@@ -160,30 +184,34 @@ function makeSlot(model: Model, structure: Structure | UnreadStructure): Slot {
 }
 
 async function* runSlots<Result, Record>(
+  runner: Runner,
   slots: readonly Slot[],
   { run, record }: Steps<Result, Record>,
 ): AsyncGenerator<Record | FailedPrediction> {
-  const graphs = slots.flatMap((slot) => ("graph" in slot ? [slot.graph] : []));
+  const ready = slots.filter((slot) => "graph" in slot);
   const began = performance.now();
+  const all = ready.map(({ graph }) => graph);
+  const { graphs, of } = runner.lift ? distinctGraphs(all) : { graphs: all, of: [...all.keys()] };
   const results = graphs.length > 0 ? await attempt(() => run(graphs)) : [];
-  const perAtom = (performance.now() - began) / graphs.reduce((sum, { numAtoms }) => sum + numAtoms, 0);
+  const atoms = ready.reduce((sum, { structure }) => sum + structure.numbers.length, 0);
+  const perAtom = (performance.now() - began) / atoms;
   let ran = 0;
   for (const slot of slots) {
     if (!("graph" in slot)) {
       yield slot;
       continue;
     }
-    const place = ran++;
-    const { structure, graph, ms } = slot;
+    const place = of[ran++];
+    const { structure, ms } = slot;
     const made =
       results instanceof UnitcellError
         ? results
-        : await attempt(() => record(slot, results[place], ms + perAtom * graph.numAtoms));
+        : await attempt(() => record(slot, results[place], ms + perAtom * structure.numbers.length));
     yield made instanceof UnitcellError ? failure(structure, made) : made;
   }
 }
 
-function failure({ id }: { readonly id?: string }, { code, message }: UnitcellError): FailedPrediction {
+export function failure({ id }: { readonly id?: string }, { code, message }: UnitcellError): FailedPrediction {
   return { schema: RECORD_SCHEMA, ...(id !== undefined && { id }), error: { code, message } };
 }
 
@@ -216,7 +244,7 @@ export async function collectRecords<Record extends object>(
 }
 
 /** The graphs as a batch, with the state asked for. */
-export function batchFor({ state }: Runner, graphs: readonly CrystalGraph[]): Batch {
+export function batchFor({ state }: Runner, graphs: readonly AnyGraph[]): Batch {
   const batch = collate(graphs);
   if (state === undefined) return batch;
   return { ...batch, inputs: new Map(batch.inputs).set("state", new Int32Array(batch.sizes.B).fill(state)) };

@@ -17,7 +17,7 @@ import {
   valueWarnings,
 } from "./batches.js";
 import { UnitcellError } from "./errors.js";
-import type { CrystalGraph } from "./graphs/graph.js";
+import type { AnyGraph } from "./graphs/lift.js";
 import { atomShares, type Model } from "./models/model.js";
 import { type FailedPrediction, type ModelInfo, type PredictionWarning, RECORD_SCHEMA } from "./prediction.js";
 import { chemicalFormula } from "./structures/elements.js";
@@ -92,19 +92,30 @@ export async function* embedStream(
   const maxAtoms = checkOptions([model], options);
   const runner = await openRunner(model, options);
   for await (const chunk of chunksOf(structures, maxAtoms, options.signal))
-    yield* runChunk(model, chunk, {
+    yield* runChunk(runner, chunk, {
       run: (graphs) => runGraphs(runner, graphs),
       record: async (slot, vectors, elapsedMs) =>
         embeddingOf(runner, slot, vectors, { shares: options.shares ?? false, elapsedMs }),
     });
 }
 
+/** Of a graph's crystal, and of the atoms that it has. */
 interface Vectors {
   readonly crystal: Float32Array;
   readonly atoms: Float32Array;
 }
 
-async function runGraphs(runner: Runner, graphs: readonly CrystalGraph[]): Promise<Vectors[]> {
+/** The vectors of a structure's atoms, each from the atom of the graph that stands for it. */
+function expand(graph: AnyGraph, atoms: Float32Array): Float32Array {
+  if (!("rowOf" in graph)) return atoms;
+  const columns = atoms.length / graph.numAtoms;
+  const all = new Float32Array(graph.rowOf.length * columns);
+  for (const [i, row] of graph.rowOf.entries())
+    all.set(atoms.subarray(row * columns, (row + 1) * columns), i * columns);
+  return all;
+}
+
+async function runGraphs(runner: Runner, graphs: readonly AnyGraph[]): Promise<Vectors[]> {
   const batch = batchFor(runner, graphs);
   const values = await runner.session.values(batch, ["crystal", "atoms"]);
   const [crystals, atoms] = [values.get("crystal")!, values.get("atoms")!];
@@ -124,10 +135,11 @@ async function runGraphs(runner: Runner, graphs: readonly CrystalGraph[]): Promi
 function embeddingOf(
   { model, backend, state }: Runner,
   { structure, graph }: ReadySlot,
-  { crystal, atoms }: Vectors,
+  { crystal, atoms: rows }: Vectors,
   options: { shares: boolean; elapsedMs: number },
 ): Embedding {
   const began = performance.now();
+  const atoms = expand(graph, rows);
   const sites = structure.numbers.length;
   const shares = options.shares ? atomShares(model, atoms, sites) : undefined;
   checkFinite(crystal, atoms, shares ?? []);

@@ -118,6 +118,7 @@ function toMember({
   state,
   cutoff,
   neighborPolicy,
+  compression,
   tie,
 }: Prediction): MemberPrediction {
   return {
@@ -128,6 +129,7 @@ function toMember({
     ...(state !== undefined && { state }),
     ...(cutoff !== undefined && { cutoff }),
     ...(neighborPolicy && { neighborPolicy }),
+    ...(compression !== undefined && { compression }),
     ...(tie && { tie }),
   };
 }

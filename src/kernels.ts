@@ -1,4 +1,5 @@
-import bytes from "../dist/unitcell.wasm";
+import relaxedBytes from "../dist/unitcell.relaxed.wasm";
+import baselineBytes from "../dist/unitcell.wasm";
 import { UnitcellError } from "./errors.js";
 
 /** The exports of assembly/index.ts; addresses and sizes are numbers, contracts stand in the kernels' own files. */
@@ -6,24 +7,76 @@ export interface Kernels {
   heapBase(): number;
   packedBytes(O: number, K: number): number;
   packWeight(out: number, weight: number, scale: number, shift: number, O: number, K: number): void;
-  linearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
+  linearForward(out: number, x: number, packed: number, R: number, O: number, K: number, epilogue: number): void;
+  bandedLinearForward(out: number, x: number, packed: number, R: number, O: number, K: number): void;
   affineForward(out: number, x: number, scale: number, shift: number, R: number, F: number): void;
+  normActForward(
+    out: number,
+    x: number,
+    scale: number,
+    shift: number,
+    residual: number,
+    activation: number,
+    R: number,
+    F: number,
+  ): void;
+  lstmCellForward(out: number, gates: number, cell: number, B: number, w: number): void;
+  lstmOutputForward(out: number, gates: number, cell: number, B: number, w: number): void;
   layerNormForward(out: number, x: number, weight: number, bias: number, eps: number, R: number, F: number): void;
   gaussianForward(out: number, x: number, centers: number, gamma: number, R: number, K: number): void;
   envelopeForward(out: number, x: number, cutoff: number, exponent: number, n: number): void;
   hingeForward(out: number, x: number, factor: number, threshold: number, n: number): void;
   gatherForward(out: number, x: number, index: number, R: number, F: number): void;
   gatherAddForward(out: number, x: number, v: number, index: number, R: number, F: number): void;
-  segmentSumForward(out: number, x: number, start: number, S: number, F: number): void;
-  segmentMeanForward(out: number, x: number, start: number, S: number, F: number): void;
-  segmentAttentionForward(out: number, x: number, query: number, start: number, S: number, F: number): void;
+  gatherSumForward(
+    out: number,
+    a: number,
+    indexA: number,
+    b: number,
+    indexB: number,
+    c: number,
+    indexC: number,
+    activation: number,
+    residual: number,
+    R: number,
+    F: number,
+  ): void;
+  segmentSumForward(out: number, x: number, start: number, weights: number, S: number, F: number): void;
+  segmentMeanForward(out: number, x: number, start: number, weights: number, S: number, F: number): void;
+  segmentAttentionForward(
+    out: number,
+    x: number,
+    query: number,
+    start: number,
+    weights: number,
+    S: number,
+    F: number,
+  ): void;
   gateForward(out: number, z: number, R: number, F: number): void;
+  gatedSumForward(
+    out: number,
+    own: number,
+    a: number,
+    indexA: number,
+    b: number,
+    indexB: number,
+    start: number,
+    weights: number,
+    S: number,
+    F: number,
+  ): void;
   gatedMeanForward(
     out: number,
-    m: number,
     v: number,
-    index: number,
+    indexV: number,
+    a: number,
+    indexA: number,
+    b: number,
+    indexB: number,
+    c: number,
+    indexC: number,
     start: number,
+    weights: number,
     S: number,
     F: number,
     eps: number,
@@ -82,16 +135,43 @@ export interface Kernels {
   ): number;
 }
 
-let compiled: WebAssembly.Module | undefined;
+/**
+ * The two builds of the same sources: plain SIMD, and relaxed SIMD, whose multiply-add is rounded once on processors that
+ * have such an instruction. Their results differ in last bits; either gives the same ones on every engine of a processor.
+ */
+export type KernelVariant = "baseline" | "relaxed";
 
-/** The embedded kernels, compiled once. */
-function kernelModule(): WebAssembly.Module {
-  compiled ??= new WebAssembly.Module(bytes);
-  return compiled;
+/** A module with one i8x16.relaxed_swizzle, which engines without relaxed SIMD do not validate. */
+const RELAXED_PROBE = Uint8Array.of(
+  ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0],
+  ...[10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11],
+);
+
+let hasRelaxed: boolean | undefined;
+
+/**
+ * The build to run: relaxed where the engine has it, unless told otherwise.
+ * @throws {UnitcellError} BACKEND when relaxed is asked for and the engine does not have it
+ */
+export function kernelVariant(relaxed?: boolean): KernelVariant {
+  hasRelaxed ??= WebAssembly.validate(RELAXED_PROBE);
+  if (relaxed && !hasRelaxed) throw new UnitcellError("BACKEND", "this engine has no relaxed SIMD");
+  return (relaxed ?? hasRelaxed) ? "relaxed" : "baseline";
+}
+
+const compiled: { [variant in KernelVariant]?: WebAssembly.Module } = {};
+
+/** The embedded kernels, each build compiled once. */
+function kernelModule(variant: KernelVariant): WebAssembly.Module {
+  compiled[variant] ??= new WebAssembly.Module(variant === "relaxed" ? relaxedBytes : baselineBytes);
+  return compiled[variant];
 }
 
 const PAGE = 65536;
-const MAX_PAGES = 65536; // 4 GiB: all a 32-bit address reaches
+const MAX_PAGES = 65535; // 4 GiB less one: kernels count up to the address behind the last, which must not be 0 again
+
+/** All that a KernelMemory can hold. */
+export const MAX_MEMORY_BYTES = MAX_PAGES * PAGE;
 
 /** One instance of the kernels with its own memory, and bump allocation on it. */
 export class KernelMemory {
@@ -99,8 +179,8 @@ export class KernelMemory {
   readonly #memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES });
   #top: number;
 
-  constructor() {
-    const instance = new WebAssembly.Instance(kernelModule(), { env: { memory: this.#memory } });
+  constructor(variant: KernelVariant = kernelVariant()) {
+    const instance = new WebAssembly.Instance(kernelModule(variant), { env: { memory: this.#memory } });
     this.kernels = instance.exports as unknown as Kernels;
     this.#top = align(this.kernels.heapBase());
   }
@@ -160,9 +240,14 @@ export class KernelMemory {
   /** Allocate and fill in one step. */
   put(data: Float32Array | Float64Array | Int32Array): number {
     const at = this.allocate(data.byteLength);
+    this.copy(at, data);
+    return at;
+  }
+
+  /** Numbers to memory already taken. */
+  copy(at: number, data: Float32Array | Float64Array | Int32Array): void {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     new Uint8Array(this.#memory.buffer, at, data.byteLength).set(bytes);
-    return at;
   }
 }
 

@@ -17,7 +17,7 @@ import {
   valueWarnings,
 } from "./batches.js";
 import { combinePredictions, type Ensemble } from "./ensemble.js";
-import type { CrystalGraph } from "./graphs/graph.js";
+import { type AnyGraph, lift } from "./graphs/lift.js";
 import { tieVariants } from "./graphs/nearest.js";
 import { decodeOutput, type Model, outputRow } from "./models/model.js";
 import { type Chunk, predictUnknown } from "./predict-unknown.js";
@@ -57,8 +57,8 @@ export async function* predictStream(
   options: PredictOptions = {},
 ): AsyncGenerator<Prediction | FailedPrediction> {
   const maxAtoms = checkOptions("members" in model ? model.members : [model], options);
-  const { cache, state, tieRange = false } = options;
-  const recipe = cache && (await recipeOf(model, { backend: backendOf(options).name, tieRange, state }));
+  const { cache, state, tieRange = false, lift: lifts = true } = options;
+  const recipe = cache && (await recipeOf(model, { backend: backendOf(options).name, tieRange, state, lift: lifts }));
   const run = (chunk: Chunk) => predictAll(model, chunk, { ...options, maxAtoms });
   for await (const chunk of chunksOf(structures, maxAtoms, options.signal))
     yield* await (recipe === undefined ? run(chunk) : predictUnknown(cache!, recipe, chunk, run));
@@ -96,7 +96,7 @@ async function* predictChunk(
   options: ChunkOptions,
 ): AsyncGenerator<Prediction | FailedPrediction> {
   const runner = await openRunner(model, options);
-  yield* runChunk(model, chunk, {
+  yield* runChunk(runner, chunk, {
     run: (graphs) => runGraphs(runner, graphs),
     record: async (slot, output, elapsedMs) => {
       const tie = options.tieRange ? await tieRange(runner, slot.structure, options.maxAtoms) : undefined;
@@ -106,7 +106,7 @@ async function* predictChunk(
 }
 
 function predictionOf(
-  { model, backend, state }: Runner,
+  { model, backend, state, lift: lifts }: Runner,
   { structure, graph }: ReadySlot,
   output: Float32Array,
   { tie, elapsedMs }: { tie: TieRange | undefined; elapsedMs: number },
@@ -124,6 +124,7 @@ function predictionOf(
     ...(stateTypes(model) > 0 && { state: state! }),
     cutoff: graph.cutoff,
     ...(graph.neighborPolicy && { neighborPolicy: graph.neighborPolicy }),
+    ...(lifts && { compression: "rowOf" in graph ? graph.compression : 1 }),
     ...(tie && { tie }),
     warnings: [...valueWarnings(model), ...elementWarnings(model, structure), ...graph.warnings],
     model: modelInfo(model),
@@ -132,7 +133,7 @@ function predictionOf(
   };
 }
 
-async function runGraphs(runner: Runner, graphs: readonly CrystalGraph[]): Promise<Float32Array[]> {
+async function runGraphs(runner: Runner, graphs: readonly AnyGraph[]): Promise<Float32Array[]> {
   const batch = batchFor(runner, graphs);
   const outputs = await runner.session.run(batch);
   return graphs.map((_, b) => outputRow(runner.model, batch, outputs, b));
@@ -143,10 +144,11 @@ async function tieRange(runner: Runner, structure: Structure, maxAtoms: number):
   if (model.config.graph.select !== "nearest") return undefined;
   const { graphs, exhaustive } = tieVariants(structure, model.config.graph);
   if (graphs.length === 0) return undefined;
+  const chosen = runner.lift ? graphs.map(lift) : graphs;
   let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   const perBatch = Math.max(1, Math.floor(maxAtoms / structure.numbers.length));
-  for (let from = 0; from < graphs.length; from += perBatch)
-    for (const output of await runGraphs(runner, graphs.slice(from, from + perBatch))) {
+  for (let from = 0; from < chosen.length; from += perBatch)
+    for (const output of await runGraphs(runner, chosen.slice(from, from + perBatch))) {
       const { value } = decodeOutput(model, output);
       min = Math.min(min, value);
       max = Math.max(max, value);

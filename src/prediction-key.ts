@@ -16,6 +16,7 @@ export interface KeyOptions {
   readonly backend: string;
   readonly tieRange: boolean;
   readonly state: number | undefined;
+  readonly lift: boolean;
 }
 
 /**

@@ -43,6 +43,11 @@ interface Estimate {
   readonly cutoff?: number;
   /** Where the graph is not upstream's own. */
   readonly neighborPolicy?: "symmetric";
+  /**
+   * How many times fewer rows were computed than the graph has, by telling alike ones only once (graphs/lift.ts): pairs of
+   * bonds where the network has them, else bonds; 1 where nothing is alike. Absent where lifting was turned off.
+   */
+  readonly compression?: number;
   /** With `tieRange`, where a neighbour tie matters: the values that other choices among the tied give. */
   readonly tie?: TieRange;
 }

@@ -7,7 +7,8 @@ import { buildGraph, type CrystalGraph } from "../src/graphs/graph.js";
 import { lineGraph } from "../src/graphs/line-graph.js";
 import { loadModel } from "../src/load-model.js";
 import { type Model, outputRow } from "../src/models/model.js";
-import { DEFAULT_PASSES, lowerBatchNorm } from "../src/ops/passes.js";
+import { lowerBatchNorm } from "../src/ops/fold-norms.js";
+import { DEFAULT_PASSES } from "../src/ops/passes.js";
 import { predict } from "../src/predict.js";
 import { fixtureBytes, fixtureJson, fixtureNames, haveFixtures } from "./fixtures.js";
 import {
@@ -144,7 +145,9 @@ if (isFixture) {
         const values = await session.values(collate([graph]), present);
         const compared = compareTrace(trace, rowOrder(trace, graph), values);
         console.log(`  ${name}: ${compared.count} values, worst ${compared.worst.toExponential(2)}`);
-        assert.equal(compared.absent, unread(model), "values that are not there");
+        const inside = (name: string) => !passes && /embedding|bn_edges|bn_nodes/.test(name);
+        const absent = compared.absent.filter((name) => !inside(name) || unread(model).includes(name));
+        assert.equal(absent, unread(model), "values that are not there, but for what is inside of a fused operation");
       });
 }
 

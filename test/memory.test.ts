@@ -7,7 +7,7 @@ import { predict } from "../src/predict.js";
 import { haveFixtures } from "./fixtures.js";
 import { ALIGNN_TOLERANCE, alignnGoldens, alignnModel, alignnStructures } from "./goldens-alignn.js";
 
-const BUDGET = 256 * 2 ** 20;
+const BUDGET = 128 * 2 ** 20;
 const PAGE = 65536;
 const ID = "cod-1000000";
 
@@ -34,7 +34,7 @@ async function predictInBudget(): Promise<Answer> {
 
 if (!isMainThread) parentPort!.postMessage(await predictInBudget());
 else if (haveFixtures("alignn"))
-  test(`ALIGNN's default on ${ID} (140 atoms, 24,424 pairs of bonds) fits in 256 MiB`, async () => {
+  test(`ALIGNN's default on ${ID} (140 atoms, 24,424 pairs of bonds) fits in 128 MiB`, async () => {
     const golden = alignnGoldens().get("alignn_default")!.predictions[ID];
     assert.is(golden.line_edges, 24424);
     const [{ value, memories, bytes }] = (await once(new Worker(new URL(import.meta.url)), "message")) as [Answer];

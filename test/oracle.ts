@@ -3,33 +3,49 @@
  * with. Slow on purpose.
  */
 import type { Batch } from "../src/graphs/batch.js";
+import { bindDistinct } from "../src/ops/distinct.js";
 import type { OpName } from "../src/ops/ops.js";
-import type { Node, Program } from "../src/ops/program.js";
+import type { Activation, Node, Program } from "../src/ops/program.js";
 
 type Matrix = { rows: number; columns: number; data: Float64Array };
+/** A value as a node reads it: row r is its row index[r]. */
+type Read = Matrix & { index: ArrayLike<number> | undefined };
 type Cell = (r: number, c: number) => number;
 
 /** Every value of the program, by id, as (rows, columns) float64. */
-export function runOracle(program: Program, batch: Batch): Matrix[] {
+export function runOracle(program: Program, given: Batch): Matrix[] {
   const values: Matrix[] = [];
+  const batch = bindDistinct(program, given);
   for (const node of program.nodes) {
     const rows = batch.sizes[node.output.rows];
     const { columns } = node.output;
+    const read = node.inputs.map((input, i) => {
+      const name = node.indices?.[i];
+      return { ...values[input.id], index: name === undefined ? undefined : batch.inputs.get(name)! };
+    });
+    const residual = node.residual ? read.splice(-1) : [];
+    const added = node.op === "linear" || node.op === "scaledLinear" ? read.splice(1) : [];
+    const activation = node.activation ? ACTIVATION[node.activation] : (x: number) => x;
     const cell = CELLS[node.op](
       node,
-      node.inputs.map((input) => values[input.id]),
+      read,
       node.params.map((name) => program.params.get(name)!.data),
       node.index ? batch.inputs.get(node.index)! : new Float32Array(),
       node.starts ? batch.inputs.get(node.starts)! : new Int32Array(),
+      (node.weights && batch.inputs.get(node.weights)) ||
+        new Float32Array(node.over ? batch.sizes[node.over] : 0).fill(1),
     );
     const data = new Float64Array(rows * columns);
-    for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) data[r * columns + c] = cell(r, c);
+    for (let r = 0; r < rows; r++)
+      for (let c = 0; c < columns; c++)
+        data[r * columns + c] = total(residual, r, c) + activation(cell(r, c) + total(added, r, c));
     values.push({ rows, columns, data });
   }
   return values;
 }
 
-const at = (x: Matrix, r: number, c: number) => x.data[r * x.columns + c];
+const at = (x: Read, r: number, c: number) => x.data[(x.index ? x.index[r] : r) * x.columns + c];
+const total = (xs: readonly Read[], r: number, c: number) => xs.reduce((all, x) => all + at(x, r, c), 0);
 const sum = (from: number, end: number, term: (i: number) => number) => {
   let total = 0;
   for (let i = from; i < end; i++) total += term(i);
@@ -45,7 +61,14 @@ export function envelope(x: number, { cutoff, exponent: p }: Readonly<Record<str
   return q > 1 ? 0 : 1 + c1 * q ** p + c2 * q ** (p + 1) + c3 * q ** (p + 2);
 }
 
-type Rule = (node: Node, x: Matrix[], p: Float32Array[], index: ArrayLike<number>, starts: ArrayLike<number>) => Cell;
+type Rule = (
+  node: Node,
+  x: Read[],
+  p: Float32Array[],
+  index: ArrayLike<number>,
+  starts: ArrayLike<number>,
+  weights: ArrayLike<number>,
+) => Cell;
 
 /** An operation on each number by itself. */
 const each =
@@ -53,6 +76,14 @@ const each =
   (_, [x]) =>
   (r, c) =>
     f(at(x, r, c));
+
+const ACTIVATION: Record<Activation, (x: number) => number> = {
+  softplus,
+  shiftedSoftplus: (x) => softplus(x) - Math.LN2,
+  silu: (x) => x * sigmoid(x),
+  sigmoid,
+  tanh: Math.tanh,
+};
 
 const CELLS: Record<OpName, Rule> = {
   input:
@@ -92,13 +123,10 @@ const CELLS: Record<OpName, Rule> = {
     (r, c) =>
       at(x, r, c) * scale[c] + shift[c],
   gather:
-    (_, [x], _p, index) =>
+    (_, [x]) =>
     (r, c) =>
-      at(x, index[r], c),
-  gatherAdd:
-    (_, [x, v], _p, index) =>
-    (r, c) =>
-      at(x, r, c) + at(v, index[r], c),
+      at(x, r, c),
+  gatherSum: (_, x) => (r, c) => total(x, r, c),
   concat: (_, xs) => (r, c) => {
     let column = c;
     for (const x of xs) {
@@ -113,8 +141,8 @@ const CELLS: Record<OpName, Rule> = {
       at(x, r, numbers.first + c),
   sigmoid: each(sigmoid),
   softplus: each(softplus),
-  shiftedSoftplus: each((x) => softplus(x) - Math.LN2),
-  silu: each((x) => x * sigmoid(x)),
+  shiftedSoftplus: each(ACTIVATION.shiftedSoftplus),
+  silu: each(ACTIVATION.silu),
   tanh: each(Math.tanh),
   exp: each(Math.exp),
   hinge: (node, x, ...rest) => {
@@ -145,28 +173,43 @@ const CELLS: Record<OpName, Rule> = {
     (r, c) =>
       at(a, r, c) / (at(b, r, c) + numbers.eps),
   segmentSum:
-    (_, [x], _p, _index, start) =>
+    (_, [x], _p, _index, start, w) =>
     (r, c) =>
-      sum(start[r], start[r + 1], (i) => at(x, i, c)),
+      sum(start[r], start[r + 1], (i) => w[i] * at(x, i, c)),
   segmentMean:
-    (_, [x], _p, _index, start) =>
+    (_, [x], _p, _index, start, w) =>
     (r, c) =>
-      sum(start[r], start[r + 1], (i) => at(x, i, c)) / Math.max(1, start[r + 1] - start[r]),
+      sum(start[r], start[r + 1], (i) => w[i] * at(x, i, c)) / (sum(start[r], start[r + 1], (i) => w[i]) || 1),
   segmentAttention:
-    (_, [x, query], _p, _index, start) =>
+    (_, [x, query], _p, _index, start, w) =>
     (r, c) => {
       const logit = (i: number) => sum(0, x.columns, (k) => at(x, i, k) * at(query, r, k));
       let top = Number.NEGATIVE_INFINITY;
       for (let i = start[r]; i < start[r + 1]; i++) top = Math.max(top, logit(i));
-      const weight = (i: number) => Math.exp(logit(i) - top);
+      const weight = (i: number) => w[i] * Math.exp(logit(i) - top);
       const total = sum(start[r], start[r + 1], weight);
       return total ? sum(start[r], start[r + 1], (i) => weight(i) * at(x, i, c)) / total : 0;
     },
-  gatedMean:
-    ({ numbers }, [m, v], _p, index, start) =>
+  lstmCell:
+    ({ output: { columns } }, [gates, cell]) =>
     (r, c) => {
-      const gate = (i: number) => sigmoid(at(m, i, c));
-      const above = sum(start[r], start[r + 1], (i) => gate(i) * at(v, index[i], c));
+      const gate = (i: number) => at(gates, r, i * columns + c);
+      return sigmoid(gate(1)) * at(cell, r, c) + sigmoid(gate(0)) * Math.tanh(gate(2));
+    },
+  lstmOutput:
+    ({ output: { columns } }, [gates, cell]) =>
+    (r, c) =>
+      sigmoid(at(gates, r, 3 * columns + c)) * Math.tanh(at(cell, r, c)),
+  gatedSum:
+    ({ output: { columns } }, z, _p, _index, start, w) =>
+    (r, c) =>
+      sum(start[r], start[r + 1], (i) => w[i] * sigmoid(total(z, i, c)) * softplus(total(z, i, columns + c))),
+  gatedMean:
+    ({ numbers }, x, _p, _index, start, w) =>
+    (r, c) => {
+      const [m, v] = [x.slice(0, -1), x[x.length - 1]];
+      const gate = (i: number) => w[i] * sigmoid(total(m, i, c));
+      const above = sum(start[r], start[r + 1], (i) => gate(i) * at(v, i, c));
       return above / (sum(start[r], start[r + 1], gate) + numbers.eps);
     },
   gate:

@@ -1,23 +1,21 @@
-/** Passes against the program they rewrite, the Wasm backend against float64, and memory that values share. */
+/** Passes against the program they rewrite, and the Wasm backend against float64. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { planArena } from "../src/backends/arena.js";
 import { wasmBackend } from "../src/backends/wasm.js";
 import { isUnitcellError } from "../src/errors.js";
 import { collate } from "../src/graphs/batch.js";
 import { buildGraph } from "../src/graphs/graph.js";
 import type { Model } from "../src/models/model.js";
-import {
-  DEFAULT_PASSES,
-  foldAffine,
-  fuseGate,
-  fuseGatedMean,
-  fuseGatherAdd,
-  lowerBatchNorm,
-  type Pass,
-  splitLinear,
-} from "../src/ops/passes.js";
+import { moveToDistinct } from "../src/ops/distinct.js";
+import { fuseEpilogue } from "../src/ops/epilogue.js";
+import { foldAffine, lowerBatchNorm } from "../src/ops/fold-norms.js";
+import { fuseGate, fuseGatedMean, fuseGatedMeanSum, fuseGatedSum } from "../src/ops/gates.js";
+import { fuseLstm } from "../src/ops/lstm.js";
+import { DEFAULT_PASSES } from "../src/ops/passes.js";
 import { ProgramBuilder } from "../src/ops/program.js";
+import type { Pass } from "../src/ops/rewrite.js";
+import { splitLinear } from "../src/ops/split-linear.js";
+import { fuseGatherSum } from "../src/ops/sums.js";
 import { exampleModel, exampleStructures } from "./examples.js";
 import { runOracle } from "./oracle.js";
 
@@ -45,8 +43,17 @@ const CHAINS: [name: string, passes: Pass[]][] = [
   ["foldAffine", [lowerBatchNorm, foldAffine]],
   ["fuseGate", [lowerBatchNorm, fuseGate]],
   ["splitLinear", [lowerBatchNorm, splitLinear]],
-  ["fuseGatherAdd", [lowerBatchNorm, fuseGatherAdd]],
+  ["moveToDistinct", [lowerBatchNorm, moveToDistinct]],
+  ["splitLinear, moveToDistinct", [lowerBatchNorm, splitLinear, moveToDistinct]],
+  ["fuseGatherSum", [lowerBatchNorm, fuseGatherSum]],
   ["fuseGatedMean", [lowerBatchNorm, fuseGatedMean]],
+  ["fuseLstm", [lowerBatchNorm, fuseLstm]],
+  ["fuseEpilogue", [lowerBatchNorm, fuseEpilogue]],
+  ["fuseEpilogue of sums", [lowerBatchNorm, foldAffine, splitLinear, fuseGatherSum, fuseEpilogue]],
+  [
+    "gates of sums",
+    [lowerBatchNorm, splitLinear, fuseGate, fuseGatedMean, fuseGatherSum, fuseGatedSum, fuseGatedMeanSum],
+  ],
   ["all", [...DEFAULT_PASSES]],
 ];
 for (const [title, { program: original, config }] of NETWORKS) {
@@ -85,31 +92,6 @@ test("all passes leave no batch norm, no split and no parameter that nothing rea
     assert.not.ok(ops.includes(gone), gone);
   const read = new Set(program.nodes.flatMap((node) => node.params));
   assert.equal([...program.params.keys()].sort(), [...read].sort());
-});
-
-test("arena: no two values that live at the same time overlap", () => {
-  const program = DEFAULT_PASSES.reduce((p, pass) => pass(p), model.program);
-  const kept = new Set([program.output.id, 3]);
-  const { offsets, bytes } = planArena(program, batch.sizes, kept);
-  const size = (id: number) => {
-    const { op, output } = program.nodes[id];
-    return op === "input" ? 0 : batch.sizes[output.rows] * output.columns * 4; // inputs lie elsewhere
-  };
-  const dies = program.nodes.map(({ output: { id } }) =>
-    kept.has(id)
-      ? program.nodes.length
-      : Math.max(id, ...program.nodes.filter((n) => n.inputs.some((x) => x.id === id)).map((n) => n.output.id)),
-  );
-  let total = 0;
-  for (let a = 0; a < program.nodes.length; a++) {
-    total += size(a);
-    assert.is(offsets[a] % 16, 0);
-    assert.ok(offsets[a] + size(a) <= bytes);
-    for (let b = a + 1; b < program.nodes.length && b <= dies[a]; b++)
-      assert.ok(offsets[a] + size(a) <= offsets[b] || offsets[b] + size(b) <= offsets[a], `values ${a} and ${b}`);
-  }
-  console.log(`  arena: ${bytes} bytes for values of ${total}`);
-  assert.ok(bytes < total / 2);
 });
 
 test("a program whose shapes do not fit is refused when it is written", () => {

@@ -159,13 +159,14 @@ const OPTIONS: Changes<PredictOptions> = {
   maxAtoms: "same",
   tieRange: { tieRange: true },
   state: "not in a record", // below
+  lift: { lift: false },
   cache: "same",
   signal: "same",
 };
 
 async function keyOf(model: Model | Ensemble, of = structure, options: PredictOptions = {}): Promise<string> {
-  const { backend = wasmBackend(), tieRange = false, state } = options;
-  return predictionKey(await recipeOf(model, { backend: backend.name, tieRange, state }), of);
+  const { backend = wasmBackend(), tieRange = false, state, lift = true } = options;
+  return predictionKey(await recipeOf(model, { backend: backend.name, tieRange, state, lift }), of);
 }
 
 const MISSES: [what: string, key: () => Promise<string>, from: () => Promise<string>][] = [

@@ -149,6 +149,7 @@ const MEMBER: Required<MemberPrediction> = {
   state: 0,
   cutoff: 8,
   neighborPolicy: "symmetric",
+  compression: 2.5,
   tie: TIE,
 };
 const WARNING: Required<PredictionWarning> = { code: "neighbor-tie", message: "O3", atoms: [0, 2], member: 1 };

@@ -32,8 +32,12 @@ for (const file of checkpoints) {
   }
 }`;
 
+/** Node 20 has relaxed SIMD behind a flag; newer ones, and so the kernels there, have it. */
+const relaxedFlag = (node: string) =>
+  /^v20\./.test(execFileSync(node, ["--version"], { encoding: "utf8" })) ? ["--experimental-wasm-relaxed-simd"] : [];
+
 function bits(node: string, folder: string, checkpoints: readonly string[]): string {
-  const args = ["--input-type=module", "-e", SCRIPT, folder, ...checkpoints];
+  const args = [...relaxedFlag(node), "--input-type=module", "-e", SCRIPT, folder, ...checkpoints];
   return execFileSync(node, args, { encoding: "utf8" });
 }
 

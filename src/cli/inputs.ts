@@ -3,6 +3,7 @@ import { basename, extname, join } from "node:path";
 import { addAbortSignal } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import { UnitcellError } from "../errors.js";
+import type { StructureText } from "../pool/pool.js";
 import { parseEach, type StructureFormat } from "../structures/parse.js";
 import type { Structure, UnreadStructure } from "../structures/structure.js";
 
@@ -53,32 +54,39 @@ async function structureFiles(folder: string): Promise<string[]> {
 }
 
 /**
- * Every structure of every file, in order; what cannot be read keeps its place as an error.
+ * The text of every file, in order; what cannot be read keeps its place as an error.
  * @param onFile called with the number of files finished so far
  * @param signal ends the reading, also while it waits for standard input
  */
-export async function* readInputs(
+export async function* readTexts(
   files: readonly string[],
   format: StructureFormat | undefined,
   onFile: (done: number) => void,
   signal: AbortSignal,
-): AsyncGenerator<Structure | UnreadStructure> {
-  const turn = eventTurns();
+): AsyncGenerator<StructureText | UnreadStructure> {
   for (const [done, file] of files.entries()) {
     onFile(done);
     const text = await readText(file, signal);
     if (signal.aborted) return;
-    if (text instanceof UnitcellError) {
-      yield { id: basename(file), error: text };
+    if (text instanceof UnitcellError) yield { id: basename(file), error: text };
+    else yield { text, filename: file === STDIN ? "stdin" : file, ...(format && { format }) };
+  }
+  onFile(files.length);
+}
+
+/** Every structure of every file that readTexts reads. */
+export async function* readInputs(...files: Parameters<typeof readTexts>): AsyncGenerator<Structure | UnreadStructure> {
+  const turn = eventTurns();
+  for await (const input of readTexts(...files)) {
+    if ("error" in input) {
+      yield input;
       continue;
     }
-    const filename = file === STDIN ? "stdin" : file;
-    for (const structure of parseEach(text, { filename, ...(format && { format }) })) {
+    for (const structure of parseEach(input.text, input)) {
       yield structure;
       await turn();
     }
   }
-  onFile(files.length);
 }
 
 async function readText(file: string, signal: AbortSignal): Promise<string | UnitcellError> {

@@ -6,7 +6,7 @@ import { predictStream } from "../predict.js";
 import type { PredictionCache } from "../prediction-cache.js";
 import type { StructureFormat } from "../structures/parse.js";
 import { openCache, saveCache } from "./cache.js";
-import { eventTurns, listInputs, readInputs } from "./inputs.js";
+import { eventTurns, listInputs, readInputs, readTexts } from "./inputs.js";
 import { openModels } from "./models.js";
 import { Notes } from "./notes.js";
 import { Progress } from "./progress.js";
@@ -35,9 +35,11 @@ Options:
       --state N               for a MEGNet of several fidelities: which, from 0
       --neighbor-policy P     of ALIGNN's k-nearest graphs: upstream (as trained), or symmetric (no shell of equally
                               distant neighbours is cut)
+      --no-lift               compute every atom and bond, also those that symmetry makes alike
       --calibration FACTOR    from an ensemble's spread to an error bar, worked out on data of known values
       --cache FILE            a file of predictions (ensemble_predictions.pt): those in it are not computed again, new
                               ones are added
+      --workers N             predict on N threads, by default 1; auto: one for each core
   -q, --quiet                 do not describe the models, list no warnings
   -h, --help                  this text
 
@@ -75,8 +77,10 @@ export async function predictCommand(args: string[]): Promise<number> {
       unit: { type: "string" },
       state: { type: "string" },
       "neighbor-policy": { type: "string" },
+      "no-lift": { type: "boolean" },
       calibration: { type: "string" },
       cache: { type: "string" },
+      workers: { type: "string" },
       quiet: { type: "boolean", short: "q" },
       help: { type: "boolean", short: "h" },
     },
@@ -89,6 +93,7 @@ export async function predictCommand(args: string[]): Promise<number> {
   if (values.format !== undefined && !FORMATS.includes(values.format))
     throw new UsageError(`--format is one of ${FORMATS.join(", ")}, found "${values.format}"`);
   const output = chooseOutput(values);
+  const workers = parseWorkers(values.workers);
   const { model, description } = await openModels(values.model, values);
   const state = parseState(model, values.state);
   const cache = values.cache === undefined ? undefined : await openCache(values.cache);
@@ -98,18 +103,26 @@ export async function predictCommand(args: string[]): Promise<number> {
   const abort = new AbortController();
   process.once("SIGINT", () => abort.abort()); // a second Ctrl-C ends the process as usual
   const { signal } = abort;
-  const inputs = readInputs(
-    files,
-    values.format as StructureFormat | undefined,
-    (done) => progress.update(done),
-    signal,
-  );
-  const options = { tieRange: values["tie-range"] ?? false, ...(state !== undefined && { state }) };
-  const records = predictStream(model, inputs, { ...options, ...(cache && { cache }) });
+  const format = values.format as StructureFormat | undefined;
+  const source = [files, format, (done: number) => progress.update(done), signal] as const;
+  const options = {
+    tieRange: values["tie-range"] ?? false,
+    lift: !values["no-lift"],
+    ...(state !== undefined && { state }),
+    ...(cache && { cache }),
+  };
+  const pool =
+    workers === 1
+      ? undefined
+      : await (await import("../pool/pool.js")).createPool(workers === "auto" ? {} : { workers });
+  const records = pool
+    ? pool.predictStream(model, readTexts(...source), { ...options, signal })
+    : predictStream(model, readInputs(...source), options);
   const how = { progress, quiet: values.quiet ?? false, signal };
   try {
     return await report(untilAborted(records, signal), recordWriter(output, model), how);
   } finally {
+    await pool?.close();
     if (cache) await keep(cache, values.cache!, how.quiet);
   }
 }
@@ -127,6 +140,13 @@ export function parseState(model: Model | Ensemble, text: string | undefined): n
   return state;
 }
 
+function parseWorkers(text = "1"): number | "auto" {
+  if (text === "auto" || text === "0") return "auto";
+  if (!/^[1-9]\d{0,2}$/.test(text))
+    throw new UsageError(`--workers takes a number up to 999, or auto, found "${text}"`);
+  return Number(text);
+}
+
 /** What was added, also when the run was stopped or ended early. */
 async function keep(cache: PredictionCache, path: string, quiet: boolean): Promise<void> {
   await saveCache(cache, path);
@@ -142,13 +162,17 @@ function chooseOutput(values: { [name in OutputFormat]?: boolean | undefined }):
   return chosen[0] ?? (process.stdout.isTTY ? "table" : "csv");
 }
 
-/** The records so far when aborted; Ctrl-C is heard between them. */
+/** The records so far when aborted; Ctrl-C is heard between them, and by a pool at any time. */
 async function* untilAborted(records: AsyncIterable<Record>, signal: AbortSignal): AsyncGenerator<Record> {
   const turn = eventTurns();
-  for await (const record of records) {
-    if (signal.aborted) return;
-    yield record;
-    await turn();
+  try {
+    for await (const record of records) {
+      if (signal.aborted) return;
+      yield record;
+      await turn();
+    }
+  } catch (error) {
+    if (error !== signal.reason) throw error;
   }
 }
 

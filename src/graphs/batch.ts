@@ -1,5 +1,5 @@
 import { UnitcellError } from "../errors.js";
-import type { CrystalGraph } from "./graph.js";
+import type { AnyGraph, LiftedLineGraph } from "./lift.js";
 import { type LineGraph, lineGraph } from "./line-graph.js";
 
 /**
@@ -13,8 +13,12 @@ import { type LineGraph, lineGraph } from "./line-graph.js";
  * where every graph has bond vectors, their line graphs:
  *   tripletSource (T,) i32 sending edge of each triplet; tripletReceiver (T,) i32 receiving edge, ascending
  *   tripletStart  (E + 1,) i32 first triplet of each edge; cosines (T,) f32
- * and where every graph has a `cell`:
+ * where every graph has a `cell`:
  *   cell          (B * 6,) f32 a, b, c (Å), alpha, beta, gamma (degrees) of each crystal
+ * and where a graph is lifted, how many rows each stands for, all f32 (absent: each for itself):
+ *   atomWeight    (N,) atoms of the crystal; edgeWeight (E,) bonds of its receiving atom; tripletWeight (T,) pairs of its
+ *                 receiving bond
+ *   edgeTotal     (E,) bonds of the crystal: edgeWeight times the receiver's atomWeight
  */
 export interface Batch {
   readonly sizes: Readonly<Record<"B" | "N" | "E" | "T", number>>;
@@ -22,7 +26,7 @@ export interface Batch {
 }
 
 /** @throws {UnitcellError} ARGUMENT when there is no graph; LIMIT when a crystal has more than MAX_TRIPLETS triplets */
-export function collate(graphs: readonly CrystalGraph[]): Batch {
+export function collate(graphs: readonly AnyGraph[]): Batch {
   if (graphs.length === 0) throw new UnitcellError("ARGUMENT", "a batch needs at least one graph");
   const N = graphs.reduce((sum, graph) => sum + graph.numAtoms, 0);
   const E = graphs.reduce((sum, graph) => sum + graph.numEdges, 0);
@@ -52,7 +56,8 @@ export function collate(graphs: readonly CrystalGraph[]): Batch {
     crystalStart[b + 1] = atom;
     crystalEdgeStart[b + 1] = edge;
   }
-  const triplets = graphs.every((graph) => graph.vectors) ? collateTriplets(graphs, E) : undefined;
+  const hasPairs = graphs.every((graph) => "line" in graph || "vectors" in graph);
+  const triplets = hasPairs ? collateTriplets(graphs, E) : undefined;
   return {
     sizes: { B: graphs.length, N, E, T: triplets?.tripletSource.length ?? 0 },
     inputs: new Map<string, Float32Array | Int32Array>([
@@ -66,19 +71,21 @@ export function collate(graphs: readonly CrystalGraph[]): Batch {
       ["edgeCrystal", edgeCrystal],
       ["lengths", lengths],
       ...Object.entries(triplets ?? {}),
+      ...(graphs.some((graph) => "rowOf" in graph) ? Object.entries(collateWeights(graphs, receiver)) : []),
       ...(graphs.every((graph) => graph.cell) ? [["cell", collateCells(graphs)] as const] : []),
     ]),
   };
 }
 
 /** The line graphs of all crystals, edges counted through the batch. */
-function collateTriplets(graphs: readonly CrystalGraph[], E: number) {
-  const lines: LineGraph[] = graphs.map(lineGraph);
+function collateTriplets(graphs: readonly AnyGraph[], E: number) {
+  const lines = graphs.map(lineOf);
   const T = lines.reduce((sum, line) => sum + line.source.length, 0);
   const tripletStart = new Int32Array(E + 1);
   const tripletSource = new Int32Array(T);
   const tripletReceiver = new Int32Array(T);
   const cosines = new Float32Array(T);
+  const tripletWeight = lines.some((line) => "weight" in line) ? new Float32Array(T).fill(1) : undefined;
   let edge = 0;
   let triplet = 0;
   for (const line of lines) {
@@ -89,13 +96,35 @@ function collateTriplets(graphs: readonly CrystalGraph[], E: number) {
       tripletReceiver.fill(edge + e, triplet + line.start[e], triplet + line.start[e + 1]);
     }
     cosines.set(line.cosines, triplet);
+    if ("weight" in line) tripletWeight!.set(line.weight, triplet);
     edge += edges;
     triplet += line.source.length;
   }
-  return { tripletStart, tripletSource, tripletReceiver, cosines };
+  return { tripletStart, tripletSource, tripletReceiver, cosines, ...(tripletWeight && { tripletWeight }) };
 }
 
-function collateCells(graphs: readonly CrystalGraph[]): Float32Array {
+function lineOf(graph: AnyGraph): LineGraph | LiftedLineGraph {
+  return "rowOf" in graph ? graph.line! : lineGraph(graph);
+}
+
+/** Of graphs that are not lifted each row stands for itself. */
+function collateWeights(graphs: readonly AnyGraph[], receiver: Int32Array) {
+  const atomWeight = new Float32Array(graphs.reduce((sum, graph) => sum + graph.numAtoms, 0)).fill(1);
+  const edgeWeight = new Float32Array(receiver.length).fill(1);
+  let atom = 0;
+  let edge = 0;
+  for (const graph of graphs) {
+    if ("rowOf" in graph) {
+      atomWeight.set(graph.atomWeight, atom);
+      edgeWeight.set(graph.edgeWeight, edge);
+    }
+    atom += graph.numAtoms;
+    edge += graph.numEdges;
+  }
+  return { atomWeight, edgeWeight, edgeTotal: edgeWeight.map((times, e) => times * atomWeight[receiver[e]]) };
+}
+
+function collateCells(graphs: readonly AnyGraph[]): Float32Array {
   const cells = new Float32Array(6 * graphs.length);
   for (const [b, { cell }] of graphs.entries()) cells.set(cell!, 6 * b);
   return cells;

@@ -65,11 +65,19 @@ function alignnTensors(config: AlignnConfig): Map<string, ModelTensor> {
 }
 
 /** Index inputs of the two graphs that ALIGNN convolves on: bonds between atoms, and pairs of bonds between bonds. */
-const BONDS = { source: "source", receiver: "receiver", starts: "edgeStart", edges: "E", nodes: "N" } as const;
+const BONDS = {
+  source: "source",
+  receiver: "receiver",
+  starts: "edgeStart",
+  weights: "edgeWeight",
+  edges: "E",
+  nodes: "N",
+} as const;
 const PAIRS = {
   source: "tripletSource",
   receiver: "tripletReceiver",
   starts: "tripletStart",
+  weights: "tripletWeight",
   edges: "T",
   nodes: "E",
 } as const;
@@ -97,7 +105,7 @@ function alignnProgram(config: AlignnConfig, params: ReadonlyMap<string, Param>)
   for (let k = 0; k < config.gcnLayers; k++) [atoms, bonds] = p.convolution(`gcn_layers.${k}`, BONDS, atoms, bonds);
   const out = p.link(p.readout(p.label(atoms, "atoms")));
   if (!config.penalty) return p.build(p.label(out, "output"));
-  const penalty = p.segmentSum(p.hinge(distances, config.penalty), "crystalEdgeStart", "B");
+  const penalty = p.segmentSum(p.hinge(distances, config.penalty), "crystalEdgeStart", "B", "edgeTotal");
   return p.build(p.label(p.add(out, penalty), "output"));
 }
 
@@ -141,15 +149,15 @@ class AlignnBuilder extends ProgramBuilder {
    * src_update, and that on the neighbour dst_update.
    */
   convolution(at: string, graph: typeof BONDS | typeof PAIRS, nodes: Value, edges: Value): [Value, Value] {
-    const { source, receiver, starts } = graph;
+    const { source, receiver, starts, weights } = graph;
     const fromSource = this.gather(this.linear(nodes, `${at}.src_gate`), source, graph.edges);
     const fromReceiver = this.gather(this.linear(nodes, `${at}.dst_gate`), receiver, graph.edges);
     const ends = this.add(this.add(this.linear(edges, `${at}.edge_gate`), fromSource), fromReceiver);
     const m = this.label(ends, `${at}.bn_edges.in`);
     const gate = this.sigmoid(m);
     const neighbors = this.gather(this.linear(nodes, `${at}.dst_update`), source, graph.edges);
-    const gated = this.segmentSum(this.mul(gate, neighbors), starts, graph.nodes);
-    const h = this.ratio(gated, this.segmentSum(gate, starts, graph.nodes), GATE_EPS);
+    const gated = this.segmentSum(this.mul(gate, neighbors), starts, graph.nodes, weights);
+    const h = this.ratio(gated, this.segmentSum(gate, starts, graph.nodes, weights), GATE_EPS);
     const x = this.label(this.add(this.linear(nodes, `${at}.src_update`), h), `${at}.bn_nodes.in`);
     const normal = (value: Value, name: string) => this.label(this.#norm(value, `${at}.${name}`), `${at}.${name}.out`);
     return [
@@ -160,7 +168,7 @@ class AlignnBuilder extends ProgramBuilder {
 
   /** Mean over the atoms, the crystal's own features beside it where the network takes them, and the last layers. */
   readout(atoms: Value): Value {
-    const pooled = this.label(this.segmentMean(atoms, "crystalStart", "B"), "crystal");
+    const pooled = this.label(this.segmentMean(atoms, "crystalStart", "B", "atomWeight"), "crystal");
     if (this.#config.extraFeatures === 0) return this.label(this.linear(pooled, "fc"), "fc");
     const cell = this.mlp(this.input("cell", "B", this.#config.extraFeatures), "extra_feature_embedding");
     return this.label(this.linear(this.mlp(this.mlp(this.concat(pooled, cell), "fc1"), "fc2"), "fc3"), "fc3");

@@ -44,7 +44,7 @@ function cgcnnProgram(config: CgcnnConfig, params: ReadonlyMap<string, Param>): 
   let atoms = p.linear(p.label(p.embedding(ELEMENT_TABLE, "numbers", "N"), "atom_fea"), "embedding");
   p.label(atoms, "embedding");
   for (let i = 0; i < config.convs; i++) atoms = convolution(p, atoms, edges, i);
-  const pooled = p.label(p.segmentMean(p.label(atoms, "atoms"), "crystalStart", "B"), "pooled");
+  const pooled = p.label(p.segmentMean(p.label(atoms, "atoms"), "crystalStart", "B", "atomWeight"), "pooled");
   p.label(pooled, "crystal");
   const crystal = p.label(p.linear(p.label(p.softplus(pooled), "softplus_pooled"), "conv_to_fc"), "conv_to_fc");
   let hidden = p.label(p.softplus(crystal), "crystal_softplus");
@@ -60,6 +60,6 @@ function convolution(p: ProgramBuilder, atoms: Value, edges: Value, i: number): 
   const full = p.label(p.linear(neighbors, `${at}.fc_full`), `conv${i}.fc_full`);
   const [filter, core] = p.split(p.label(p.batchNorm(full, `${at}.bn1`), `conv${i}.bn1`), 2);
   const messages = p.mul(p.sigmoid(filter), p.softplus(core));
-  const summed = p.label(p.segmentSum(messages, "edgeStart", "N"), `conv${i}.summed`);
+  const summed = p.label(p.segmentSum(messages, "edgeStart", "N", "edgeWeight"), `conv${i}.summed`);
   return p.label(p.softplus(p.add(atoms, p.label(p.batchNorm(summed, `${at}.bn2`), `conv${i}.bn2`))), `conv${i}.out`);
 }

@@ -86,8 +86,8 @@ function megnetProgram(config: MegnetConfig, params: ReadonlyMap<string, Param>)
   };
   for (let b = 0; b < config.blocks; b++) features = p.block(features, b);
   p.label(features.node, "atoms");
-  const nodes = p.set2set(features.node, "node_s2s", "crystalStart", config);
-  const edges = p.set2set(features.edge, "edge_s2s", "crystalEdgeStart", config);
+  const nodes = p.set2set(features.node, "node_s2s", ["crystalStart", "atomWeight"], config);
+  const edges = p.set2set(features.edge, "edge_s2s", ["crystalEdgeStart", "edgeTotal"], config);
   const readout = p.label(p.concat(nodes, edges, features.state), "crystal");
   const out = p.label(p.mlp(readout, "output_proj", false), "output_proj");
   return p.build(p.label(config.task === "classification" ? p.sigmoid(out) : out, "output"));
@@ -134,9 +134,12 @@ class MegnetBuilder extends ProgramBuilder {
     );
     const ends = [this.gather(v, "source", "E"), this.gather(v, "receiver", "E")];
     const edge = this.mlp(this.concat(...ends, e, this.gather(u, "edgeCrystal", "E")), `${at}.conv.edge_func`);
-    const incoming = this.label(this.segmentMean(edge, "edgeStart", "N"), `${at}.mean_edge_per_node`);
+    const incoming = this.label(this.segmentMean(edge, "edgeStart", "N", "edgeWeight"), `${at}.mean_edge_per_node`);
     const node = this.mlp(this.concat(v, incoming, this.gather(u, "atomCrystal", "N")), `${at}.conv.node_func`);
-    const means = [this.segmentMean(edge, "crystalEdgeStart", "B"), this.segmentMean(node, "crystalStart", "B")];
+    const means = [
+      this.segmentMean(edge, "crystalEdgeStart", "B", "edgeTotal"),
+      this.segmentMean(node, "crystalStart", "B", "atomWeight"),
+    ];
     const state = this.mlp(this.concat(u, ...means), `${at}.conv.state_func`);
     const out = (part: keyof Features, value: Value) => {
       this.label(value, `${at}.conv_${part}`);
@@ -146,7 +149,12 @@ class MegnetBuilder extends ProgramBuilder {
   }
 
   /** Set2Set (Vinyals et al., arXiv:1511.06391): an LSTM asks, the softmax over the rows answers. Gates i, f, g, o. */
-  set2set(x: Value, at: string, starts: string, { set2setWidth: width, set2setSteps }: MegnetConfig): Value {
+  set2set(
+    x: Value,
+    at: string,
+    [starts, weights]: readonly [string, string],
+    { set2setWidth: width, set2setSteps }: MegnetConfig,
+  ): Value {
     let query = this.zeros("B", width);
     let cell = query;
     let answer = this.zeros("B", 2 * width);
@@ -156,7 +164,7 @@ class MegnetBuilder extends ProgramBuilder {
       const [i, f, g, o] = this.split(this.add(fromAnswer, fromQuery), 4);
       cell = this.add(this.mul(this.sigmoid(f), cell), this.mul(this.sigmoid(i), this.tanh(g)));
       query = this.mul(this.sigmoid(o), this.tanh(cell));
-      answer = this.concat(query, this.segmentAttention(x, query, starts));
+      answer = this.concat(query, this.segmentAttention(x, query, starts, weights));
     }
     return this.label(answer, at);
   }

@@ -32,10 +32,10 @@ export const OPS = {
   layerNorm: perColumn,
   /** out = x * scale + shift per column: what a pass leaves of a batchNorm; scale, shift (F,). */
   affine: perColumn,
-  /** out[r] = x[index[r]]. */
+  /** out[r] = x[index[r]], index that of the node's `indices`. */
   gather: first,
-  /** out[r] = x[r] + v[index[r]]: what a pass makes of a linear over a concat with gathered rows. */
-  gatherAdd: same,
+  /** The sum of up to three values, each row by row or gathered: what passes make of adds and gathers. */
+  gatherSum: same,
   /** Columns of the inputs one after another. */
   concat: (inputs) => inputs.reduce((sum, c) => sum + c, 0),
   /** Columns first .. first + columns of x. */
@@ -61,17 +61,25 @@ export const OPS = {
   scaleRows: ([f, a]) => (a === 1 ? f : Number.NaN),
   /** a / (b + eps). */
   ratio: same,
-  /** out[s] = sum of rows starts[s] .. starts[s + 1] of x. */
+  /** out[s] = sum of w[r] x[r] over rows starts[s] .. starts[s + 1], w the weights, else 1. */
   segmentSum: first,
-  /** out[s] = their mean, 0 where there are none. */
+  /** out[s] = that sum over the sum of w[r]; 0 where there are no rows. */
   segmentMean: first,
-  /** out[s] = sum of rows k of x times softmax over those rows of (x[k] . query[s]); 0 where there are none. */
+  /**
+   * out[s] = sum of rows r of x times softmax over those rows of (x[r] . query[s] + log w[r]); 0 where there are none.
+   */
   segmentAttention: same,
   /** sigmoid(first half of the columns) * softplus(second half): what a pass makes of CGCNN's gate. */
   gate: ([f]) => f / 2,
+  /** sigmoid(f) c + sigmoid(i) tanh(g) of a cell c, and gates i, f, g, o side by side before their activations. */
+  lstmCell: ([gates, cell]) => (gates === 4 * cell ? cell : Number.NaN),
+  /** sigmoid(o) tanh(c) of the same gates and the cell that lstmCell gave. */
+  lstmOutput: ([gates, cell]) => (gates === 4 * cell ? cell : Number.NaN),
+  /** The weighted segmentSum of the gate of the sum of three values, one of them the segment's own. */
+  gatedSum: ([f, ...rest]) => same([f, ...rest], [], {}) / 2,
   /**
-   * out[s] = sum of sigmoid(m[r]) * v[index[r]] over (sum of sigmoid(m[r]) + eps), rows r of segment s: what a pass makes
-   * of ALIGNN's gate.
+   * out[s] = sum of w[r] sigmoid(m[r]) * v[r] over (sum of w[r] sigmoid(m[r]) + eps), rows r of segment s: what a pass
+   * makes of ALIGNN's gate. v is the last value read, m the sum of those before it.
    */
   gatedMean: same,
 } as const satisfies Record<string, ColumnRule>;

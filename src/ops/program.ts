@@ -1,8 +1,11 @@
 import { UnitcellError } from "../errors.js";
 import { OPS, type OpName } from "./ops.js";
 
-/** Number of rows of a value: B crystals, N atoms, E edges or T pairs of edges, bound when a batch is run. */
-export type Axis = "B" | "N" | "E" | "T";
+/**
+ * Number of rows of a value, bound when a batch is run: B crystals, N atoms, E edges, T pairs of edges; L distinct lengths
+ * of the edges and C distinct cosines of the pairs, which a pass makes of them.
+ */
+export type Axis = "B" | "N" | "E" | "T" | "L" | "C";
 
 /** A float32 matrix of (rows, columns); `id` is its position in the program's list of nodes. */
 export interface Value {
@@ -17,6 +20,10 @@ export interface Param {
   readonly data: Float32Array;
 }
 
+/** Activations that may follow an operation as part of it; operations of their own, too. */
+export const ACTIVATIONS = ["softplus", "shiftedSoftplus", "silu", "sigmoid", "tanh"] as const;
+export type Activation = (typeof ACTIVATIONS)[number];
+
 /** One operation and the value it gives. */
 export interface Node {
   readonly op: OpName;
@@ -25,10 +32,28 @@ export interface Node {
   readonly inputs: readonly Value[];
   /** Names in Program.params. */
   readonly params: readonly string[];
-  /** Name of the batch input read: the numbers of an `input`, else for each row the row of the last value, or table. */
+  /** Name of the batch input read: the numbers of an `input`, or for each row the row of an embedding's table. */
   readonly index?: string;
-  /** Name of the batch input with the row starts of the first value's segments. */
+  /**
+   * Of each value read, the name of the batch input that says which of its rows is read for each row of this node or, of
+   * an operation on segments, for each row in them; undefined where row r is read for row r.
+   */
+  readonly indices?: readonly (string | undefined)[];
+  /** Of an operation on segments: the name of the batch input with their row starts, and the axis of the rows in them. */
   readonly starts?: string;
+  readonly over?: Axis;
+  /**
+   * Name of a batch input with one float32 weight per row in the segments: how many equal rows each stands for. A batch
+   * without it means that all are 1.
+   */
+  readonly weights?: string;
+  /**
+   * What follows a linear, an affine or a gatherSum as part of it (ops/epilogue.ts): what a linear reads after its first
+   * value is added to it, the activation is applied, and if there is a residual, which is the last value read, that is
+   * added.
+   */
+  readonly activation?: Activation;
+  readonly residual?: boolean;
   /** Numbers that belong to the operation, such as a basis or a column. */
   readonly numbers: Readonly<Record<string, number>>;
 }
@@ -112,7 +137,7 @@ export class ProgramBuilder {
 
   /** x[index]: one row per entry of an index input. */
   gather(x: Value, index: string, rows: Axis): Value {
-    return this.#add("gather", [x], [], { index, rows });
+    return this.#add("gather", [x], [], { indices: [index], rows });
   }
 
   /** Columns side by side. */
@@ -183,19 +208,19 @@ export class ProgramBuilder {
     return this.#add("ratio", [a, b], [], { numbers: { eps } });
   }
 
-  /** Sums of consecutive rows, bounded by an input of row starts. */
-  segmentSum(x: Value, starts: string, rows: Axis): Value {
-    return this.#add("segmentSum", [x], [], { starts, rows });
+  /** Sums of consecutive rows, bounded by an input of row starts; `weights` as in Node. */
+  segmentSum(x: Value, starts: string, rows: Axis, weights?: string): Value {
+    return this.#add("segmentSum", [x], [], { starts, over: x.rows, rows, weights });
   }
 
   /** Means of consecutive rows. */
-  segmentMean(x: Value, starts: string, rows: Axis): Value {
-    return this.#add("segmentMean", [x], [], { starts, rows });
+  segmentMean(x: Value, starts: string, rows: Axis, weights?: string): Value {
+    return this.#add("segmentMean", [x], [], { starts, over: x.rows, rows, weights });
   }
 
   /** Consecutive rows of x summed by the softmax of their products with the segment's row of `query`. */
-  segmentAttention(x: Value, query: Value, starts: string): Value {
-    return this.#add("segmentAttention", [x, query], [], { starts, rows: query.rows });
+  segmentAttention(x: Value, query: Value, starts: string, weights?: string): Value {
+    return this.#add("segmentAttention", [x, query], [], { starts, over: x.rows, rows: query.rows, weights });
   }
 
   /** Give a value a name to look it up by. */
@@ -212,28 +237,35 @@ export class ProgramBuilder {
     op: OpName,
     inputs: Value[],
     params: string[],
-    extra: { index?: string; starts?: string; rows?: Axis; numbers?: Record<string, number> } = {},
+    {
+      rows: given,
+      numbers = {},
+      weights,
+      ...read
+    }: {
+      rows?: Axis;
+      numbers?: Record<string, number>;
+      weights?: string | undefined;
+    } & Pick<Node, "index" | "indices" | "starts" | "over"> = {},
   ): Value {
     const shapes = params.map((name) => {
       const param = this.#params.get(name);
       if (!param) throw new UnitcellError("NOT_FOUND", `program has no parameter "${name}"`);
       return param.shape;
     });
-    const numbers = extra.numbers ?? {};
     const columns = OPS[op](
       inputs.map((x) => x.columns),
       shapes,
       numbers,
     );
-    const shape: Shape = { rows: extra.rows ?? inputs[0].rows, columns };
-    if (!(Number.isInteger(columns) && columns > 0) || (!extra.rows && inputs.some((x) => x.rows !== shape.rows)))
+    const shape: Shape = { rows: given ?? inputs[0].rows, columns };
+    if (!(Number.isInteger(columns) && columns > 0) || (!given && inputs.some((x) => x.rows !== shape.rows)))
       throw new UnitcellError("MISMATCH", `${op}(${params.join(", ")}): shapes do not fit`, {
         inputs: inputs.map((x) => [x.rows, x.columns]),
         params: shapes,
       });
     const output: Value = { id: this.#nodes.length, ...shape };
-    const { index, starts } = extra;
-    this.#nodes.push({ op, output, inputs, params, numbers, ...(index && { index }), ...(starts && { starts }) });
+    this.#nodes.push({ op, output, inputs, params, numbers, ...read, ...(weights && { weights }) });
     return output;
   }
 }

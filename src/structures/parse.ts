@@ -59,7 +59,7 @@ function baseName(filename: string): string {
 }
 
 /** The file name without folder and extension; `.cif` alone keeps its name. */
-function idFromFilename(filename: string): string {
+export function idFromFilename(filename: string): string {
   const base = baseName(filename);
   const dot = base.lastIndexOf(".");
   return dot > 0 ? base.slice(0, dot) : base;

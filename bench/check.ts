@@ -1,0 +1,183 @@
+/**
+ * npm run bench -- --check: is anything much slower than it was? Times are divided by those of reference loops in the same
+ * run and compared with bench/baseline.json, so that another machine, or a busy one, gives about the same numbers. Made of
+ * the repository alone: random networks of published size, the examples, made-up crystals.
+ */
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { lift } from "../src/graphs/lift.js";
+import {
+  buildGraph,
+  collate,
+  loadCheckpoint,
+  type Model,
+  modelFromCheckpoint,
+  parseStructures,
+  predict,
+  type Structure,
+} from "../src/index.js";
+import { randomAlignn, randomCgcnn, randomMegnet } from "../test/random-models.js";
+import { type Level, levels } from "./levels.js";
+import { REFERENCES, type Reference } from "./reference.js";
+import { figures, median, quantile } from "./stats.js";
+import { binaryCrystals, jitteredCell, perovskite, readStructure } from "./structures.js";
+
+const BASELINE_FILE = "bench/baseline.json";
+
+/** Beyond so many times the baseline's ratio a case fails; a first failure is measured again. */
+const FACTOR = 1.8;
+const ROUNDS = 25;
+/** Of a round's calls, ms at least. */
+const ROUND_MS = 3;
+/** So long at most are all rounds of a case. */
+const CASE_MS = 2000;
+/** The fastest rounds tell what the code costs; the rest, what else the machine did. */
+const FAST = 0.1;
+
+interface Case {
+  readonly name: string;
+  /** What it is measured by. */
+  readonly by: Reference;
+  readonly run: () => unknown;
+}
+
+/** Ratios to the reference loops, by the kernels' build and the name of the case. */
+type Baseline = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
+const CGCNN = { hidden: 64, convs: 3, dense: 128, denseLayers: 1 };
+const MEGNET = {
+  edgeBasis: 100,
+  encoder: [64, 32],
+  dense: [64, 32],
+  conv: [64, 64, 32],
+  head: [32, 16, 1],
+  blocks: 3,
+  set2setWidth: 32,
+};
+const ALIGNN = { norm: "batch" as const, hidden: 256, embedding: 64, edgeBasis: 80, angleBasis: 40 };
+
+async function cases(level: Level): Promise<Case[]> {
+  const crystals: Structure[] = [];
+  for await (const crystal of binaryCrystals(64)) crystals.push(crystal);
+  const models = { CGCNN: randomCgcnn(CGCNN), MEGNet: randomMegnet(MEGNET), ALIGNN: randomAlignn(ALIGNN) };
+  const forward = async (name: string, model: Model, structures: readonly Structure[]): Promise<Case> => {
+    const session = await level.backend.createSession(model.program);
+    const batch = collate(structures.map((structure) => buildGraph(structure, model.config.graph)));
+    return { name, by: "compute", run: () => session.run(batch) };
+  };
+  const symmetric = perovskite(2);
+  const files = readdirSync("examples/structures").filter((name) => name.endsWith(".cif"));
+  const cifs = files.map((name) => ({ name, text: readFileSync(`examples/structures/${name}`, "utf8") }));
+  const saved = readFileSync("examples/saved_models/alignn_ionic_best.pt");
+  const example = modelFromCheckpoint(await loadCheckpoint(readFileSync("examples/saved_models/cgcnn_ionic_best.pt")));
+  const rutile = readStructure("examples/structures/TiO2-rutile.cif");
+  const cells = { many: jitteredCell(500), few: jitteredCell(60) };
+  return [
+    await forward("forward, CGCNN, 1 crystal", models.CGCNN, crystals.slice(0, 1)),
+    await forward("forward, CGCNN, 64 crystals", models.CGCNN, crystals),
+    await forward("forward, MEGNet, 1 crystal", models.MEGNet, crystals.slice(0, 1)),
+    await forward("forward, MEGNet, 64 crystals", models.MEGNet, crystals),
+    await forward("forward, ALIGNN, 1 crystal", models.ALIGNN, crystals.slice(0, 1)),
+    await forward("forward, ALIGNN, 4 crystals", models.ALIGNN, crystals.slice(0, 4)),
+    await forward("forward, example CGCNN", example, crystals),
+    ...(["CGCNN", "MEGNet", "ALIGNN"] as const).map((name): Case => {
+      const { graph } = models[name].config;
+      const cell = name === "ALIGNN" ? cells.few : cells.many;
+      return { name: `graph, ${name}, ${cell.numbers.length} atoms`, by: "script", run: () => buildGraph(cell, graph) };
+    }),
+    ...(["CGCNN", "ALIGNN"] as const).map((name): Case => {
+      const graph = buildGraph(symmetric, models[name].config.graph);
+      return { name: `lift, ${name}, 40 symmetric atoms`, by: "script", run: () => lift(graph) };
+    }),
+    { name: "collate 64 graphs with pairs", by: "script", run: collating(crystals, models.ALIGNN) },
+    {
+      name: "parse 9 CIF files",
+      by: "script",
+      run: () => cifs.map(({ text, name }) => parseStructures(text, { filename: name })),
+    },
+    { name: "load a checkpoint", by: "script", run: async () => modelFromCheckpoint(await loadCheckpoint(saved)) },
+    {
+      name: "predict, example CGCNN, 1 file",
+      by: "script",
+      run: () => predict(example, [rutile], { backend: level.backend }),
+    },
+    {
+      name: "predict, example CGCNN, 64 crystals",
+      by: "script",
+      run: () => predict(example, crystals, { backend: level.backend }),
+    },
+  ];
+}
+
+function collating(crystals: readonly Structure[], { config }: Model): () => unknown {
+  const graphs = crystals.map((structure) => buildGraph(structure, config.graph));
+  return () => collate(graphs);
+}
+
+/** ms of the processor per call, all threads: time that others have it does not count, collecting garbage does. */
+async function cost(run: () => unknown, calls: number): Promise<number> {
+  const before = process.cpuUsage();
+  for (let i = 0; i < calls; i++) {
+    const result = run();
+    if (result instanceof Promise) await result;
+  }
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000 / calls;
+}
+
+/**
+ * The case's cost over its reference loop's, both from their cheapest rounds of many that alternate: what else runs on the
+ * machine can only add to them.
+ */
+async function ratioOf({ by, run }: Case): Promise<number> {
+  const loop = REFERENCES[by];
+  let single = await cost(run, 1);
+  for (let warm = 0; warm < 60 && single * warm < 150; warm++) single = Math.min(single, await cost(run, 1));
+  for (let warm = 0; warm < 5; warm++) loop();
+  const calls = Math.max(1, Math.ceil(ROUND_MS / Math.max(single, 0.001)));
+  const ours: number[] = [];
+  const reference: number[] = [];
+  const rounds = Math.min(ROUNDS, Math.max(5, Math.floor(CASE_MS / (single * calls))));
+  for (let round = 0; round < rounds; round++) {
+    ours.push(await cost(run, calls));
+    reference.push(await cost(loop, 1));
+  }
+  return quantile(ours, FAST) / quantile(reference, FAST);
+}
+
+/** @returns the number of cases that are slower than they may be */
+export async function check({ update }: { readonly update: boolean }): Promise<number> {
+  const measured: Record<string, Record<string, number>> = {};
+  const baseline: Baseline = update ? {} : JSON.parse(readFileSync(BASELINE_FILE, "utf8"));
+  const failures: string[] = [];
+  const { full, baseline: plain } = levels();
+  for (const level of [full, ...(plain ? [plain] : [])]) {
+    const build = level.backend.name;
+    const before = baseline[build] ?? {};
+    if (!update && !baseline[build]) failures.push(`${build}: not in the baseline: npm run bench -- --update-baseline`);
+    measured[build] = {};
+    for (const one of await cases(level)) {
+      // Only forward passes depend on the build.
+      if (level !== full && !one.name.startsWith("forward")) continue;
+      const ratios = [await ratioOf(one)];
+      const limit = FACTOR * (before[one.name] ?? Infinity);
+      while (ratios.length < (update ? 5 : 3) && (update || Math.min(...ratios) > limit))
+        ratios.push(await ratioOf(one));
+      const ratio = update ? median(ratios) : Math.min(...ratios);
+      measured[build][one.name] = Number(ratio.toPrecision(4));
+      const times = before[one.name] === undefined ? undefined : ratio / before[one.name];
+      const verdict = update
+        ? ""
+        : times === undefined
+          ? "not in the baseline"
+          : `${figures(times)} times the baseline`;
+      console.log(`${build}: ${one.name}: ${figures(ratio)} ${one.by} loops ${verdict}`);
+      if (times !== undefined && times > FACTOR)
+        failures.push(`${build}: ${one.name}: ${figures(times)} times the baseline, at most ${FACTOR}`);
+    }
+    for (const name of Object.keys(before))
+      if (!(name in measured[build])) failures.push(`${build}: ${name}: in the baseline, and no case of that name`);
+  }
+  if (update) writeFileSync(BASELINE_FILE, `${JSON.stringify(measured, undefined, 2)}\n`);
+  for (const failure of failures) console.error(`FAILED ${failure}`);
+  return failures.length;
+}

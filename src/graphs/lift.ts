@@ -1,0 +1,238 @@
+/**
+ * Exact compression of crystal graphs: atoms, bonds and pairs of bonds that no message-passing network can tell apart
+ * become one row with a multiplicity. Nothing is approximated: sums, means and softmaxes over the rows take the
+ * multiplicities as weights. After Sourek et al. (arXiv:2007.06567) and Bollen et al. (arXiv:2304.14793), here for the
+ * periodic graphs of crystals and their line graphs.
+ */
+import { clusterValues } from "./clusters.js";
+import type { CrystalGraph } from "./graph.js";
+import { type LineGraph, lineGraph } from "./line-graph.js";
+import { type Classes, classesOf, countClasses, type Edges, type Pairs, refineBonds, refinePairs } from "./refine.js";
+
+/**
+ * A graph of representatives: numbers, start, source and lengths as in CrystalGraph, but of one atom of each class, and
+ * of one bond for all of a representative that are alike.
+ */
+export interface LiftedGraph extends Omit<CrystalGraph, "vectors"> {
+  /** (N,) atoms of the crystal that each atom stands for. */
+  readonly atomWeight: Float32Array;
+  /** (E,) bonds of its receiving atom that each bond stands for. */
+  readonly edgeWeight: Float32Array;
+  /** Pairs of bonds, where the graph has them. */
+  readonly line?: LiftedLineGraph;
+  /** The representative of each of the crystal's atoms. */
+  readonly rowOf: Int32Array;
+  /** Rows of the crystal's own graph over the rows here: of pairs of bonds where there are any, else of bonds. */
+  readonly compression: number;
+}
+
+export interface LiftedLineGraph extends LineGraph {
+  /** (T,) pairs of its receiving bond that each pair stands for. */
+  readonly weight: Float32Array;
+}
+
+/** What a network can run on. */
+export type AnyGraph = CrystalGraph | LiftedGraph;
+
+/**
+ * Lengths (Å) and cosines that differ by no more count as equal: below half the spacing of float32 numbers of their
+ * size, so a network in float32 can hardly tell them apart, and above what symmetry operations, or files with eight
+ * decimals, leave of equality.
+ */
+const GAP = 1e-7;
+
+/** Below this compression the rows' own features would cost more than the rows that are saved. */
+const WORTHWHILE = 1.1;
+
+/**
+ * The graph of representatives; the graph itself where it would hardly be smaller. That is mostly found out in one pass
+ * over the bonds.
+ */
+export function lift(graph: CrystalGraph): AnyGraph {
+  const E = graph.numEdges;
+  if (E === 0 || allDiffer(graph)) return graph;
+  const lengths = clusterValues(graph.lengths, GAP);
+  const edges: Edges = { ...graph, length: lengths.ids };
+  const coloring = refineBonds(edges);
+  if (E < WORTHWHILE * countClasses(coloring.edges)) return graph;
+  if (!graph.vectors) {
+    const bonds = liftBonds(graph, edges, lengths.values, classesOf(coloring.atoms), classesOf(coloring.edges));
+    return bonds ? { ...bonds.graph, compression: E / bonds.graph.numEdges } : graph;
+  }
+  const line = lineGraph(graph);
+  const cosines = clusterValues(line.cosines, GAP);
+  const pairs = { ...line, cosine: cosines.ids };
+  refinePairs(edges, pairs, coloring);
+  if (E < WORTHWHILE * countClasses(coloring.edges)) return graph;
+  const edgeClasses = classesOf(coloring.edges);
+  const bonds = liftBonds(graph, edges, lengths.values, classesOf(coloring.atoms), edgeClasses);
+  const lifted = bonds && liftPairs(pairs, cosines.values, bonds, edgeClasses.of);
+  if (!lifted) return graph;
+  const compression = lifted.source.length === 0 ? 1 : line.source.length / lifted.source.length;
+  return { ...bonds.graph, line: lifted, compression };
+}
+
+/**
+ * Whether no two atoms have the same element and sum of bond lengths, and hardly two bonds the same ends: then there is
+ * next to nothing to gain.
+ */
+function allDiffer({ numAtoms: N, numEdges: E, numbers, start, source, lengths }: CrystalGraph): boolean {
+  const sums = new Float64Array(N);
+  const seen = new Int32Array(N).fill(-1);
+  let ends = 0;
+  let most = 0;
+  for (let i = 0; i < N; i++) {
+    let sum = 0;
+    for (let e = start[i]; e < start[i + 1]; e++) {
+      sum += lengths[e];
+      if (seen[source[e]] === i) continue;
+      seen[source[e]] = i;
+      ends++;
+    }
+    most = Math.max(most, start[i + 1] - start[i]);
+    sums[i] = sum + numbers[i] * 1e6; // Å: no atom's bonds are so long together
+  }
+  if (E >= WORTHWHILE * ends) return false;
+  sums.sort();
+  for (let i = 1; i < N; i++) if (sums[i] - sums[i - 1] <= most * GAP) return false;
+  return true;
+}
+
+/** A lifted graph without its pairs, and which of its edges stands for each class of edges. */
+interface LiftedBonds {
+  readonly graph: Omit<LiftedGraph, "compression">;
+  /** Row of each class of edges. */
+  readonly rowOfClass: Int32Array;
+  /** The edge of the crystal that each row was. */
+  readonly edges: Int32Array;
+}
+
+/** undefined where atoms of one class differ after all: two colours were equal by accident. */
+function liftBonds(
+  graph: CrystalGraph,
+  { start, source, length }: Edges,
+  lengthValues: Float64Array,
+  atoms: Classes,
+  edgeClasses: Classes,
+): LiftedBonds | undefined {
+  const N = atoms.first.length;
+  const E = edgeClasses.first.length;
+  const count = new Int32Array(E); // edges of a class at the atom looked at
+  const rowOfClass = new Int32Array(E).fill(-1);
+  const rows = new Int32Array(E);
+  const newStart = new Int32Array(N + 1);
+  const edgeWeight = new Float32Array(E);
+  let row = 0;
+  for (let c = 0; c < N; c++) {
+    const i = atoms.first[c];
+    const from = row;
+    for (let e = start[i]; e < start[i + 1]; e++) {
+      const k = edgeClasses.of[e];
+      if (count[k]++ > 0) continue;
+      if (rowOfClass[k] >= 0) return undefined; // at two classes of atoms
+      rowOfClass[k] = 0;
+      rows[row++] = e;
+    }
+    const order = (p: number, q: number) => length[p] - length[q] || edgeClasses.of[p] - edgeClasses.of[q];
+    if (row - from > 1) rows.subarray(from, row).sort(order);
+    for (let r = from; r < row; r++) {
+      const k = edgeClasses.of[rows[r]];
+      rowOfClass[k] = r;
+      edgeWeight[r] = count[k];
+      count[k] = 0;
+    }
+    newStart[c + 1] = row;
+  }
+  if (row !== E) return undefined;
+  const atomWeight = new Float32Array(N);
+  for (let i = 0; i < graph.numAtoms; i++) {
+    const c = atoms.of[i];
+    atomWeight[c]++;
+    if (graph.numbers[i] !== graph.numbers[atoms.first[c]]) return undefined;
+    if (start[i + 1] - start[i] !== start[atoms.first[c] + 1] - start[atoms.first[c]]) return undefined;
+    for (let e = start[i]; e < start[i + 1]; e++) {
+      const k = edgeClasses.of[e];
+      const r = rowOfClass[k];
+      const same = length[e] === length[rows[r]] && atoms.of[source[e]] === atoms.of[source[rows[r]]];
+      if (!same || r < newStart[c] || r >= newStart[c + 1] || ++count[k] > edgeWeight[r]) return undefined;
+    }
+    // As many as the representative has and of no class more: of each as many.
+    for (let e = start[i]; e < start[i + 1]; e++) count[edgeClasses.of[e]] = 0;
+  }
+  const { numbers, cell, cutoff, neighborPolicy, warnings } = graph;
+  return {
+    graph: {
+      numAtoms: N,
+      numEdges: E,
+      numbers: Uint8Array.from(atoms.first, (i) => numbers[i]),
+      start: newStart,
+      source: Int32Array.from(rows, (e) => atoms.of[source[e]]),
+      lengths: Float64Array.from(rows, (e) => lengthValues[length[e]]),
+      ...(cell && { cell }),
+      cutoff,
+      ...(neighborPolicy && { neighborPolicy }),
+      warnings,
+      atomWeight,
+      edgeWeight,
+      rowOf: atoms.of,
+    },
+    rowOfClass,
+    edges: rows,
+  };
+}
+
+/** undefined where edges of one class receive from different pairs after all. */
+function liftPairs(
+  { start, source, cosine }: Pairs,
+  cosineValues: Float64Array,
+  { rowOfClass, edges }: LiftedBonds,
+  classOf: Int32Array,
+): LiftedLineGraph | undefined {
+  const E = edges.length;
+  const newStart = new Int32Array(E + 1);
+  const keys: number[] = []; // of each row's pairs, ascending
+  const weights: number[] = [];
+  /** Pairs of one row with one key cannot be told apart. Clusters stay below 2^26 and rows below 2^27. */
+  const keyOf = (t: number) => cosine[t] * E + rowOfClass[classOf[source[t]]];
+  for (let row = 0; row < E; row++) {
+    const [from, end] = [start[edges[row]], start[edges[row] + 1]];
+    const own = new Float64Array(end - from);
+    for (let t = from; t < end; t++) own[t - from] = keyOf(t);
+    own.sort();
+    for (let k = 0; k < own.length; k++)
+      if (k > 0 && own[k] === own[k - 1]) weights[weights.length - 1]++;
+      else {
+        weights.push(1);
+        keys.push(own[k]);
+      }
+    newStart[row + 1] = keys.length;
+  }
+  const count = new Int32Array(keys.length); // pairs of a key at the edge looked at
+  for (let e = 0; e + 1 < start.length; e++) {
+    const row = rowOfClass[classOf[e]];
+    if (start[e + 1] - start[e] !== start[edges[row] + 1] - start[edges[row]]) return undefined;
+    for (let t = start[e]; t < start[e + 1]; t++) {
+      const at = find(keys, newStart[row], newStart[row + 1], keyOf(t));
+      if (at < 0 || ++count[at] > weights[at]) return undefined;
+    }
+    // As many as the representative has and of no key more: of each as many.
+    count.fill(0, newStart[row], newStart[row + 1]);
+  }
+  return {
+    start: newStart,
+    source: Int32Array.from(keys, (key) => key % E),
+    cosines: Float64Array.from(keys, (key) => cosineValues[Math.floor(key / E)]),
+    weight: Float32Array.from(weights),
+  };
+}
+
+/** Index of x in ascending[from .. end), -1 where it is not. */
+function find(ascending: readonly number[], from: number, end: number, x: number): number {
+  let [low, high] = [from, end];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ascending[middle] < x) low = middle + 1;
+    else high = middle;
+  }
+  return low < end && ascending[low] === x ? low : -1;
+}

@@ -1,0 +1,236 @@
+import { failure } from "../batches.js";
+import { UnitcellError } from "../errors.js";
+import { idFromFilename } from "../structures/parse.js";
+import { LiveWorker, type Said, type WorkerLike } from "./live-worker.js";
+import type { Item, Records, Request } from "./messages.js";
+import type { SentModel } from "./sent-model.js";
+
+/** As a worker's, with the models themselves. */
+export interface CrewRequest extends Omit<Request, "models"> {
+  readonly models: readonly SentModel[];
+}
+
+/** What one call asks for: records of all its items, or an error. */
+interface Task {
+  readonly request: CrewRequest;
+  /** By item; empty until they are there. */
+  readonly records: Records[];
+  left: number;
+  /** Its call has had its answer, or wants none any more. */
+  settled: boolean;
+  readonly settle: (error?: unknown) => void;
+}
+
+/** Items of a task that go to a worker together. */
+interface Job {
+  readonly id: number;
+  readonly task: Task;
+  /** Each item with its place in the task. */
+  readonly items: readonly (readonly [place: number, item: Item])[];
+  /** A worker ended over it. */
+  readonly again: boolean;
+}
+
+interface Hand {
+  readonly worker: LiveWorker;
+  /** Posted and not answered, in the order in which it does them. */
+  readonly jobs: Job[];
+  /** Numbers of the models that it has. */
+  readonly models: Set<number>;
+  isReady: boolean;
+}
+
+/** One in work and one that lies ready, so that a worker never waits for a message. */
+const JOBS_PER_WORKER = 2;
+
+/**
+ * Workers and the work that waits for them. Where a worker ends over its work another takes its place, and the items are
+ * tried once more, each alone; over which a worker ends again gives an error record.
+ */
+export class Crew {
+  readonly #make: () => WorkerLike;
+  /** Workers wanted: fewer than at first where some could not be started. */
+  #wanted: number;
+  readonly #hands = new Set<Hand>();
+  #waiting: Job[] = [];
+  #lastJob = 0;
+  /** Why there can be no more work. */
+  #over: UnitcellError | undefined;
+  #started: (error?: UnitcellError) => void = () => {};
+
+  private constructor(count: number, make: () => WorkerLike) {
+    this.#wanted = count;
+    this.#make = make;
+  }
+
+  /**
+   * So many workers, ready for work.
+   * @throws {UnitcellError} BACKEND when one cannot be started
+   */
+  static async start(count: number, make: () => WorkerLike): Promise<Crew> {
+    const crew = new Crew(count, make);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        crew.#started = (error) => {
+          if (error) reject(error);
+          else if ([...crew.#hands].every(({ isReady }) => isReady)) resolve();
+        };
+        for (let i = 0; i < count; i++) crew.#hire();
+      });
+    } catch (error) {
+      await crew.close();
+      throw error;
+    }
+    crew.#started = () => {};
+    return crew;
+  }
+
+  /** No request will name the model any more. */
+  forgetModel(id: number): void {
+    for (const { worker, models } of this.#hands) if (models.delete(id)) worker.post({ type: "forget", id });
+  }
+
+  /**
+   * The records of each item.
+   * @throws the signal's reason when it is aborted; {UnitcellError} BACKEND when no worker is left, ARGUMENT after close
+   */
+  run(request: CrewRequest, items: readonly Item[], signal: AbortSignal): Promise<Records[]> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason);
+      if (this.#over) return reject(this.#over);
+      const records: Records[] = items.map(() => []);
+      const settle = (error?: unknown) => {
+        task.settled = true;
+        signal.removeEventListener("abort", abort);
+        if (error === undefined) resolve(records);
+        else reject(error);
+      };
+      const abort = () => {
+        this.#waiting = this.#waiting.filter((job) => job.task !== task);
+        settle(signal.reason);
+      };
+      const task: Task = { request, records, left: items.length, settled: false, settle };
+      signal.addEventListener("abort", abort);
+      this.#waiting.push(this.#jobOf(task, [...items.entries()], false));
+      this.#dispatch();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#giveUp(new UnitcellError("ARGUMENT", "the pool was closed"));
+    const hands = [...this.#hands];
+    this.#hands.clear();
+    await Promise.all(hands.map(({ worker }) => worker.stop()));
+  }
+
+  #jobOf(task: Task, items: Job["items"], again: boolean): Job {
+    return { id: ++this.#lastJob, task, items, again };
+  }
+
+  #hire(): void {
+    try {
+      const worker = new LiveWorker(
+        this.#make(),
+        (message) => this.#hear(hand, message),
+        (reason) => this.#lose(hand, reason),
+      );
+      const hand: Hand = { worker, jobs: [], models: new Set(), isReady: false };
+      this.#hands.add(hand);
+    } catch (error) {
+      this.#notStarted(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  #notStarted(reason: string): void {
+    const error = new UnitcellError("BACKEND", `a worker could not be started: ${reason}`);
+    this.#wanted--;
+    this.#started(error);
+    if (this.#hands.size === 0) this.#giveUp(error);
+  }
+
+  #giveUp(error: UnitcellError): void {
+    this.#over ??= error;
+    const tasks = new Set([...this.#waiting, ...[...this.#hands].flatMap(({ jobs }) => jobs)].map(({ task }) => task));
+    this.#waiting = [];
+    for (const task of tasks) if (!task.settled) task.settle(error);
+  }
+
+  #hear(hand: Hand, message: Said): void {
+    if (message.type === "ready") {
+      hand.isReady = true;
+      hand.worker.keepAlive(false);
+      this.#started();
+    } else {
+      const job = hand.jobs.shift()!;
+      for (const [i, [place]] of job.items.entries()) this.#answer(job.task, place, message.records[i]);
+      if (hand.jobs.length === 0) hand.worker.keepAlive(false);
+    }
+    this.#dispatch();
+  }
+
+  #answer(task: Task, place: number, records: Records): void {
+    if (task.settled) return;
+    task.records[place] = records;
+    if (--task.left === 0) task.settle();
+  }
+
+  /** Of its jobs the first was in work, the others had not begun. */
+  #lose(hand: Hand, reason: string): void {
+    this.#hands.delete(hand);
+    if (!hand.isReady) {
+      this.#notStarted(reason);
+      return;
+    }
+    const [broken, ...untouched] = hand.jobs;
+    this.#waiting.unshift(...untouched.filter(({ task }) => !task.settled));
+    if (broken?.again)
+      for (const [place, item] of broken.items) this.#answer(broken.task, place, [lostRecord(item, reason)]);
+    else if (broken && !broken.task.settled)
+      this.#waiting.unshift(...broken.items.map((one) => this.#jobOf(broken.task, [one], true)));
+    this.#dispatch();
+  }
+
+  #dispatch(): void {
+    while (this.#waiting.length > 0 && this.#hands.size < this.#wanted) this.#hire();
+    while (this.#waiting.length > 0) {
+      const hand = this.#handFor(this.#waiting[0]);
+      if (!hand) return;
+      this.#post(hand, this.#waiting.shift()!);
+    }
+  }
+
+  /**
+   * One with the fewest jobs, and room for this. What is tried again has a worker to itself: the last answer of one that
+   * ends may be lost, and so may be taken for unfinished what only went before.
+   */
+  #handFor({ again }: Job): Hand | undefined {
+    const [hand] = [...this.#hands]
+      .filter(({ isReady, jobs }) => isReady && !jobs.some((job) => job.again))
+      .sort((a, b) => a.jobs.length - b.jobs.length);
+    return hand && hand.jobs.length < (again ? 1 : JOBS_PER_WORKER) ? hand : undefined;
+  }
+
+  #post({ worker, jobs, models }: Hand, job: Job): void {
+    const { ensemble, options, models: wanted } = job.task.request;
+    try {
+      for (const { id, model } of wanted)
+        if (!models.has(id)) {
+          worker.post({ type: "model", id, model });
+          models.add(id);
+        }
+      const request: Request = { models: wanted.map(({ id }) => id), ensemble, options };
+      worker.post({ type: "predict", job: job.id, request, items: job.items.map(([, item]) => item) });
+    } catch (error) {
+      job.task.settle(error); // what cannot be cloned
+      return;
+    }
+    if (jobs.push(job) === 1) worker.keepAlive(true);
+  }
+}
+
+function lostRecord(item: Item, reason: string): Records[number] {
+  const message = `two workers ended over this structure, which the second had alone: ${reason}`;
+  const filename = "text" in item ? item.filename : undefined;
+  const id = "text" in item ? filename && idFromFilename(filename) : item.id;
+  return failure(id === undefined ? {} : { id }, new UnitcellError("BACKEND", message));
+}
