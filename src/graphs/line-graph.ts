@@ -61,10 +61,8 @@ export function lineGraph(graph: CrystalGraph): LineGraph {
       for (let e1 = edgeStart[atom], at = 3 * e1; e1 < end; e1++, at += 3) {
         if (e1 === left) continue;
         const dot = -(vectors[at] * x + vectors[at + 1] * y + vectors[at + 2] * z);
-        const cosine = dot / (lengths[e1] * length);
         source[t] = e1;
-        cosines[t] = cosine > 1 ? 1 : cosine < -1 ? -1 : cosine;
-        t++;
+        cosines[t++] = Math.min(1, Math.max(-1, dot / (lengths[e1] * length)));
       }
       start[e2 + 1] = t;
     }
