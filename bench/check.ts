@@ -16,6 +16,7 @@ import {
   type Structure,
 } from "../src/index.js";
 import { randomAlignn, randomCgcnn, randomMegnet } from "../test/random-models.js";
+import { timeCalls } from "./compare.js";
 import { type Level, levels } from "./levels.js";
 import { REFERENCES, type Reference } from "./reference.js";
 import { figures, median, quantile } from "./stats.js";
@@ -113,16 +114,8 @@ function collating(crystals: readonly Structure[], { config }: Model): () => unk
   return () => collate(graphs);
 }
 
-/** ms of the processor per call, all threads: time that others have it does not count, collecting garbage does. */
-async function cost(run: () => unknown, calls: number): Promise<number> {
-  const before = process.cpuUsage();
-  for (let i = 0; i < calls; i++) {
-    const result = run();
-    if (result instanceof Promise) await result;
-  }
-  const { user, system } = process.cpuUsage(before);
-  return (user + system) / 1000 / calls;
-}
+/** ms of the processor per call, collecting garbage included. */
+const cost = (run: () => unknown, calls: number) => timeCalls(run, calls, "processor");
 
 /**
  * The case's cost over its reference loop's, both from their cheapest rounds of many that alternate: what else runs on the

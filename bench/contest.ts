@@ -14,7 +14,7 @@ import {
   modelFromCheckpoint,
   type Node,
 } from "../src/index.js";
-import { type Contender, type Context, type Step, type Timing, timeCalls } from "./compare.js";
+import { type Clock, type Contender, type Context, type Step, type Timing, timeCalls } from "./compare.js";
 import { type Level, levels } from "./levels.js";
 import { exportOnnx, OnnxNetwork, onnxRuntimes } from "./onnx.js";
 
@@ -23,6 +23,9 @@ import { exportOnnx, OnnxNetwork, onnxRuntimes } from "./onnx.js";
  * error, and ALIGNN divides sums of small gates by one another.
  */
 const TOLERANCE = { PyTorch: 2e-5, ORT: 2e-3 };
+
+/** Nothing here waits, and all have one thread. */
+export const CLOCK: Clock = "processor";
 
 /** unitcell with some of its levels: graphs to outputs, in the batches that predict makes. */
 export class Ours {
@@ -137,10 +140,11 @@ export class Contest {
     const peers: Record<string, Contender> = {};
     for (const [name, network] of Object.entries(this.#onnx)) {
       const run = network.prepare(this.model, graphs);
-      peers[name] = (calls) => timeCalls(run, calls);
+      peers[name] = (calls) => timeCalls(run, calls, CLOCK);
     }
     return {
       ...labels,
+      clock: CLOCK,
       ours: () => this.#ours.run(graphs),
       python: { step: "network_forward", model: this.#path, files: graphs.map((graph) => this.#names.get(graph)!) },
       peers,

@@ -8,7 +8,7 @@ import { lift } from "../src/graphs/lift.js";
 import { buildGraph, type CrystalGraph, type ModelOptions, type Structure } from "../src/index.js";
 import { fixturesRoot } from "../test/fixtures.js";
 import { type Context, rowOf, time, timeCalls } from "./compare.js";
-import { Contest, Ours } from "./contest.js";
+import { CLOCK, Contest, Ours } from "./contest.js";
 import { levels as speedLevels } from "./levels.js";
 import { acrossInputs, median, type Row, type SectionResult, type Series, summarize } from "./stats.js";
 import { namedFiles, nameOf, pressed, readStructure } from "./structures.js";
@@ -249,7 +249,8 @@ export async function levels(context: Context): Promise<SectionResult> {
     for (const { graph } of inputs) {
       const samples = contestants.map((): number[] => []);
       for (let round = 0; round <= (slow ? 2 : LEVEL_ROUNDS); round++)
-        for (const [i, { ours }] of contestants.entries()) samples[i].push(await timeCalls(() => ours.run([graph]), 1));
+        for (const [i, { ours }] of contestants.entries())
+          samples[i].push(await timeCalls(() => ours.run([graph]), 1, CLOCK));
       const medians = samples.map((times) => median(times.slice(1)));
       full.push(medians[0]);
       for (const [i, { name }] of contestants.entries()) relative.get(name)!.push(medians[i] / medians[0]);

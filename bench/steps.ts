@@ -62,7 +62,7 @@ export async function load(context: Context): Promise<SectionResult> {
 export async function overFiles(
   context: Context,
   files: readonly File[],
-  make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python" | "budgetMs">,
+  make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python" | "budgetMs" | "clock">,
 ): Promise<Row[]> {
   for (const file of files) await time({ ...context, rounds: 0 }, { ...make(file), size: "" }, SHORT_WARM_UP);
   const timings = new Map<File, Timing>();
@@ -173,6 +173,7 @@ async function cifToPrediction(context: Context, all: readonly File[]): Promise<
         ours: () => predict(model, [readStructure(file.path)]),
         python: { step: "network_predict", model: path, file: file.path },
         budgetMs: FILE_MS,
+        clock: "processor",
       }))),
     );
     // CGCNN's ties need more than a difference: compareValues.
