@@ -1,5 +1,3 @@
-import { fourOrOne, storeFourOrOne } from "./math";
-
 /** out[i] = a[i] + b[i] for n floats; out may be a or b. */
 export function addForward(out: usize, a: usize, b: usize, n: i32): void {
   const end = a + ((<usize>n) << 2);
@@ -29,8 +27,8 @@ export function scaleRowsForward(out: usize, x: usize, a: usize, R: i32, F: i32)
   const whole = row & ~15;
   for (const end = a + ((<usize>R) << 2); a < end; a += 4, x += row, out += row) {
     const by = v128.load_splat<f32>(a);
-    for (let f: usize = 0; f < row; f += f < whole ? 16 : 4)
-      storeFourOrOne(out + f, f32x4.mul(fourOrOne(x + f, f < whole), by), f < whole);
+    for (let f: usize = 0; f < whole; f += 16) v128.store(out + f, f32x4.mul(v128.load(x + f), by));
+    for (let f = whole; f < row; f += 4) store<f32>(out + f, load<f32>(x + f) * load<f32>(a));
   }
 }
 
