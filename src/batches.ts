@@ -282,13 +282,19 @@ export function checkFinite(...results: readonly ArrayLike<number>[]): void {
         );
 }
 
-export function modelInfo({ name, sha256, architecture, assumed }: Model): ModelInfo {
-  return {
+const modelInfos = new WeakMap<Model, ModelInfo>();
+
+/** One object for all records of a model: sent to another thread, it is then sent once. */
+export function modelInfo(model: Model): ModelInfo {
+  const { name, sha256, architecture, assumed } = model;
+  const info = modelInfos.get(model) ?? {
     ...(name !== undefined && { name }),
     ...(sha256 !== undefined && { sha256 }),
     architecture,
     ...(assumed.length > 0 && { assumed }),
   };
+  modelInfos.set(model, info);
+  return info;
 }
 
 /** What the reader of a value, or of a part of one, should know of the model. */
