@@ -30,21 +30,14 @@ function each(name: i32, out: usize, x: usize, n: i32): void {
     return;
   }
   const ln2 = constant(3);
-  const half = constant(26);
-  const q9 = constant(27);
-  const q8 = constant(28);
-  const q7 = constant(29);
-  const q6 = constant(30);
-  const q5 = constant(31);
-  const q4 = constant(32);
-  const q3 = constant(33);
-  const q2 = constant(34);
-  const q1 = constant(35);
-  const rest = constant(36);
-  const q0 = constant(37);
+  const minusTwo = constant(26);
+  const q3 = constant(27);
+  const q2 = constant(28);
+  const q1 = constant(29);
+  const q0 = constant(30);
   for (; x < end; x += 16, out += 16) {
     const y = softplusOf(
-      v128.load(x), magic, one, sign, most, log2e, high, low, c6, c5, c4, c3, c2, c1, half, q9, q8, q7, q6, q5, q4, q3, q2, q1, rest, q0,
+      v128.load(x), magic, one, sign, most, log2e, high, low, c6, c5, c4, c3, c2, c1, minusTwo, q3, q2, q1, q0,
     );
     v128.store(out, name == SHIFTED_SOFTPLUS ? f32x4.sub(y, ln2) : y);
   }
