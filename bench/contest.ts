@@ -1,7 +1,7 @@
 /** One network in unitcell, in every PyTorch and in every ONNX Runtime there is, on the same graphs. */
 import { basename, dirname } from "node:path";
-import type { Session } from "../src/backends/backend.js";
-import { checkOptions, Filling } from "../src/batches.js";
+import { BATCH_BYTES, type Session } from "../src/backends/backend.js";
+import { batchBytes, checkOptions } from "../src/batches.js";
 import { readCheckpointFiles } from "../src/cli/checkpoint-files.js";
 import { type AnyGraph, lift } from "../src/graphs/lift.js";
 import { distinctGraphs } from "../src/graphs/same-graph.js";
@@ -60,18 +60,17 @@ export class Ours {
   /** As predict makes them: by the crystals' atoms, and by bytes. */
   #groups(graphs: readonly CrystalGraph[]): AnyGraph[][] {
     const groups: AnyGraph[][] = [[]];
-    const filling = new Filling(this.#session);
-    let atoms = 0;
+    let [atoms, bytes] = [0, 0];
     for (const graph of graphs) {
       const lifted = this.#level.lifts ? lift(graph) : graph;
-      const full = atoms > 0 && atoms + graph.numAtoms > this.#maxAtoms;
-      if (full) filling.clear();
-      if (!filling.add(lifted) || full) {
+      const own = batchBytes(this.#session, lifted);
+      if (atoms > 0 && (atoms + graph.numAtoms > this.#maxAtoms || bytes + own > BATCH_BYTES)) {
         groups.push([]);
-        atoms = 0;
+        [atoms, bytes] = [0, 0];
       }
       groups[groups.length - 1].push(lifted);
       atoms += graph.numAtoms;
+      bytes += own;
     }
     return groups;
   }

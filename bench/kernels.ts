@@ -198,7 +198,7 @@ async function matmul(
   });
   const x = new ort.Tensor("float32", values, [rows, columns]);
   // Never less than one whole chain; the time is of one product.
-  return async (calls) => (await timeCalls(() => session.run({ x }), Math.ceil(calls / times))) / times;
+  return async (calls) => (await timeCalls(() => session.run({ x }), Math.ceil(calls / times), "wall")) / times;
 }
 
 /** Bond lengths expanded in Gaussians, most of which are 0: multiplied whole, and in sorted rows by their bands. */

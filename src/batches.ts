@@ -18,7 +18,7 @@ export interface BatchOptions {
   backend?: Backend;
   /**
    * Crystals are read, and batched, up to this many atoms at a time; a larger crystal runs alone. Batches are also bounded by
-   * the memory that they take (Filling).
+   * the memory that they take (BATCH_BYTES).
    */
   maxAtoms?: number;
   /**
@@ -118,10 +118,11 @@ export async function openRunner(model: Model, options: BatchOptions): Promise<R
   return { model, session, backend: backend.name, state: options.state, lift: options.lift ?? true };
 }
 
-/** A structure whose graph is ready to run, and the ms that took. */
+/** A structure whose graph is ready to run, what it takes of a batch, and the ms that took. */
 export interface ReadySlot {
   readonly structure: Structure;
   readonly graph: AnyGraph;
+  readonly bytes: number;
   readonly ms: number;
 }
 
@@ -140,43 +141,27 @@ export async function* runChunk<Result, Record>(
   steps: Steps<Result, Record>,
 ): AsyncGenerator<Record | FailedPrediction> {
   let slots: Slot[] = [];
-  const filling = new Filling(runner.session);
+  let bytes = 0;
   for (const structure of chunk) {
     const slot = makeSlot(runner, structure);
-    if ("graph" in slot && !filling.add(slot.graph)) {
+    const own = "graph" in slot ? slot.bytes : 0;
+    if (bytes > 0 && bytes + own > BATCH_BYTES) {
       yield* runSlots(runner, slots, steps);
       slots = [];
+      bytes = 0;
     }
     slots.push(slot);
+    bytes += own;
   }
   yield* runSlots(runner, slots, steps);
 }
 
-type Sizes = Batch["sizes"];
-const EMPTY: Sizes = { B: 0, N: 0, E: 0, T: 0 };
-
-/** What a batch has taken so far. */
-export class Filling {
-  readonly #session: Session;
-  #sizes = EMPTY;
-
-  constructor(session: Session) {
-    this.#session = session;
-  }
-
-  /** Add a graph; false where it would not fit, and begins the next batch. A graph too large for any is one by itself. */
-  add(graph: AnyGraph): boolean {
-    const { B, N, E, T } = this.#sizes;
-    const own = { B: 1, N: graph.numAtoms, E: graph.numEdges, T: pairsOf(graph) };
-    const sizes = { B: B + 1, N: N + own.N, E: E + own.E, T: T + own.T };
-    const fits = B === 0 || this.#session.bytes(sizes) <= BATCH_BYTES;
-    this.#sizes = fits ? sizes : own;
-    return fits;
-  }
-
-  clear(): void {
-    this.#sizes = EMPTY;
-  }
+/**
+ * What a graph takes of a batch.
+ * @throws {UnitcellError} LIMIT where it alone is too large for the session
+ */
+export function batchBytes(session: Session, graph: AnyGraph): number {
+  return session.bytes({ B: 1, N: graph.numAtoms, E: graph.numEdges, T: pairsOf(graph) });
 }
 
 /** Pairs of bonds that a graph brings into a batch. */
@@ -188,13 +173,14 @@ function pairsOf(graph: AnyGraph): number {
 /** An input's place in the output: a graph to run, or an error already known. */
 type Slot = ReadySlot | FailedPrediction;
 
-function makeSlot({ model, lift: lifts }: Runner, structure: Structure | UnreadStructure): Slot {
+function makeSlot({ model, session, lift: lifts }: Runner, structure: Structure | UnreadStructure): Slot {
   if ("error" in structure) return failure(structure, structure.error);
   try {
     const began = performance.now();
     checkElements(model, structure);
-    const graph = buildGraph(structure, model.config.graph);
-    return { structure, graph: lifts ? lift(graph) : graph, ms: performance.now() - began };
+    const whole = buildGraph(structure, model.config.graph);
+    const graph = lifts ? lift(whole) : whole;
+    return { structure, graph, bytes: batchBytes(session, graph), ms: performance.now() - began };
   } catch (error) {
     if (error instanceof UnitcellError) return failure(structure, error);
     throw error;
