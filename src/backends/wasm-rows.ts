@@ -156,6 +156,15 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
     ),
   linear: linearRow,
   scaledLinear: linearRow,
+  bandedLinear: (run, node) =>
+    run.kernels.bandedLinearForward(
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.prepared(node),
+      run.rows(node.output),
+      node.output.columns,
+      node.inputs[0].columns,
+    ),
   layerNorm: (run, { inputs: [x], output, params: [weight, bias], numbers }) =>
     run.kernels.layerNormForward(
       run.address(output),
@@ -294,7 +303,8 @@ export function rowOf({ op }: Node): Row {
 
 /** Put what a node's kernel reads besides values into memory, once a session; undefined where it reads parameters alone. */
 export function prepare(memory: KernelMemory, program: Program, node: Node): number | undefined {
-  if (node.op === "linear" || node.op === "scaledLinear") return packLinear(memory, program, node);
+  if (node.op === "linear" || node.op === "scaledLinear" || node.op === "bandedLinear")
+    return packLinear(memory, program, node);
   if (node.op === "gaussian") return memory.put(gaussianCenters(program, node));
   return undefined;
 }
