@@ -102,15 +102,16 @@ test("CGCNN computes nothing for an edge alone, and its Gaussians once for each 
 });
 
 test("ALIGNN: one product a layer for each pair of bonds, none in the first; the last layers' edges end with it", () => {
-  for (const norm of ["batch", "layer"] as const) {
+  for (const [norm, update, mlp] of [
+    ["batch", "affine silu", ["scaledLinear silu"]],
+    ["layer", "layerNorm silu", ["linear", "layerNorm silu"]],
+  ] as const) {
     const { program } = randomAlignn({ norm, alignnLayers: 3, gcnLayers: 2 });
-    const update = norm === "batch" ? ["affine silu"] : ["layerNorm", "silu"];
-    const residual = norm === "batch" ? ["affine silu residual"] : ["layerNorm", "silu", "add"];
-    assert.equal(opsOn("T", program), ["gatherSum", ...update, "gatherSum", "linear", ...residual, "linear"], norm);
-    const mlp = norm === "batch" ? ["scaledLinear silu"] : ["linear", "layerNorm", "silu"];
+    const pairs = ["gatherSum", update, "gatherSum", "linear", `${update} residual`, "linear"];
+    assert.equal(opsOn("T", program), pairs, norm);
     assert.equal(opsOn("C", program), ["gaussian", ...mlp, ...mlp, "linear"], norm);
     // The bonds' linear of the last convolution, its sum taken up, is the last on their axis.
-    assert.equal(opsOn("E", program).slice(-2), [residual.at(-1), "linear"], norm);
+    assert.equal(opsOn("E", program).slice(-2), [`${update} residual`, "linear"], norm);
   }
 });
 

@@ -165,15 +165,17 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
       node.output.columns,
       node.inputs[0].columns,
     ),
-  layerNorm: (run, { inputs: [x], output, params: [weight, bias], numbers }) =>
+  layerNorm: (run, node) =>
     run.kernels.layerNormForward(
-      run.address(output),
-      run.address(x),
-      run.param(weight),
-      run.param(bias),
-      numbers.eps,
-      run.rows(output),
-      output.columns,
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.param(node.params[0]),
+      run.param(node.params[1]),
+      node.numbers.eps,
+      residualOf(run, node),
+      activationCode(node),
+      run.rows(node.output),
+      node.output.columns,
     ),
   affine: (run, node) =>
     run.kernels.normActForward(
