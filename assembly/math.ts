@@ -35,6 +35,20 @@ export function constant(i: i32): v128 {
   return v128.load_splat<f32>(CONSTANTS + ((<usize>i) << 2));
 }
 
+/** Four floats, or one of them in every lane: so a loop over a row's floats ends without a copy of its body. */
+// @ts-expect-error: decorator
+@inline
+export function fourOrOne(at: usize, four: bool): v128 {
+  return four ? v128.load(at) : v128.load_splat<f32>(at);
+}
+
+// @ts-expect-error: decorator
+@inline
+export function storeFourOrOne(at: usize, value: v128, four: bool): void {
+  if (four) v128.store(at, value);
+  else v128.store32_lane(at, value, 0);
+}
+
 /** a * b + c, rounded once where the module and the machine have such an instruction. */
 // @ts-expect-error: decorator
 @inline

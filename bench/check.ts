@@ -16,7 +16,8 @@ import {
   type Structure,
 } from "../src/index.js";
 import { randomAlignn, randomCgcnn, randomMegnet } from "../test/random-models.js";
-import { BASELINE_MODULE, FULL, type Level } from "./levels.js";
+import { timeCalls } from "./compare.js";
+import { type Level, levels } from "./levels.js";
 import { REFERENCES, type Reference } from "./reference.js";
 import { figures, median, quantile } from "./stats.js";
 import { binaryCrystals, jitteredCell, perovskite, readStructure } from "./structures.js";
@@ -113,16 +114,8 @@ function collating(crystals: readonly Structure[], { config }: Model): () => unk
   return () => collate(graphs);
 }
 
-/** ms of the processor per call, all threads: time that others have it does not count, collecting garbage does. */
-async function cost(run: () => unknown, calls: number): Promise<number> {
-  const before = process.cpuUsage();
-  for (let i = 0; i < calls; i++) {
-    const result = run();
-    if (result instanceof Promise) await result;
-  }
-  const { user, system } = process.cpuUsage(before);
-  return (user + system) / 1000 / calls;
-}
+/** ms of the processor per call, collecting garbage included. */
+const cost = (run: () => unknown, calls: number) => timeCalls(run, calls, "processor");
 
 /**
  * The case's cost over its reference loop's, both from their cheapest rounds of many that alternate: what else runs on the
@@ -149,14 +142,15 @@ export async function check({ update }: { readonly update: boolean }): Promise<n
   const measured: Record<string, Record<string, number>> = {};
   const baseline: Baseline = update ? {} : JSON.parse(readFileSync(BASELINE_FILE, "utf8"));
   const failures: string[] = [];
-  for (const level of [FULL, ...(BASELINE_MODULE ? [BASELINE_MODULE] : [])]) {
+  const { full, baseline: plain } = levels();
+  for (const level of [full, ...(plain ? [plain] : [])]) {
     const build = level.backend.name;
     const before = baseline[build] ?? {};
     if (!update && !baseline[build]) failures.push(`${build}: not in the baseline: npm run bench -- --update-baseline`);
     measured[build] = {};
     for (const one of await cases(level)) {
       // Only forward passes depend on the build.
-      if (level !== FULL && !one.name.startsWith("forward")) continue;
+      if (level !== full && !one.name.startsWith("forward")) continue;
       const ratios = [await ratioOf(one)];
       const limit = FACTOR * (before[one.name] ?? Infinity);
       while (ratios.length < (update ? 5 : 3) && (update || Math.min(...ratios) > limit))

@@ -18,6 +18,12 @@ export interface Context {
   readonly rounds: number;
 }
 
+/**
+ * What a step is timed by. Of work that waits for nothing and has one thread, the processor time of its process is the time
+ * on the wall of a machine that does nothing else; on a busy machine it leaves out the others' turns.
+ */
+export type Clock = "wall" | "processor";
+
 /** So many calls, ms per call. */
 export type Contender = (calls: number) => Promise<number>;
 
@@ -33,6 +39,8 @@ export interface Step {
   readonly peers?: Readonly<Record<string, Contender>>;
   /** unitcell's side done otherwise, in columns of their own; these do not count as peers. */
   readonly variants?: Readonly<Record<string, () => unknown>>;
+  /** By default the wall's. */
+  readonly clock?: Clock;
   /** Fewer rounds, at least two, where all rounds of all would take longer than this. */
   readonly budgetMs?: number;
   /** How ms become the row's unit, by default not at all. */
@@ -59,14 +67,20 @@ const WARM_UP_MS = 100;
 /** A call that takes so long is not repeated to warm up. */
 const LONG_CALL_MS = 200;
 
+function now(clock: Clock): number {
+  if (clock === "wall") return performance.now();
+  const { user, system } = process.cpuUsage(); // µs, all threads
+  return (user + system) / 1000;
+}
+
 /** ms per call over so many. A promise is awaited, anything else is not: a turn of the event loop is not the step's. */
-export async function timeCalls(call: () => unknown, calls: number): Promise<number> {
-  const start = performance.now();
+export async function timeCalls(call: () => unknown, calls: number, clock: Clock): Promise<number> {
+  const start = now(clock);
   for (let i = 0; i < calls; i++) {
     const result = call();
     if (result instanceof Promise) await result;
   }
-  return (performance.now() - start) / calls;
+  return (now(clock) - start) / calls;
 }
 
 /** Call until the time is up, at least twice unless a call is long: ms of the last call. */
@@ -81,18 +95,19 @@ async function warmUp(contender: Contender, budgetMs: number): Promise<number> {
 
 export async function time(context: Context, step: Step, warmUpMs = WARM_UP_MS): Promise<Timing> {
   const results: Record<string, unknown> = {};
+  const clock = step.clock ?? "wall";
   const ask = (worker: NativeWorker): Contender => {
     return async (calls) => {
-      const { ms, result } = await worker.run(step.python!, calls);
+      const { ms, result } = await worker.run(step.python!, calls, clock);
       results[worker.name] = result;
       return ms;
     };
   };
   const pythons = step.python ? [context.native, ...(context.newer ?? [])].filter((worker) => able(worker, step)) : [];
-  const ours: Contender = (calls) => timeCalls(step.ours, calls);
+  const ours: Contender = (calls) => timeCalls(step.ours, calls, clock);
   const variants = Object.entries(step.variants ?? {}).map(([name, call]): [string, Contender] => [
     name,
-    (calls) => timeCalls(call, calls),
+    (calls) => timeCalls(call, calls, clock),
   ]);
   const peers = [
     ...pythons.map((worker): [string, Contender] => [worker!.name, ask(worker!)]),

@@ -1,10 +1,9 @@
 /** One network in unitcell, in every PyTorch and in every ONNX Runtime there is, on the same graphs. */
 import { basename, dirname } from "node:path";
-import type { Session } from "../src/backends/backend.js";
-import { checkOptions, MAX_BATCH_TRIPLETS } from "../src/batches.js";
+import { BATCH_BYTES, type Session } from "../src/backends/backend.js";
+import { batchBytes, checkOptions } from "../src/batches.js";
 import { readCheckpointFiles } from "../src/cli/checkpoint-files.js";
 import { type AnyGraph, lift } from "../src/graphs/lift.js";
-import { countTriplets } from "../src/graphs/line-graph.js";
 import { distinctGraphs } from "../src/graphs/same-graph.js";
 import {
   type CrystalGraph,
@@ -13,9 +12,10 @@ import {
   type Model,
   type ModelOptions,
   modelFromCheckpoint,
+  type Node,
 } from "../src/index.js";
-import { type Contender, type Context, type Step, type Timing, timeCalls } from "./compare.js";
-import { BASELINE_MODULE, FULL, type Level } from "./levels.js";
+import { type Clock, type Contender, type Context, type Step, type Timing, timeCalls } from "./compare.js";
+import { type Level, levels } from "./levels.js";
 import { exportOnnx, OnnxNetwork, onnxRuntimes } from "./onnx.js";
 
 /**
@@ -23,6 +23,9 @@ import { exportOnnx, OnnxNetwork, onnxRuntimes } from "./onnx.js";
  * error, and ALIGNN divides sums of small gates by one another.
  */
 const TOLERANCE = { PyTorch: 2e-5, ORT: 2e-3 };
+
+/** Nothing here waits, and all have one thread. */
+export const CLOCK: Clock = "processor";
 
 /** unitcell with some of its levels: graphs to outputs, in the batches that predict makes. */
 export class Ours {
@@ -40,6 +43,10 @@ export class Ours {
     return new Ours(level, await level.backend.createSession(model.program), checkOptions([model], {}));
   }
 
+  get name(): string {
+    return this.#level.name;
+  }
+
   async run(graphs: readonly CrystalGraph[]): Promise<number[]> {
     const outputs: number[] = [];
     for (const group of this.#groups(graphs)) {
@@ -50,21 +57,20 @@ export class Ours {
     return outputs;
   }
 
-  /** As predict makes them: by the crystals' atoms and by the pairs of bonds. */
+  /** As predict makes them: by the crystals' atoms, and by bytes. */
   #groups(graphs: readonly CrystalGraph[]): AnyGraph[][] {
     const groups: AnyGraph[][] = [[]];
-    let [atoms, triplets] = [0, 0];
+    let [atoms, bytes] = [0, 0];
     for (const graph of graphs) {
       const lifted = this.#level.lifts ? lift(graph) : graph;
-      const pairs = "rowOf" in lifted ? (lifted.line?.source.length ?? 0) : graph.vectors ? countTriplets(graph) : 0;
-      const full = triplets + pairs > MAX_BATCH_TRIPLETS || atoms + graph.numAtoms > this.#maxAtoms;
-      if (atoms > 0 && full) {
+      const own = batchBytes(this.#session, lifted);
+      if (atoms > 0 && (atoms + graph.numAtoms > this.#maxAtoms || bytes + own > BATCH_BYTES)) {
         groups.push([]);
-        [atoms, triplets] = [0, 0];
+        [atoms, bytes] = [0, 0];
       }
       groups[groups.length - 1].push(lifted);
       atoms += graph.numAtoms;
-      triplets += pairs;
+      bytes += own;
     }
     return groups;
   }
@@ -118,8 +124,9 @@ export class Contest {
         missing.push(`ONNX of ${path}: ${(error as Error).message.trim().split("\n").at(-1)}`);
       }
     }
-    const ours = await Ours.open(FULL, model);
-    const baseline = BASELINE_MODULE && (await Ours.open(BASELINE_MODULE, model));
+    const { full, baseline: plain } = levels();
+    const ours = await Ours.open(full, model);
+    const baseline = plain && (await Ours.open(plain, model));
     return new Contest({ model, context, path, ours, baseline, onnx, missing });
   }
 
@@ -132,14 +139,15 @@ export class Contest {
     const peers: Record<string, Contender> = {};
     for (const [name, network] of Object.entries(this.#onnx)) {
       const run = network.prepare(this.model, graphs);
-      peers[name] = (calls) => timeCalls(run, calls);
+      peers[name] = (calls) => timeCalls(run, calls, CLOCK);
     }
     return {
       ...labels,
+      clock: CLOCK,
       ours: () => this.#ours.run(graphs),
       python: { step: "network_forward", model: this.#path, files: graphs.map((graph) => this.#names.get(graph)!) },
       peers,
-      ...(this.#baseline && { variants: { [BASELINE_MODULE!.name]: () => this.#baseline!.run(graphs) } }),
+      ...(this.#baseline && { variants: { [this.#baseline.name]: () => this.#baseline!.run(graphs) } }),
     };
   }
 
@@ -149,12 +157,20 @@ export class Contest {
     const outputs = new Map(Object.entries(results).map(([name, result]) => [name, (result as number[]).flat()]));
     for (const [name, network] of Object.entries(this.#onnx))
       outputs.set(name, [...(await network.prepare(this.model, graphs)())]);
-    if (this.#baseline) outputs.set(BASELINE_MODULE!.name, await this.#baseline.run(graphs));
+    if (this.#baseline) outputs.set(this.#baseline.name, await this.#baseline.run(graphs));
     for (const [name, theirs] of outputs)
       for (const [i, x] of theirs.entries()) {
         const by = Math.abs(ours[i] - x) / Math.max(1, Math.abs(x));
         this.#worst.set(name, Math.max(this.#worst.get(name) ?? 0, Number.isNaN(by) ? Infinity : by));
       }
+  }
+
+  /** Multiplications and additions of the linear layers as the network is written, before any level of unitcell's speed. */
+  linearFlops(graphs: readonly CrystalGraph[]): number {
+    const { sizes } = collate(graphs);
+    const of = ({ op, inputs: [x], output }: Node) =>
+      op === "linear" ? 2 * sizes[output.rows as keyof typeof sizes] * output.columns * x.columns : 0;
+    return this.model.program.nodes.reduce((sum, node) => sum + of(node), 0);
   }
 
   /** What the comparisons found, for people, and what of it is too much. */

@@ -1,5 +1,4 @@
 /** The three levels of unitcell's speed, each of which can be left out: lifted graphs, rewritten programs, wider kernels. */
-
 import { type Backend, wasmBackend } from "../src/index.js";
 import { FUSION_PASSES, REQUIRED_PASSES } from "../src/ops/passes.js";
 
@@ -11,25 +10,37 @@ export interface Level {
   readonly lifts: boolean;
 }
 
-/** The module without relaxed SIMD, which is what a runtime that lacks it gets: Node 20 without a flag, Safari. */
-const BASELINE: object = { relaxed: false };
+export interface Levels {
+  /** As users have it where the runtime knows relaxed SIMD. */
+  readonly full: Level;
+  /** The module without relaxed SIMD, which is what a runtime that lacks it gets; undefined where this one lacks it. */
+  readonly baseline: Level | undefined;
+  /** What is left when one of them is taken away, or all. Of passes, those that save arithmetic, or fusions too. */
+  readonly less: readonly Level[];
+}
+
+const BASELINE = { relaxed: false };
 const REQUIRED = { passes: REQUIRED_PASSES };
 const FUSED = { passes: [...REQUIRED_PASSES, ...FUSION_PASSES] };
 
-/** As users have it where the runtime knows relaxed SIMD. */
-export const FULL: Level = { name: "unitcell", backend: wasmBackend(), lifts: true };
+let made: Levels | undefined;
 
-/** All levels but the kernels of relaxed SIMD; undefined where this runtime has none anyway. */
-export const BASELINE_MODULE: Level | undefined =
-  wasmBackend(BASELINE).name === FULL.backend.name
-    ? undefined
-    : { name: "baseline module", backend: wasmBackend(BASELINE), lifts: true };
+/** Made when first asked for: the bench sets an engine's flag before any Wasm is compiled. */
+export function levels(): Levels {
+  made ??= makeLevels();
+  return made;
+}
 
-/** What is left when one of them is taken away, or all. Of passes, those that save arithmetic, or fusions too. */
-export const LESS: readonly Level[] = [
-  ...(BASELINE_MODULE ? [BASELINE_MODULE] : []),
-  { name: "without algebra", backend: wasmBackend(FUSED), lifts: true },
-  { name: "without passes", backend: wasmBackend(REQUIRED), lifts: true },
-  { name: "without lifting", backend: wasmBackend(), lifts: false },
-  { name: "none of these", backend: wasmBackend({ ...BASELINE, ...REQUIRED }), lifts: false },
-];
+function makeLevels(): Levels {
+  const full = { name: "unitcell", backend: wasmBackend(), lifts: true };
+  const plain = { name: "baseline module", backend: wasmBackend(BASELINE), lifts: true };
+  const baseline = plain.backend.name === full.backend.name ? undefined : plain;
+  const less = [
+    ...(baseline ? [baseline] : []),
+    { name: "without algebra", backend: wasmBackend(FUSED), lifts: true },
+    { name: "without passes", backend: wasmBackend(REQUIRED), lifts: true },
+    { name: "without lifting", backend: wasmBackend(), lifts: false },
+    { name: "none of these", backend: wasmBackend({ ...BASELINE, ...REQUIRED }), lifts: false },
+  ];
+  return { full, baseline, less };
+}

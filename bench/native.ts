@@ -2,6 +2,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import type { Clock } from "./compare.js";
 
 export const SCRIPT = "bench/native.py";
 
@@ -82,8 +83,8 @@ export class NativeWorker {
   }
 
   /** Run a step `calls` times. @throws {Error} when Python reports one or ends */
-  async run(request: NativeRequest, calls = 1): Promise<NativeAnswer> {
-    this.#child.stdin.write(`${JSON.stringify({ ...request, calls })}\n`);
+  async run(request: NativeRequest, calls = 1, clock: Clock = "wall"): Promise<NativeAnswer> {
+    this.#child.stdin.write(`${JSON.stringify({ ...request, calls, clock })}\n`);
     const { value, done } = await this.#lines.next();
     if (done) throw new Error(`${this.#script} ended during ${request.step}`);
     const answer = JSON.parse(value);

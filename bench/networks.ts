@@ -8,10 +8,10 @@ import { lift } from "../src/graphs/lift.js";
 import { buildGraph, type CrystalGraph, type ModelOptions, type Structure } from "../src/index.js";
 import { fixturesRoot } from "../test/fixtures.js";
 import { type Context, rowOf, time, timeCalls } from "./compare.js";
-import { Contest, Ours } from "./contest.js";
-import { BASELINE_MODULE, FULL, LESS } from "./levels.js";
+import { CLOCK, Contest, Ours } from "./contest.js";
+import { levels as speedLevels } from "./levels.js";
 import { acrossInputs, median, type Row, type SectionResult, type Series, summarize } from "./stats.js";
-import { namedFiles, nameOf, readStructure, stretched } from "./structures.js";
+import { namedFiles, nameOf, pressed, readStructure } from "./structures.js";
 
 export interface Network {
   readonly title: string;
@@ -102,6 +102,7 @@ interface Single {
   readonly path: string;
   /** Rows of the graph over rows of the lifted one. */
   readonly compression: number;
+  readonly flops: number;
   readonly row: Row;
   readonly ours: number;
   readonly variants: Readonly<Record<string, number>>;
@@ -125,6 +126,7 @@ async function oneByOne(context: Context, contest: Contest, title: string, input
       atoms,
       path: input.name,
       compression: "compression" in lifted ? lifted.compression : 1,
+      flops: contest.linearFlops([input.graph]),
       row: rowOf(step, timing),
       ours: median(timing.ours),
       variants: medians(timing.variants),
@@ -135,6 +137,7 @@ async function oneByOne(context: Context, contest: Contest, title: string, input
   const rows = namedFiles(singles).map((one) => one.row);
   rows.push(...summaries(`${title}, batch 1`, `all ${singles.length}`, singles));
   if (plain.length > 0) rows.push(...summaries(`${title}, batch 1`, `${plain.length} without symmetry`, plain));
+  const speeds = (some: readonly Single[]) => spread(some.map(({ flops, ours }) => flops / ours / 1e6));
   const slower = singles.filter((one) => fastest(one) < one.ours);
   return {
     rows,
@@ -144,6 +147,8 @@ async function oneByOne(context: Context, contest: Contest, title: string, input
         (slower.length
           ? `: ${slower.map((one) => `${one.path} ${(fastest(one) / one.ours).toFixed(2)}x`).join(", ")}`
           : ""),
+      `${title}: GFLOP/s of the linear layers as written, over the whole step: ${speeds(singles)}` +
+        (plain.length ? `; without symmetry ${speeds(plain)}` : ""),
     ],
     series: ratioSeries(title, singles),
   };
@@ -153,7 +158,7 @@ const fastest = ({ peers }: Single) => Math.min(...Object.values(peers));
 
 function spread(values: readonly number[]): string {
   const { low, median: middle, high } = summarize(values);
-  return `${middle.toFixed(2)} (quartiles ${low.toFixed(2)} to ${high.toFixed(2)}, most ${Math.max(...values).toFixed(1)})`;
+  return `${middle.toFixed(1)} (quartiles ${low.toFixed(1)} to ${high.toFixed(1)}, most ${Math.max(...values).toFixed(0)})`;
 }
 
 /** Geometric means over structures: of times, and of each column's time over unitcell's on the same structure. */
@@ -210,7 +215,7 @@ async function inBatches(context: Context, contest: Contest, { title, slow }: Ne
     for (const kind of ["distinct", "identical copies"] as const) {
       const chosen = Array.from({ length: count }, (_, i) => small[i % small.length]);
       const graphs = chosen.map(({ structure, graph }, i) =>
-        kind === "distinct" ? buildGraph(stretched(structure, i / count), contest.model.config.graph) : graph,
+        kind === "distinct" ? buildGraph(pressed(structure, i / count), contest.model.config.graph) : graph,
       );
       const total = (of: (graph: CrystalGraph) => number) => graphs.reduce((sum, graph) => sum + of(graph), 0);
       const size = `${kind}: ${total((graph) => graph.numAtoms)} atoms, ${total((graph) => graph.numEdges)} edges`;
@@ -231,19 +236,21 @@ const LEVEL_ROUNDS = 5;
 export async function levels(context: Context): Promise<SectionResult> {
   const rows: Row[] = [];
   const series: Series[] = [];
+  const { full: whole, baseline, less } = speedLevels();
   for (const { title, path, options, slow } of networkFiles()) {
     if (slow && context.quick) continue;
     const contest = await Contest.open({ ...context, native: undefined, newer: [] }, path, options);
     const sorted = inputsOf(context, contest).sort((a, b) => a.graph.numAtoms - b.graph.numAtoms);
     const inputs = sorted.filter((_, i) => i % Math.ceil(sorted.length / LEVEL_STRUCTURES) === 0);
     const contestants = [];
-    for (const level of [FULL, ...LESS]) contestants.push({ ...level, ours: await Ours.open(level, contest.model) });
+    for (const level of [whole, ...less]) contestants.push({ ...level, ours: await Ours.open(level, contest.model) });
     const relative = new Map(contestants.map(({ name }) => [name, [] as number[]]));
     const full: number[] = [];
     for (const { graph } of inputs) {
       const samples = contestants.map((): number[] => []);
       for (let round = 0; round <= (slow ? 2 : LEVEL_ROUNDS); round++)
-        for (const [i, { ours }] of contestants.entries()) samples[i].push(await timeCalls(() => ours.run([graph]), 1));
+        for (const [i, { ours }] of contestants.entries())
+          samples[i].push(await timeCalls(() => ours.run([graph]), 1, CLOCK));
       const medians = samples.map((times) => median(times.slice(1)));
       full.push(medians[0]);
       for (const [i, { name }] of contestants.entries()) relative.get(name)!.push(medians[i] / medians[0]);
@@ -255,9 +262,9 @@ export async function levels(context: Context): Promise<SectionResult> {
       size: `${inputs.length} structures, time over full's`,
       unit: "x",
       ours: { median: 1, low: 1, high: 1 },
-      variants: Object.fromEntries(LESS.map(({ name }) => [name, times(name)])),
+      variants: Object.fromEntries(less.map(({ name }) => [name, times(name)])),
     });
-    for (const { name } of [FULL, ...LESS]) {
+    for (const { name } of [whole, ...less]) {
       const speed = times("none of these").median / times(name).median;
       series.push({ plot: "levels", panel: title, name, points: [{ x: 0, y: speed }] });
     }
@@ -265,7 +272,7 @@ export async function levels(context: Context): Promise<SectionResult> {
     await contest.close();
   }
   const notes = [
-    BASELINE_MODULE
+    baseline
       ? "baseline module: kernels without relaxed SIMD, which Node 20 gets unless --experimental-wasm-relaxed-simd is set"
       : "this runtime has no relaxed SIMD, or unitcell no kernels of it: everything above is the baseline module",
   ];

@@ -28,13 +28,13 @@ const FILE_MS = 400;
 /** Warm-up of each structure's own call, ms: the step itself is warm by then. */
 const SHORT_WARM_UP = 5;
 
-interface File {
+export interface File {
   readonly path: string;
   readonly atoms: number;
   readonly structure: Structure;
 }
 
-function readFiles({ inputs }: Context): File[] {
+export function readFiles({ inputs }: Context): File[] {
   return inputs.structures.map((path) => {
     const structure = readStructure(path);
     return { path, structure, atoms: structure.numbers.length };
@@ -59,10 +59,10 @@ export async function load(context: Context): Promise<SectionResult> {
 }
 
 /** One step over many files: lines for files of named sizes, then the geometric mean over all. */
-async function overFiles(
+export async function overFiles(
   context: Context,
   files: readonly File[],
-  make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python" | "budgetMs">,
+  make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python" | "budgetMs" | "clock">,
 ): Promise<Row[]> {
   for (const file of files) await time({ ...context, rounds: 0 }, { ...make(file), size: "" }, SHORT_WARM_UP);
   const timings = new Map<File, Timing>();
@@ -173,6 +173,7 @@ async function cifToPrediction(context: Context, all: readonly File[]): Promise<
         ours: () => predict(model, [readStructure(file.path)]),
         python: { step: "network_predict", model: path, file: file.path },
         budgetMs: FILE_MS,
+        clock: "processor",
       }))),
     );
     // CGCNN's ties need more than a difference: compareValues.

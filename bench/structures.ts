@@ -88,9 +88,9 @@ export function jitteredCell(atoms: number, seed = 1): Structure {
   };
 }
 
-/** Longer by up to 2 % in all directions: another crystal of the same symmetry. `by` from 0 to 1. */
-export function stretched(structure: Structure, by: number): Structure {
-  return { ...structure, lattice: structure.lattice.map((x) => x * (1 + 0.02 * by)) };
+/** Shorter by up to 2 % in all directions: another crystal of the same symmetry, and no bond lost. `by` from 0 to 1. */
+export function pressed(structure: Structure, by: number): Structure {
+  return { ...structure, lattice: structure.lattice.map((x) => x * (1 - 0.02 * by)) };
 }
 
 /** n x n x n cells of the perovskite SrTiO3, where neighbours of Ti and O tie at the cut: 5 n³ atoms. */

@@ -1,6 +1,6 @@
 """What the Python sides of the bench share: a loop over requests, one JSON object a line, and the clock.
 
-A request is {"step": NAME, "calls": n, ...arguments}. A step takes the request and returns (what is timed, what is told
+A request is {"step": NAME, "calls": n, "clock": "wall" or "processor", ...arguments}. A step takes the request and returns (what is timed, what is told
 of its result). What it works on is prepared first and kept for the next request; only the step itself is timed, here, so
 that no message counts. The answer is {"ms": milliseconds per call, "result": ...} or {"error": text}.
 """
@@ -27,11 +27,12 @@ def work(steps, versions, lacking=()):
 
     def answer(request):
         calls = request.pop("calls")
+        clock = {"wall": time.perf_counter, "processor": time.process_time}[request.pop("clock")]
         once, tell = prepared(json.dumps(request))
-        start = time.perf_counter()
+        start = clock()
         for _ in range(calls):
             result = once()
-        ms = (time.perf_counter() - start) * 1000 / calls
+        ms = (clock() - start) * 1000 / calls
         return {"ms": ms, "result": tell(result)}
 
     print(json.dumps({"versions": {"Python": sys.version.split()[0], **versions}, "steps": able}), flush=True)
