@@ -29,7 +29,6 @@ export type ToWorker =
   | { readonly type: "forget"; readonly id: number }
   | {
       readonly type: "predict";
-      readonly job: number;
       readonly request: Request;
       readonly items: readonly Item[];
     };
@@ -37,7 +36,7 @@ export type ToWorker =
 export type FromWorker =
   /** It listens. In browsers, the name of a Web Lock that it holds as long as it lives. */
   | { readonly type: "ready"; readonly lock?: string }
-  /** Of each item its records, in order. */
-  | { readonly type: "records"; readonly job: number; readonly records: readonly Records[] }
+  /** Of each item of the oldest order that has none yet, its records. */
+  | { readonly type: "records"; readonly records: readonly Records[] }
   /** A defect: it cannot be trusted with more. */
   | { readonly type: "failed"; readonly message: string };
