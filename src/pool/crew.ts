@@ -1,9 +1,10 @@
 import { failure } from "../batches.js";
 import { UnitcellError } from "../errors.js";
 import { idFromFilename } from "../structures/parse.js";
-import { LiveWorker, type Said, type WorkerLike } from "./live-worker.js";
+import { LiveWorker, type Said } from "./live-worker.js";
 import type { Item, Records, Request } from "./messages.js";
 import type { SentModel } from "./sent-model.js";
+import type { WorkerLike } from "./worker-like.js";
 
 /** As a worker's, with the models themselves. */
 export interface CrewRequest extends Omit<Request, "models"> {

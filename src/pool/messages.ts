@@ -2,13 +2,8 @@
 import type { Ensemble } from "../ensemble.js";
 import type { Model } from "../models/model.js";
 import type { FailedPrediction, Prediction } from "../prediction.js";
-import type { ParseOptions } from "../structures/parse.js";
 import type { Structure } from "../structures/structure.js";
-
-/** The text of a structure file; one of `filename` and `format` must be given, as for parseEach. */
-export interface StructureText extends Readonly<ParseOptions> {
-  readonly text: string;
-}
+import type { StructureText } from "./structure-text.js";
 
 /** What a worker makes records of: of a structure one, of a text one for each structure in it. */
 export type Item = Structure | StructureText;
