@@ -13,6 +13,7 @@ import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, 
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import * as esbuild from "esbuild";
+import { gemm } from "./bench/reference/gemm.js";
 
 const require = createRequire(import.meta.url);
 const manifest = require("./package.json");
@@ -34,11 +35,28 @@ const shared = {
   logLevel: "warning",
 };
 
+const asc = require.resolve("assemblyscript/bin/asc.js");
+
 function buildKernels() {
   mkdirSync("dist", { recursive: true });
-  const asc = require.resolve("assemblyscript/bin/asc.js");
   node(asc, "assembly/index.ts", "--target", "baseline");
   node(asc, "assembly/index.ts", "assembly/tile6.ts", "--target", "relaxed");
+}
+
+/** What the kernels are measured against, as build/reference/*.wasm. */
+function buildReferences() {
+  mkdirSync("build/reference", { recursive: true });
+  writeFileSync("build/reference/gemm-baseline.ts", gemm(2, 16, false, true));
+  writeFileSync("build/reference/gemm-relaxed.ts", gemm(6, 8, true, false));
+  const compile = (source, target, name) => {
+    const out = `build/reference/${name}`;
+    node(asc, source, "--target", target, "-o", `${out}.wasm`, "-t", `${out}.wat`);
+  };
+  for (const target of ["baseline", "relaxed"]) {
+    compile(`build/reference/gemm-${target}.ts`, target, `gemm-${target}`);
+    compile("bench/reference/activations.ts", target, `activations-${target}`);
+  }
+  compile("bench/reference/limits.ts", "relaxed", "limits");
 }
 
 async function buildDist() {
@@ -116,4 +134,7 @@ async function buildScripts(folder, pattern) {
 
 await buildDist();
 if (tests) await buildScripts("test", /\.(test|child)\.ts$/);
-if (bench) await buildScripts("bench", /\.ts$/);
+if (bench) {
+  buildReferences();
+  await buildScripts("bench", /\.ts$/);
+}

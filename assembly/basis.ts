@@ -22,7 +22,8 @@ export function gaussianForward(out: usize, x: usize, centers: usize, gamma: f64
       const exponent = v128.shuffle<i32>(low, high, 0, 1, 4, 5);
       // Below e^-60 a column adds nothing to a float32 sum, but its products with weights would go subnormal, which
       // costs some processors a hundred cycles each.
-      const value = v128.and(exp4(exponent), f32x4.gt(exponent, f32x4.splat(-60)));
+      const seen = f32x4.gt(exponent, f32x4.splat(-60));
+      const value = v128.any_true(seen) ? v128.and(exp4(exponent), seen) : seen;
       const to = out + ((<usize>k) << 2);
       if (k + 4 <= K) v128.store(to, value);
       else storeFirst(to, value, K - k);

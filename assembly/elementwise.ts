@@ -24,9 +24,11 @@ export function ratioForward(out: usize, a: usize, b: usize, eps: f32, n: i32): 
  */
 export function scaleRowsForward(out: usize, x: usize, a: usize, R: i32, F: i32): void {
   const row = (<usize>F) << 2;
+  const whole = row & ~15;
   for (const end = a + ((<usize>R) << 2); a < end; a += 4, x += row, out += row) {
-    const by = load<f32>(a);
-    for (let f: usize = 0; f < row; f += 4) store<f32>(out + f, load<f32>(x + f) * by);
+    const by = v128.load_splat<f32>(a);
+    for (let f: usize = 0; f < whole; f += 16) v128.store(out + f, f32x4.mul(v128.load(x + f), by));
+    for (let f = whole; f < row; f += 4) store<f32>(out + f, load<f32>(x + f) * load<f32>(a));
   }
 }
 

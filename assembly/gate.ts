@@ -79,8 +79,8 @@ function addGated(a: usize, b: usize, c: usize, half: usize, w: usize, columns: 
 }
 
 /** Columns summed at a time by gatedMean, in bytes, and their sums: of the gated rows, and of the gates behind them. */
-const MEAN_COLUMNS: usize = 64 << 2;
-const MEAN_SUMS = memory.data(512, 16);
+const MEAN_COLUMNS: usize = 256 << 2;
+const MEAN_SUMS = memory.data(2048, 16);
 
 /**
  * ALIGNN's gated mean of the neighbours:

@@ -2,7 +2,7 @@
  * The two elementwise halves of an LSTM step; the gates come from linear layers. PyTorch: nn.LSTMCell, whose 4w rows of
  * weights are those of the gates i, f, g and o.
  */
-import { sigmoid4, tanh4 } from "./math";
+import { fourOrOne, sigmoid4, storeFourOrOne, tanh4 } from "./math";
 
 /**
  * out[b, j] = sigmoid(f) cell[b, j] + sigmoid(i) tanh(g).
@@ -11,26 +11,14 @@ import { sigmoid4, tanh4 } from "./math";
 export function lstmCellForward(out: usize, gates: usize, cell: usize, B: i32, w: i32): void {
   const row = (<usize>w) << 2;
   const whole = row & ~15;
-  for (let b = 0; b < B; b++, out += row, cell += row, gates += 4 * row) {
-    for (let j: usize = 0; j < whole; j += 16) {
+  for (let b = 0; b < B; b++, out += row, cell += row, gates += 4 * row)
+    for (let j: usize = 0; j < row; j += j < whole ? 16 : 4) {
+      const four = j < whole;
       const at = gates + j;
-      v128.store(out + j, next(v128.load(at), v128.load(at + row), v128.load(at + 2 * row), v128.load(cell + j)));
+      const kept = f32x4.mul(sigmoid4(fourOrOne(at + row, four)), fourOrOne(cell + j, four));
+      const added = f32x4.mul(sigmoid4(fourOrOne(at, four)), tanh4(fourOrOne(at + 2 * row, four)));
+      storeFourOrOne(out + j, f32x4.add(kept, added), four);
     }
-    for (let j = whole; j < row; j += 4) {
-      const at = gates + j;
-      const value = next(
-        v128.load_splat<f32>(at), v128.load_splat<f32>(at + row), v128.load_splat<f32>(at + 2 * row),
-        v128.load_splat<f32>(cell + j),
-      );
-      v128.store32_lane(out + j, value, 0);
-    }
-  }
-}
-
-// @ts-expect-error: decorator
-@inline
-function next(i: v128, f: v128, g: v128, cell: v128): v128 {
-  return f32x4.add(f32x4.mul(sigmoid4(f), cell), f32x4.mul(sigmoid4(i), tanh4(g)));
 }
 
 /**
@@ -41,12 +29,10 @@ export function lstmOutputForward(out: usize, gates: usize, cell: usize, B: i32,
   const row = (<usize>w) << 2;
   const whole = row & ~15;
   gates += 3 * row;
-  for (let b = 0; b < B; b++, out += row, cell += row, gates += 4 * row) {
-    for (let j: usize = 0; j < whole; j += 16)
-      v128.store(out + j, f32x4.mul(sigmoid4(v128.load(gates + j)), tanh4(v128.load(cell + j))));
-    for (let j = whole; j < row; j += 4) {
-      const h = f32x4.mul(sigmoid4(v128.load_splat<f32>(gates + j)), tanh4(v128.load_splat<f32>(cell + j)));
-      v128.store32_lane(out + j, h, 0);
+  for (let b = 0; b < B; b++, out += row, cell += row, gates += 4 * row)
+    for (let j: usize = 0; j < row; j += j < whole ? 16 : 4) {
+      const four = j < whole;
+      const h = f32x4.mul(sigmoid4(fourOrOne(gates + j, four)), tanh4(fourOrOne(cell + j, four)));
+      storeFourOrOne(out + j, h, four);
     }
-  }
 }

@@ -1,10 +1,9 @@
 /** One network in unitcell, in every PyTorch and in every ONNX Runtime there is, on the same graphs. */
 import { basename, dirname } from "node:path";
-import type { Session } from "../src/backends/backend.js";
-import { checkOptions, MAX_BATCH_TRIPLETS } from "../src/batches.js";
+import { BATCH_BYTES, type Session } from "../src/backends/backend.js";
+import { batchBytes, checkOptions } from "../src/batches.js";
 import { readCheckpointFiles } from "../src/cli/checkpoint-files.js";
 import { type AnyGraph, lift } from "../src/graphs/lift.js";
-import { countTriplets } from "../src/graphs/line-graph.js";
 import { distinctGraphs } from "../src/graphs/same-graph.js";
 import {
   type CrystalGraph,
@@ -58,21 +57,20 @@ export class Ours {
     return outputs;
   }
 
-  /** As predict makes them: by the crystals' atoms and by the pairs of bonds. */
+  /** As predict makes them: by the crystals' atoms, and by bytes. */
   #groups(graphs: readonly CrystalGraph[]): AnyGraph[][] {
     const groups: AnyGraph[][] = [[]];
-    let [atoms, triplets] = [0, 0];
+    let [atoms, bytes] = [0, 0];
     for (const graph of graphs) {
       const lifted = this.#level.lifts ? lift(graph) : graph;
-      const pairs = "rowOf" in lifted ? (lifted.line?.source.length ?? 0) : graph.vectors ? countTriplets(graph) : 0;
-      const full = triplets + pairs > MAX_BATCH_TRIPLETS || atoms + graph.numAtoms > this.#maxAtoms;
-      if (atoms > 0 && full) {
+      const own = batchBytes(this.#session, lifted);
+      if (atoms > 0 && (atoms + graph.numAtoms > this.#maxAtoms || bytes + own > BATCH_BYTES)) {
         groups.push([]);
-        [atoms, triplets] = [0, 0];
+        [atoms, bytes] = [0, 0];
       }
       groups[groups.length - 1].push(lifted);
       atoms += graph.numAtoms;
-      triplets += pairs;
+      bytes += own;
     }
     return groups;
   }

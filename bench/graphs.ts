@@ -3,6 +3,7 @@
 import { findNeighbors } from "../src/graphs/neighbors.js";
 import { buildGraph, predict, type Structure } from "../src/index.js";
 import { type Context, measure, type Step } from "./compare.js";
+import { networkGraphs } from "./network-graphs.js";
 import { growthExponent, type Row, type SectionResult } from "./stats.js";
 import { graphSteps } from "./steps.js";
 import { jitteredCell, perovskite, readModel, vacancy } from "./structures.js";
@@ -58,7 +59,9 @@ export async function graphs(context: Context): Promise<SectionResult> {
   if (![neighbors, whole, sparse].every(({ exponent }) => exponent <= LINEAR))
     slow.push(`graph time grows faster than atoms^${LINEAR}`);
   rows.push(...(await wholeCells(context)));
-  return { rows, notes, slow };
+  const networks = await networkGraphs(context);
+  rows.push(...networks.rows);
+  return { rows, notes, failures: networks.failures ?? [], slow };
 }
 
 const random = (atoms: number) => jitteredCell(atoms);

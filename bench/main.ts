@@ -18,6 +18,7 @@ import { kernels } from "./kernels.js";
 import { NativeWorker, NEWER_PYTHON } from "./native.js";
 import { levels, networks } from "./networks.js";
 import { writePlots } from "./plots.js";
+import { pool } from "./pool.js";
 import { runs } from "./runs.js";
 import { size } from "./size.js";
 import { type Row, type SectionResult, type Series, tables } from "./stats.js";
@@ -37,6 +38,7 @@ const SECTIONS: Readonly<Record<string, (context: Context) => Promise<SectionRes
   predict: predictFiles,
   cold,
   stream,
+  pool,
   kernels,
   size,
 };

@@ -28,13 +28,13 @@ const FILE_MS = 400;
 /** Warm-up of each structure's own call, ms: the step itself is warm by then. */
 const SHORT_WARM_UP = 5;
 
-interface File {
+export interface File {
   readonly path: string;
   readonly atoms: number;
   readonly structure: Structure;
 }
 
-function readFiles({ inputs }: Context): File[] {
+export function readFiles({ inputs }: Context): File[] {
   return inputs.structures.map((path) => {
     const structure = readStructure(path);
     return { path, structure, atoms: structure.numbers.length };
@@ -59,7 +59,7 @@ export async function load(context: Context): Promise<SectionResult> {
 }
 
 /** One step over many files: lines for files of named sizes, then the geometric mean over all. */
-async function overFiles(
+export async function overFiles(
   context: Context,
   files: readonly File[],
   make: (file: File) => Pick<Step, "section" | "step" | "ours" | "python" | "budgetMs" | "clock">,

@@ -1,5 +1,5 @@
 /** What predict and embed have in common: a stream of structures as batches of graphs, a model where it runs, errors. */
-import type { Backend, Session } from "./backends/backend.js";
+import { BATCH_BYTES, type Backend, type Session } from "./backends/backend.js";
 import { wasmBackend } from "./backends/wasm.js";
 import { UnitcellError } from "./errors.js";
 import { type Batch, collate } from "./graphs/batch.js";
@@ -17,8 +17,8 @@ export interface BatchOptions {
   /** By default the embedded Wasm kernels in this thread. */
   backend?: Backend;
   /**
-   * Crystals are batched up to this many atoms; a larger crystal runs alone. Bounds memory: about 20 kB an atom, of ALIGNN's
-   * default, whose batches pairs of bonds bound too, 1 MB.
+   * Crystals are read, and batched, up to this many atoms at a time; a larger crystal runs alone. Batches are also bounded by
+   * the memory that they take (BATCH_BYTES).
    */
   maxAtoms?: number;
   /**
@@ -38,12 +38,6 @@ export type StructureStream = Iterable<Structure | UnreadStructure> | AsyncItera
 
 /** Batches of this size stay in cache; larger ones are no faster (bench). */
 const DEFAULT_MAX_ATOMS = 512;
-
-/**
- * Pairs of bonds in a batch, beyond which a crystal begins another: at 256 features 16 MiB for each value of theirs, of
- * which a few live at a time.
- */
-export const MAX_BATCH_TRIPLETS = 16_384;
 
 const NO_NORMALIZER: PredictionWarning = {
   code: "no-normalizer",
@@ -124,10 +118,11 @@ export async function openRunner(model: Model, options: BatchOptions): Promise<R
   return { model, session, backend: backend.name, state: options.state, lift: options.lift ?? true };
 }
 
-/** A structure whose graph is ready to run, and the ms that took. */
+/** A structure whose graph is ready to run, what it takes of a batch, and the ms that took. */
 export interface ReadySlot {
   readonly structure: Structure;
   readonly graph: AnyGraph;
+  readonly bytes: number;
   readonly ms: number;
 }
 
@@ -139,26 +134,34 @@ export interface Steps<Result, Record> {
   readonly record: (slot: ReadySlot, result: Result, elapsedMs: number) => Promise<Record>;
 }
 
-/** One model's records of a chunk, in its order, in batches that the pairs of bonds allow. */
+/** One model's records of a chunk, in its order, in batches of no more bytes than are good. */
 export async function* runChunk<Result, Record>(
   runner: Runner,
   chunk: readonly (Structure | UnreadStructure)[],
   steps: Steps<Result, Record>,
 ): AsyncGenerator<Record | FailedPrediction> {
   let slots: Slot[] = [];
-  let triplets = 0;
+  let bytes = 0;
   for (const structure of chunk) {
     const slot = makeSlot(runner, structure);
-    const size = "graph" in slot ? pairsOf(slot.graph) : 0;
-    if (triplets > 0 && triplets + size > MAX_BATCH_TRIPLETS) {
+    const own = "graph" in slot ? slot.bytes : 0;
+    if (bytes > 0 && bytes + own > BATCH_BYTES) {
       yield* runSlots(runner, slots, steps);
       slots = [];
-      triplets = 0;
+      bytes = 0;
     }
     slots.push(slot);
-    triplets += size;
+    bytes += own;
   }
   yield* runSlots(runner, slots, steps);
+}
+
+/**
+ * What a graph takes of a batch.
+ * @throws {UnitcellError} LIMIT where it alone is too large for the session
+ */
+export function batchBytes(session: Session, graph: AnyGraph): number {
+  return session.bytes({ B: 1, N: graph.numAtoms, E: graph.numEdges, T: pairsOf(graph) });
 }
 
 /** Pairs of bonds that a graph brings into a batch. */
@@ -170,13 +173,14 @@ function pairsOf(graph: AnyGraph): number {
 /** An input's place in the output: a graph to run, or an error already known. */
 type Slot = ReadySlot | FailedPrediction;
 
-function makeSlot({ model, lift: lifts }: Runner, structure: Structure | UnreadStructure): Slot {
+function makeSlot({ model, session, lift: lifts }: Runner, structure: Structure | UnreadStructure): Slot {
   if ("error" in structure) return failure(structure, structure.error);
   try {
     const began = performance.now();
     checkElements(model, structure);
-    const graph = buildGraph(structure, model.config.graph);
-    return { structure, graph: lifts ? lift(graph) : graph, ms: performance.now() - began };
+    const whole = buildGraph(structure, model.config.graph);
+    const graph = lifts ? lift(whole) : whole;
+    return { structure, graph, bytes: batchBytes(session, graph), ms: performance.now() - began };
   } catch (error) {
     if (error instanceof UnitcellError) return failure(structure, error);
     throw error;
@@ -264,13 +268,19 @@ export function checkFinite(...results: readonly ArrayLike<number>[]): void {
         );
 }
 
-export function modelInfo({ name, sha256, architecture, assumed }: Model): ModelInfo {
-  return {
+const modelInfos = new WeakMap<Model, ModelInfo>();
+
+/** One object for all records of a model: sent to another thread, it is then sent once. */
+export function modelInfo(model: Model): ModelInfo {
+  const { name, sha256, architecture, assumed } = model;
+  const info = modelInfos.get(model) ?? {
     ...(name !== undefined && { name }),
     ...(sha256 !== undefined && { sha256 }),
     architecture,
     ...(assumed.length > 0 && { assumed }),
   };
+  modelInfos.set(model, info);
+  return info;
 }
 
 /** What the reader of a value, or of a part of one, should know of the model. */

@@ -218,11 +218,13 @@ test("what is computed once: equal structures of a batch, whatever the order of 
     createSession: async (program) => {
       const session = await real.createSession(program);
       return {
-        ...session,
         run: (batch) => {
           crystals += batch.sizes.B;
           return session.run(batch);
         },
+        values: (batch, labels) => session.values(batch, labels),
+        bytes: (sizes) => session.bytes(sizes),
+        dispose: () => session.dispose(),
       };
     },
   };
@@ -256,7 +258,7 @@ test("embeddings have every atom, alike ones alike", async () => {
 
 if (haveFixtures("structures")) {
   const structures = fixtureNames("structures")
-    .filter((name) => /\.(cif|vasp)$/.test(name))
+    .filter((name) => /\.(cif|vasp|extxyz)$/.test(name))
     .flatMap((filename) => parseStructures(fixtureText(`structures/${filename}`), { filename }).slice(0, 1));
   const published: [name: string, model: Model][] = [];
   if (haveFixtures("cgcnn"))

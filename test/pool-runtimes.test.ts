@@ -41,4 +41,28 @@ for (const [name, needs, [command, ...args], kinds] of ROWS) {
     });
 }
 
+test("a script that Node is given as text", () => {
+  const script = `
+    import { createPool } from "./dist/pool.js";
+    const pool = await createPool({ workers: 1 });
+    console.log(String(pool.workers));
+    await pool.close();`;
+  const args = ["--max-old-space-size=500", "--input-type=module", "-e", script];
+  assert.is(execFileSync(process.execPath, args, { encoding: "utf8" }), "1\n");
+});
+
+test("a pool that nobody closes does not keep Node from ending", () => {
+  const script = `
+    import { readFileSync } from "node:fs";
+    import { loadModel } from "./dist/index.js";
+    import { createPool } from "./dist/pool.js";
+    const pool = await createPool({ workers: 2 });
+    const model = await loadModel(readFileSync("examples/saved_models/cgcnn_ionic_best.pt"));
+    const text = readFileSync("examples/structures/CsCl.cif", "utf8");
+    const records = await pool.predict(model, Array(50).fill({ text, format: "cif" }));
+    console.log(String(records.length));`;
+  const options = { encoding: "utf8", timeout: 60_000 } as const;
+  assert.is(execFileSync(process.execPath, ["--input-type=module", "-e", script], options), "50\n");
+});
+
 test.run();

@@ -6,13 +6,19 @@ import { type ErrorCode, isUnitcellError } from "../src/errors.js";
 import { hallOperators } from "../src/structures/hall.js";
 import { latticeFromParameters } from "../src/structures/lattice.js";
 import { MERGE_DISTANCE, orbitExpander } from "../src/structures/orbit.js";
-import { operatorsByName, type SpaceGroupNames, settingsBySymbol } from "../src/structures/space-groups.js";
+import {
+  operatorsByName,
+  type SpaceGroupNames,
+  settingsBySymbol,
+  spaceGroupSettings,
+} from "../src/structures/space-groups.js";
 import table from "../src/structures/space-groups.json";
 import {
   checkGroup,
   compose,
   formatOperator,
   generateGroup,
+  isGroupOnGrid,
   metricTensor,
   operatorOffLattice,
   parseOperator,
@@ -141,6 +147,35 @@ const notGroups: [name: string, operators: string[], message: RegExp][] = [
 for (const [name, operators, message] of notGroups)
   test(`not a group: ${name}`, () =>
     throwsWith(() => checkGroup(operators.map((o) => parseOperator(o))), "MISMATCH", message));
+
+/** Whether operators generate no others. */
+function generatesItself(operators: SymmetryOperator[]): boolean {
+  try {
+    return generateGroup(operators, operators.length).length === operators.length;
+  } catch {
+    return false;
+  }
+}
+
+test("group: the fast check agrees with generating, on all 530 settings, whole, cut short and with one operator moved", () => {
+  let groups = 0;
+  for (const { hall } of spaceGroupSettings()) {
+    const operators = hallOperators(hall);
+    const at = Math.floor(operators.length / 2);
+    const without = operators.filter((_, i) => i !== at);
+    const { rotation, translation } = operators[at];
+    const moved = { rotation, translation: [(translation[0] + 1 / 24) % 1, translation[1], translation[2]] };
+    for (const list of [operators, [...operators].reverse(), without, [...without, moved]].filter(
+      (l) => l.length > 0,
+    )) {
+      const found = isGroupOnGrid(list);
+      assert.is(found, generatesItself(list), `${hall}, ${list.length} operators`);
+      groups += found ? 1 : 0;
+    }
+  }
+  assert.ok(groups >= 2 * 530 && groups < 3 * 530, `${groups}`);
+  assert.not.ok(isGroupOnGrid(["x,y,z", "x+0.1,y,z"].map((text) => parseOperator(text))), "off the grid");
+});
 
 test("group: generators that never close stop at the limit", () =>
   throwsWith(() => generateGroup([parseOperator("x+y,y,z")], 192), "CORRUPT", /more than 192/));

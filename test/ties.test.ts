@@ -1,11 +1,13 @@
 /** Colours, cuts through tied shells, and which atom stands in for missing neighbours. */
+import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { refineColors } from "../src/graphs/colors.js";
 import { buildNearestGraph as buildGraph, MAX_TIE_CHOICES, tieVariants } from "../src/graphs/nearest.js";
-import { findNeighbors } from "../src/graphs/neighbors.js";
-import { allCuts, clusterDistances, proportionalCut, refineColors } from "../src/graphs/ties.js";
+import { findNeighbors, type NeighborLists } from "../src/graphs/neighbors.js";
+import { allCuts, clusterDistances, proportionalCut } from "../src/graphs/ties.js";
 import type { Structure } from "../src/structures/structure.js";
-import { permuted, supercell } from "./crystals.js";
+import { crystal, permuted, supercell } from "./crystals.js";
 
 function cubic(a: number, atoms: [number, number, number, number][]): Structure {
   return {
@@ -36,6 +38,48 @@ test("colours: equivalent atoms share one, in an order that no atom order or sup
   assert.equal(colors(perovskite), [2, 1, 0, 0, 0]);
   assert.equal(colors(permuted(perovskite, [4, 0, 2, 1, 3])), [0, 2, 0, 1, 0]);
   assert.equal(colors(supercell(perovskite, 2)), Array.from({ length: 8 }, () => [2, 1, 0, 0, 0]).flat());
+});
+
+/** The plain algorithm: every atom in every round, signatures compared as a whole. */
+function plainColors(numbers: Uint8Array, { start, index }: NeighborLists, cluster: Int32Array): number[] {
+  let colors = Array.from(numbers);
+  for (let classes = 0; ; ) {
+    const signatures = colors.map((color, i) => {
+      const pairs: number[] = [];
+      for (let e = start[i]; e < start[i + 1]; e++) pairs.push(cluster[e] * 2 ** 22 + colors[index[e]]);
+      return [color, ...pairs.sort((a, b) => a - b)];
+    });
+    const compare = (a: number[], b: number[]) => {
+      const at = a.findIndex((x, k) => x !== b[k]);
+      return at < 0 ? a.length - b.length : at < b.length ? a[at] - b[at] : 1;
+    };
+    const sorted = [...signatures].sort(compare);
+    const distinct = sorted.filter((signature, at) => at === 0 || compare(sorted[at - 1], signature) !== 0);
+    colors = signatures.map((signature) => distinct.findIndex((other) => compare(other, signature) === 0));
+    if (distinct.length === classes) return colors;
+    classes = distinct.length;
+  }
+}
+
+test("colours: those of the plain algorithm, in its order, around defects and in random crystals", () => {
+  const check = (s: Structure, cutoff: number, k: number) => {
+    const lists = findNeighbors(s, cutoff, k);
+    const cluster = clusterDistances(lists.distance);
+    const { atoms, count } = refineColors(s.numbers, lists, cluster);
+    assert.equal([...atoms], plainColors(s.numbers, lists, cluster));
+    assert.is(count, new Set(atoms).size);
+  };
+  const cell = supercell(perovskite, 4);
+  // One atom of another element of the crystal, and one of a foreign element.
+  for (const number of [22, 56]) check({ ...cell, numbers: cell.numbers.map((z, i) => (i === 7 ? number : z)) }, 8, 12);
+  check({ ...cell, numbers: cell.numbers.slice(1), fracCoords: cell.fracCoords.slice(3) }, 8, 12);
+  check({ ...cell, numbers: cell.numbers.map((z, i) => (i % 50 === 3 ? 22 : z)) }, 8, 6);
+  fc.assert(
+    fc.property(crystal, fc.constantFrom(2, 4, 8), fc.constantFrom(1, 4, 12), (s, cutoff, k) =>
+      check(supercell(s, 2), cutoff, k),
+    ),
+    { numRuns: 60, seed: 7 },
+  );
 });
 
 test("proportional cut: largest remainder; equal ones in an order of the atom's own colour", () => {

@@ -44,6 +44,8 @@ const OVERWRITES: Partial<Record<OpName, number>> = {
   hinge: 1,
   envelope: 1,
   scaleRows: 1,
+  lstmCell: 2, // the cell: gates are four times as wide
+  lstmOutput: 2,
   add: 2,
   mul: 2,
   ratio: 2,
@@ -99,16 +101,29 @@ function successions({ nodes }: Program, kept: readonly Value[]): (a: Value, b: 
 /** Columns of a value with whole vectors of 16 bytes, however many its rows. */
 const wide = ({ columns }: Value): number => Math.ceil(columns / 4) * 4;
 
-/** The first place where a value is in the way of none of those that have theirs. */
+/** A value's place in the way of none of those that have theirs: over one that dies for it, else the lowest gap. */
 function lowest(value: Value, placed: ReadonlyMap<Value, number>, follows: (a: Value, b: Value) => Succession): number {
-  const others = [...placed].map(([other, from]) => ({ from, end: from + wide(other), how: follows(other, value) }));
-  const near = others.filter(({ how }) => how !== "yes");
-  const fits = (first: number) =>
-    near.every(
-      ({ from, end, how }) => end <= first || first + wide(value) <= from || (how === "in place" && from === first),
-    );
-  const candidates = [0, ...near.flatMap(({ from, end }) => [from, end])].sort((a, b) => a - b);
-  return candidates.find(fits)!; // behind all of them it does
+  const size = wide(value);
+  const near: { readonly from: number; readonly end: number; readonly how: Succession }[] = [];
+  for (const [other, from] of placed) {
+    const how = follows(other, value);
+    if (how !== "yes") near.push({ from, end: from + wide(other), how });
+  }
+  const over = near.find(
+    ({ from: first, how }) =>
+      how === "in place" &&
+      near.every(
+        ({ from, end, how }) => end <= first || first + size <= from || (how === "in place" && from === first),
+      ),
+  );
+  if (over) return over.from;
+  near.sort((a, b) => a.from - b.from);
+  let first = 0;
+  for (const { from, end } of near) {
+    if (first + size <= from) break;
+    first = Math.max(first, end);
+  }
+  return first;
 }
 
 /** Whether a node may write its output over this value, row by row. */

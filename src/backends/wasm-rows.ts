@@ -111,11 +111,14 @@ const binaryRow =
   (run, { inputs: [a, b], output }) =>
     run.kernels[kernel](run.address(output), run.address(a), run.address(b), run.count(output));
 
-const NOTHING = [0, 0] as const;
+/** Address of the i-th value read, 0 where there are only `count`. */
+function valueAt(run: Run, { inputs }: Node, i: number, count = inputs.length): number {
+  return i < count ? run.address(inputs[i]) : 0;
+}
 
-/** Addresses of the i-th value read and of its index, 0 for what there is not. */
-function readAt(run: Run, { inputs, indices }: Node, i: number): readonly [value: number, index: number] {
-  return i < inputs.length ? [run.address(inputs[i]), run.input(indices?.[i])] : NOTHING;
+/** Address of its index, 0 where row r is read for row r. */
+function indexAt(run: Run, { indices }: Node, i: number): number {
+  return run.input(indices?.[i]);
 }
 
 /** Nothing to compute: the batch's own bytes are read in place. */
@@ -126,17 +129,22 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
   input: IN_PLACE,
   embedding: gatherRow((run, { params, index }) => [run.param(params[0]), index]),
   gather: gatherRow((run, { inputs, indices }) => [run.address(inputs[0]), indices![0]]),
-  gatherSum: (run, node) =>
+  gatherSum: (run, node) => {
+    const count = node.inputs.length - (node.residual ? 1 : 0);
     run.kernels.gatherSumForward(
       run.address(node.output),
-      ...readAt(run, node, 0),
-      ...readAt(run, node, 1),
-      ...(node.inputs.length - +(node.residual ?? false) > 2 ? readAt(run, node, 2) : NOTHING),
+      valueAt(run, node, 0),
+      indexAt(run, node, 0),
+      valueAt(run, node, 1),
+      indexAt(run, node, 1),
+      valueAt(run, node, 2, count),
+      indexAt(run, node, 2),
       activationCode(node),
       residualOf(run, node),
       run.rows(node.output),
       node.output.columns,
-    ),
+    );
+  },
   gaussian: (run, node) =>
     run.kernels.gaussianForward(
       run.address(node.output),
@@ -241,31 +249,40 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
     ),
   gatedSum: (run, node) => {
     const own = node.indices!.indexOf(SEGMENT_OF[node.starts!]);
-    const [a, b] = [0, 1, 2].filter((i) => i !== own);
+    const a = own === 0 ? 1 : 0;
+    const b = own === 2 ? 1 : 2;
     run.kernels.gatedSumForward(
       run.address(node.output),
       run.address(node.inputs[own]),
-      ...readAt(run, node, a),
-      ...readAt(run, node, b),
+      valueAt(run, node, a),
+      indexAt(run, node, a),
+      valueAt(run, node, b),
+      indexAt(run, node, b),
       run.input(node.starts),
       run.input(node.weights),
       run.rows(node.output),
       node.output.columns,
     );
   },
-  gatedMean: (run, node) =>
+  gatedMean: (run, node) => {
+    const terms = node.inputs.length - 1;
     run.kernels.gatedMeanForward(
       run.address(node.output),
-      ...readAt(run, node, node.inputs.length - 1),
-      ...readAt(run, node, 0),
-      ...(node.inputs.length > 2 ? readAt(run, node, 1) : NOTHING),
-      ...(node.inputs.length > 3 ? readAt(run, node, 2) : NOTHING),
+      valueAt(run, node, terms),
+      indexAt(run, node, terms),
+      valueAt(run, node, 0),
+      indexAt(run, node, 0),
+      valueAt(run, node, 1, terms),
+      terms > 1 ? indexAt(run, node, 1) : 0,
+      valueAt(run, node, 2, terms),
+      terms > 2 ? indexAt(run, node, 2) : 0,
       run.input(node.starts),
       run.input(node.weights),
       run.rows(node.output),
       node.output.columns,
       node.numbers.eps,
-    ),
+    );
+  },
   gate: (run, { inputs: [x], output }) =>
     run.kernels.gateForward(run.address(output), run.address(x), run.rows(output), output.columns),
 };

@@ -25,14 +25,16 @@ function around(x: number, decimals: number): number {
 
 /** The lattice as jarvis' Lattice holds it: every component rounded to 5 decimals of an Å. */
 export function roundedLattice(lattice: Float64Array): Float64Array {
-  return lattice.map((x) => around(x, 5));
+  const rounded = new Float64Array(9);
+  for (let i = 0; i < 9; i++) rounded[i] = around(lattice[i], 5);
+  return rounded;
 }
 
 /** Lengths of the rows of a lattice, rounded to 6 decimals as Python's round does. */
 function roundedLengths(rows: Float64Array): number[] {
   return [0, 3, 6].map((i) => {
-    const [x, y, z] = rows.subarray(i, i + 3);
-    return Number(Math.sqrt(x * x + y * y + z * z).toFixed(6));
+    const square = rows[i] * rows[i] + rows[i + 1] * rows[i + 1] + rows[i + 2] * rows[i + 2];
+    return Number(Math.sqrt(square).toFixed(6));
   });
 }
 
@@ -51,8 +53,9 @@ export function cellParameters(rounded: Float64Array): Float64Array {
     const [j, k] = [(i + 1) % 3, (i + 2) % 3];
     const product = lengths[j] * lengths[k];
     if (!(product > 1e-2)) return 90;
-    const [u, v] = [rounded.subarray(3 * j, 3 * j + 3), rounded.subarray(3 * k, 3 * k + 3)];
-    const cosine = (u[0] * v[0] + u[1] * v[1] + u[2] * v[2]) / product;
+    const [u, v] = [3 * j, 3 * k];
+    const dot = rounded[u] * rounded[v] + rounded[u + 1] * rounded[v + 1] + rounded[u + 2] * rounded[v + 2];
+    const cosine = dot / product;
     return around((180 * Math.acos(Math.min(1, Math.max(-1, cosine)))) / Math.PI, 4);
   });
   return Float64Array.of(...lengths, ...angles);
@@ -97,7 +100,9 @@ export function displace(
   image: Float64Array,
   at: number,
 ): void {
-  const [a, b, c] = [image[at], image[at + 1], image[at + 2]];
+  const a = image[at];
+  const b = image[at + 1];
+  const c = image[at + 2];
   // A product with 0, 1 or 2 is exact, so that fusing it changes nothing and costs something.
   const exact = Math.abs(b) < 3 && Math.abs(c) < 3;
   for (let x = 0; x < 3; x++) {
@@ -125,10 +130,11 @@ export function roundingMargin({ lattice, fracCoords }: Structure, rounded: Floa
 function spread(fracCoords: Float64Array) {
   const low = new Float64Array(3).fill(Number.POSITIVE_INFINITY);
   const high = new Float64Array(3).fill(Number.NEGATIVE_INFINITY);
-  for (let i = 0; i < fracCoords.length; i++) {
-    low[i % 3] = Math.min(low[i % 3], fracCoords[i]);
-    high[i % 3] = Math.max(high[i % 3], fracCoords[i]);
-  }
+  for (let axis = 0; axis < 3; axis++)
+    for (let i = axis; i < fracCoords.length; i += 3) {
+      low[axis] = Math.min(low[axis], fracCoords[i]);
+      high[axis] = Math.max(high[axis], fracCoords[i]);
+    }
   return { low, high };
 }
 

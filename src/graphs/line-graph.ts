@@ -19,8 +19,10 @@ export const MAX_TRIPLETS = 2 ** 26;
 export function countTriplets({ numAtoms, start, source, neighborPolicy }: CrystalGraph): number {
   let T = 0;
   for (let i = 0; i < numAtoms; i++)
-    for (let e = start[i]; e < start[i + 1]; e++)
-      T += start[source[e] + 1] - start[source[e]] - (source[e] === i && !neighborPolicy ? 1 : 0);
+    for (let e = start[i]; e < start[i + 1]; e++) {
+      T += start[source[e] + 1] - start[source[e]];
+      if (source[e] === i && !neighborPolicy) T--;
+    }
   return T;
 }
 
@@ -49,12 +51,18 @@ export function lineGraph(graph: CrystalGraph): LineGraph {
   for (let i = 0; i < numAtoms; i++)
     for (let e2 = edgeStart[i]; e2 < edgeStart[i + 1]; e2++) {
       const atom = edgeSource[e2];
-      const [x, y, z] = [vectors[3 * e2], vectors[3 * e2 + 1], vectors[3 * e2 + 2]];
-      for (let e1 = edgeStart[atom]; e1 < edgeStart[atom + 1]; e1++) {
-        if (e1 === e2 && !graph.neighborPolicy) continue;
-        const dot = -(vectors[3 * e1] * x + vectors[3 * e1 + 1] * y + vectors[3 * e1 + 2] * z);
+      const end = edgeStart[atom + 1];
+      // The one edge that does not follow: e2 itself, which ends at atom where that is i.
+      const left = graph.neighborPolicy ? -1 : e2;
+      const x = vectors[3 * e2];
+      const y = vectors[3 * e2 + 1];
+      const z = vectors[3 * e2 + 2];
+      const length = lengths[e2];
+      for (let e1 = edgeStart[atom], at = 3 * e1; e1 < end; e1++, at += 3) {
+        if (e1 === left) continue;
+        const dot = -(vectors[at] * x + vectors[at + 1] * y + vectors[at + 2] * z);
         source[t] = e1;
-        cosines[t++] = Math.min(1, Math.max(-1, dot / (lengths[e1] * lengths[e2])));
+        cosines[t++] = Math.min(1, Math.max(-1, dot / (lengths[e1] * length)));
       }
       start[e2 + 1] = t;
     }

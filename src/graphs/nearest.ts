@@ -2,17 +2,10 @@ import type { NearestGraphConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import { ELECTRONEGATIVITY } from "../structures/elements.js";
 import { checkStructure, type Structure } from "../structures/structure.js";
+import { type Coloring, refineColors } from "./colors.js";
 import type { CrystalGraph } from "./graph.js";
 import { checkDistances, findNeighbors, type NeighborLists } from "./neighbors.js";
-import {
-  allCuts,
-  type Coloring,
-  clusterDistances,
-  proportionalCut,
-  randomCut,
-  refineColors,
-  type ShellCut,
-} from "./ties.js";
+import { allCuts, clusterDistances, proportionalCut, randomCut, type ShellCut } from "./ties.js";
 import { nameAtoms, structureNotes, type Warning } from "./warnings.js";
 
 /** What a graph is assembled from; the colours are worked out only where a choice depends on them. */
@@ -100,7 +93,8 @@ function assemble(parts: Parts, cut: ShellCut): CrystalGraph {
   const { structure, config, lists } = parts;
   const N = structure.numbers.length;
   const k = config.maxNeighbors;
-  const start = Int32Array.from({ length: N + 1 }, (_, i) => i * k);
+  const start = new Int32Array(N + 1);
+  for (let i = 0; i < N; i++) start[i + 1] = (i + 1) * k;
   const source = new Int32Array(N * k);
   const lengths = new Float64Array(N * k);
   const tied: number[] = [];

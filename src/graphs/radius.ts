@@ -110,7 +110,9 @@ function radiusEdges(structure: Structure, rounded: Float64Array, cutoff: number
       if (!(d <= cutoff && d > SELF_DISTANCE && inside(range, lists.image, 3 * entry))) continue;
       source[E] = i;
       receiver[E] = lists.index[entry];
-      for (let x = 0; x < 3; x++) vectors[3 * E + x] = Math.fround(D[x]);
+      vectors[3 * E] = Math.fround(D[0]);
+      vectors[3 * E + 1] = Math.fround(D[1]);
+      vectors[3 * E + 2] = Math.fround(D[2]);
       E++;
     }
   return {

@@ -57,8 +57,7 @@ function firstSeen(lists: NeighborImages, kept: Kept, i: number, entry: number, 
 
 /** Exactly one of an image and its opposite does. */
 function pointsUp(image: Float64Array, entry: number): boolean {
-  const [a, b, c] = image.subarray(3 * entry, 3 * entry + 3);
-  return (a || b || c) > 0;
+  return (image[3 * entry] || image[3 * entry + 1] || image[3 * entry + 2]) > 0;
 }
 
 /** Whether the neighbour keeps the bond, too: its own list holds this atom in the opposite image. */
@@ -67,9 +66,12 @@ function keptByOtherEnd({ index, image }: NeighborImages, kept: Kept, i: number,
   for (let at = kept.start[j]; at < kept.start[j + 1]; at++) {
     const other = kept.entries[at];
     if (index[other] !== i) continue;
-    let opposite = true;
-    for (let x = 0; x < 3; x++) opposite &&= image[3 * other + x] === -image[3 * entry + x];
-    if (opposite) return true;
+    if (
+      image[3 * other] === -image[3 * entry] &&
+      image[3 * other + 1] === -image[3 * entry + 1] &&
+      image[3 * other + 2] === -image[3 * entry + 2]
+    )
+      return true;
   }
   return false;
 }
@@ -108,10 +110,12 @@ class Bonds {
     const e = this.#count;
     this.#count += 2;
     const vectors = this.#vectors;
-    bondVector(vectors, 3 * e, this.#crystal, i, j, [image[3 * entry], image[3 * entry + 1], image[3 * entry + 2]]);
+    bondVector(vectors, 3 * e, this.#crystal, i, j, image, 3 * entry);
     for (let x = 0; x < 3; x++) vectors[3 * e + 3 + x] = -vectors[3 * e + x];
-    this.#source.set([i, j], e);
-    this.#receiver.set([j, i], e);
+    this.#source[e] = i;
+    this.#source[e + 1] = j;
+    this.#receiver[e] = j;
+    this.#receiver[e + 1] = i;
   }
 
   edges(): EdgeList {

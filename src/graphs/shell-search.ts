@@ -70,7 +70,8 @@ export function findShells(structure: Structure, config: ShellGraphConfig, rule:
   let short: readonly number[] | undefined;
   for (;;) {
     const found = search(frame, cutoff);
-    const missing = Array.from(found.last.keys()).filter((i) => !(found.last[i] <= cutoff));
+    const missing: number[] = [];
+    for (let i = 0; i < found.last.length; i++) if (!(found.last[i] <= cutoff)) missing.push(i);
     short ??= missing;
     if (missing.length === 0) return { ...found, lattice, cutoff, short };
     const edge = rule.asWritten ? longestEdge(lattice) : 0;
@@ -124,8 +125,17 @@ function upstreamDistances({ structure, positions }: Frame, lists: NeighborImage
 
 /** The k-th smallest distance of each atom, infinite where there are fewer. */
 function lastPlaces({ start }: NeighborImages, distance: Float64Array, k: number): Float64Array {
-  return Float64Array.from({ length: start.length - 1 }, (_, i) => {
-    if (start[i + 1] - start[i] < k) return Number.POSITIVE_INFINITY;
-    return distance.slice(start[i], start[i + 1]).sort()[k - 1];
-  });
+  const last = new Float64Array(start.length - 1);
+  const nearest = new Float64Array(k); // ascending; lists are nearly so
+  for (let i = 0; i + 1 < start.length; i++) {
+    nearest.fill(Number.POSITIVE_INFINITY);
+    for (let e = start[i]; e < start[i + 1]; e++) {
+      if (!(distance[e] < nearest[k - 1])) continue;
+      let at = k - 1;
+      for (; at > 0 && nearest[at - 1] > distance[e]; at--) nearest[at] = nearest[at - 1];
+      nearest[at] = distance[e];
+    }
+    last[i] = nearest[k - 1];
+  }
+  return last;
 }

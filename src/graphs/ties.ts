@@ -1,5 +1,5 @@
 import { seededRandom } from "../random.js";
-import { type NeighborLists, TIE_TOLERANCE } from "./neighbors.js";
+import { TIE_TOLERANCE } from "./neighbors.js";
 
 /**
  * Which of several equally distant neighbours make the cut at k is an accident of search order in upstream's code.
@@ -7,7 +7,7 @@ import { type NeighborLists, TIE_TOLERANCE } from "./neighbors.js";
  *
  * 1. Colour refinement. Atoms start with their atomic number as colour; then an atom's colour becomes (its colour, the
  *    sorted list of (distance, colour) of its neighbours, whole tied shells included) until no class splits. Distances
- *    are numbered by clusters, gaps above TIE_TOLERANCE apart, so rounding splits no class.
+ *    are numbered by clusters, gaps above TIE_TOLERANCE apart, so rounding splits no class (colors.ts).
  * 2. A tied shell of which only some fit is cut in proportion to its colours.
  *
  * Atoms of one colour see the same colours at the same distances before the cut, hence after it too: the partition is
@@ -16,59 +16,33 @@ import { type NeighborLists, TIE_TOLERANCE } from "./neighbors.js";
  * arXiv:1810.00826).
  */
 
-/** Colours 0 to count - 1 of the atoms, (N,). */
-export interface Coloring {
-  readonly atoms: Int32Array;
-  readonly count: number;
-}
-
-/**
- * Colours by refinement, in an order that depends on the crystal alone.
- * @param cluster numbers of the lists' distances, from clusterDistances
- */
-export function refineColors(numbers: Uint8Array, lists: NeighborLists, cluster: Int32Array): Coloring {
-  let colors = Int32Array.from(numbers);
-  let classes = 0;
-  for (;;) {
-    const signatures = Array.from(colors, (color, i) => signature(color, i, lists, cluster, colors));
-    const order = Array.from(signatures.keys()).sort((a, b) => compare(signatures[a], signatures[b]));
-    const next = new Int32Array(colors.length);
-    let count = 0;
-    for (let at = 0; at < order.length; at++) {
-      if (at > 0 && compare(signatures[order[at - 1]], signatures[order[at]]) !== 0) count++;
-      next[order[at]] = count;
-    }
-    colors = next;
-    if (count + 1 === classes) return { atoms: colors, count: classes };
-    classes = count + 1;
-  }
-}
-
-/** An atom's own colour, then its neighbours as (distance cluster, colour) in ascending order. */
-function signature(color: number, i: number, lists: NeighborLists, cluster: Int32Array, colors: Int32Array) {
-  const pairs: number[] = [];
-  // Clusters stay below 2^31 and colours below 2^22, so a pair is an exact double.
-  for (let e = lists.start[i]; e < lists.start[i + 1]; e++) pairs.push(cluster[e] * 2 ** 22 + colors[lists.index[e]]);
-  pairs.sort((a, b) => a - b);
-  return Float64Array.of(color, ...pairs);
-}
-
-function compare(a: Float64Array, b: Float64Array): number {
-  const length = Math.min(a.length, b.length);
-  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i] - b[i];
-  return a.length - b.length;
-}
-
 /** Number the distances 0, 1, ... ascending; neighbours in the sorted list share a number unless a gap parts them. */
 export function clusterDistances(distance: Float64Array): Int32Array {
-  const order = Uint32Array.from(distance.keys()).sort((a, b) => distance[a] - distance[b]);
+  const first = clusterStarts(distance);
   const cluster = new Int32Array(distance.length);
-  let id = 0;
-  for (let at = 1; at < order.length; at++) {
-    if (distance[order[at]] - distance[order[at - 1]] > TIE_TOLERANCE) id++;
-    cluster[order[at]] = id;
+  for (let e = 0; e < distance.length; e++) {
+    let low = 0;
+    let high = first.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (first[middle] <= distance[e]) low = middle;
+      else high = middle - 1;
+    }
+    cluster[e] = low;
   }
   return cluster;
+}
+
+/** The least distance of each cluster, ascending. */
+function clusterStarts(distance: Float64Array): Float64Array {
+  const sorted = distance.slice().sort();
+  let count = sorted.length === 0 ? 0 : 1;
+  for (let at = 1, before = sorted[0]; at < sorted.length; at++) {
+    const gap = sorted[at] - before;
+    before = sorted[at];
+    if (gap > TIE_TOLERANCE) sorted[count++] = before; // in place: count never passes at
+  }
+  return sorted.subarray(0, count);
 }
 
 /** A tied shell of an atom of which only some fit. */
@@ -94,8 +68,8 @@ export type ShellCut = (shell: TiedShell) => readonly number[];
  * throughout the crystal, and shift the prediction further than any accident of order does.
  */
 export const proportionalCut: ShellCut = ({ entries, color, room, own, colors }) => {
-  const groups = new Map<number, number[]>();
-  for (const entry of entries) groups.set(color(entry), [...(groups.get(color(entry)) ?? []), entry]);
+  const groups = groupBy(entries, color);
+  if (groups.size === 1) return entries.slice(0, room);
   const shares = Array.from(groups, ([key, members]) => {
     const wanted = members.length * room; // in units of 1 / entries.length, so that remainders are whole numbers
     const order = Math.imul(own * colors + key, 0x9e3779b1) >>> 0; // Fibonacci hashing (Knuth, vol. 3, 6.4)
@@ -105,6 +79,17 @@ export const proportionalCut: ShellCut = ({ entries, color, room, own, colors })
   for (const share of shares.sort((a, b) => b.rest - a.rest || a.order - b.order)) if (left-- > 0) share.take++;
   return shares.flatMap((share) => share.members.slice(0, share.take));
 };
+
+/** Entries by their key, keys in the order of their first entry. */
+function groupBy(entries: readonly number[], key: (entry: number) => number): Map<number, number[]> {
+  const groups = new Map<number, number[]>();
+  for (const entry of entries) {
+    const members = groups.get(key(entry));
+    if (members) members.push(entry);
+    else groups.set(key(entry), [entry]);
+  }
+  return groups;
+}
 
 /**
  * Every way to take `room` of the tied entries that gives another multiset of neighbouring atoms; undefined when there
@@ -116,8 +101,7 @@ export function allCuts(
   room: number,
   limit: number,
 ): number[][] | undefined {
-  const groups = new Map<number, number[]>();
-  for (const entry of entries) groups.set(atom(entry), [...(groups.get(atom(entry)) ?? []), entry]);
+  const groups = groupBy(entries, atom);
   let partial: number[][] = [[]];
   let rest = entries.length;
   for (const members of groups.values()) {

@@ -186,8 +186,13 @@ function coreCount(): number {
 
 function startWorker(): WorkerLike {
   const threads = nodeModule("node:worker_threads");
-  // Written so that bundlers for browsers, which look for the other, do not see this one.
-  if (threads) return new threads.Worker(new URL(import.meta.url.replace(/[^/]*$/, "pool-worker.js")));
+  if (threads) {
+    // Written so that bundlers for browsers, which look for what is below, do not see this one.
+    const url = new URL(import.meta.url.replace(/[^/]*$/, "pool-worker.js"));
+    // A script given by `node --input-type=module -e` would hand the option, which files refuse, to its workers.
+    const isText = process.execArgv.some((argument) => argument.startsWith("--input-type"));
+    return new threads.Worker(url, isText ? { execArgv: [] } : {});
+  }
   if (typeof Worker !== "function")
     throw new UnitcellError("BACKEND", "workers need a browser, Deno, Bun, or Node 20.16 or newer");
   return new Worker(new URL("./pool-worker.js", import.meta.url), { type: "module" });

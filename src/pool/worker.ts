@@ -70,8 +70,13 @@ async function holdLock(): Promise<string | undefined> {
   });
 }
 
-if (parent) parent.on("message", hear);
-else addEventListener("message", ({ data }) => hear(data));
-// Only now would a message be heard.
-const lock = parent ? undefined : await holdLock();
-tell({ type: "ready", ...(lock !== undefined && { lock }) });
+/** Not at the top level, where bundlers that make classic scripts of workers cannot have it wait. */
+async function start(): Promise<void> {
+  if (parent) parent.on("message", hear);
+  else addEventListener("message", ({ data }) => hear(data));
+  const lock = parent ? undefined : await holdLock();
+  // Before this no message would be heard.
+  tell({ type: "ready", ...(lock !== undefined && { lock }) });
+}
+
+void start();

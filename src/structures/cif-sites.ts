@@ -92,59 +92,74 @@ function readElement(
   return isAbsent(type) ? elementFromLabel(label, declared, remarks) : parseSpecies(type);
 }
 
-/** The columns of the atom_site loop that are read. */
+/** The columns of the atom_site loop that are read, all of one length; absent ones undefined. */
 interface SiteColumns {
-  readonly axes: readonly CifColumn[];
-  /** Value of an optional column in row i. */
-  value(name: string, i: number): string | undefined;
+  readonly x: CifColumn;
+  readonly y: CifColumn;
+  readonly z: CifColumn;
+  readonly label: CifColumn | undefined;
+  readonly type: CifColumn | undefined;
+  readonly calcFlag: CifColumn | undefined;
+  readonly hydrogens: CifColumn | undefined;
+  readonly occupancy: CifColumn | undefined;
+  readonly disorder: CifColumn | undefined;
 }
 
 function siteColumns(block: CifBlock): SiteColumns {
-  const column = (name: string) => block.columns.get(`_atom_site_${name}`);
-  const axes = ["x", "y", "z"].map((axis) => column(`fract_${axis}`));
-  const [x, y, z] = axes;
+  const column = (name: string) => block.columns.get(name);
+  const x = column("_atom_site_fract_x");
+  const y = column("_atom_site_fract_y");
+  const z = column("_atom_site_fract_z");
   if (!x || !y || !z) {
-    if (column("cartn_x"))
+    if (column("_atom_site_cartn_x"))
       throw new UnitcellError("UNSUPPORTED", "atom sites have Cartesian coordinates only; fractional ones are needed");
-    const found = axes.some(Boolean) ? "not all three of them" : "none";
+    const found = x || y || z ? "not all three of them" : "none";
     throw new UnitcellError("CORRUPT", `expected atom sites with _atom_site_fract_x, _y and _z, found ${found}`);
   }
-  const value = (name: string, i: number) => {
+  if (x.values.length === 0) throw new UnitcellError("CORRUPT", "the atom_site loop has no rows");
+  const optional = (name: string) => {
     const found = column(name);
     if (found && found.values.length !== x.values.length)
       throw new UnitcellError(
         "CORRUPT",
-        `_atom_site_${name} has ${found.values.length} values, _atom_site_fract_x has ${x.values.length}`,
+        `${name} has ${found.values.length} values, _atom_site_fract_x has ${x.values.length}`,
       );
-    return found?.values[i];
+    return found;
   };
-  if (x.values.length === 0) throw new UnitcellError("CORRUPT", "the atom_site loop has no rows");
-  return { axes: [x, y, z], value };
+  // In the order in which a site asks for them: the first of the wrong length is the one that is told.
+  return {
+    x,
+    y,
+    z,
+    type: optional("_atom_site_type_symbol"),
+    label: optional("_atom_site_label"),
+    calcFlag: optional("_atom_site_calc_flag"),
+    hydrogens: optional("_atom_site_attached_hydrogens"),
+    occupancy: optional("_atom_site_occupancy"),
+    disorder: optional("_atom_site_disorder_group"),
+  };
 }
 
-function readCoordinates(columns: SiteColumns, label: string, i: number): [number, number, number] {
-  const [x, y, z] = columns.axes.map(({ values, lines }, axis) => {
-    const value = parseCifNumber(values[i] ?? "?");
-    if (value !== undefined) return snapThird(value);
-    const name = `fractional ${"xyz"[axis]} of site ${label}`;
-    throw new UnitcellError("CORRUPT", `line ${lines[i]}: expected a number for ${name}, found ${quote(values[i])}`, {
-      line: lines[i],
-      label,
-    });
-  });
-  return [x, y, z];
+function readCoordinate({ values, lines }: CifColumn, axis: string, label: string, i: number): number {
+  const value = parseCifNumber(values[i] ?? "?");
+  if (value !== undefined) return snapThird(value);
+  throw new UnitcellError(
+    "CORRUPT",
+    `line ${lines[i]}: expected a number for fractional ${axis} of site ${label}, found ${quote(values[i])}`,
+    { line: lines[i], label },
+  );
 }
 
 /** Whole atoms only: undefined when the site is one, else what is partial about it. */
 function partialOccupancy(columns: SiteColumns, i: number, label: string, line: number): string | undefined {
-  const occupancy = columns.value("occupancy", i);
+  const occupancy = columns.occupancy?.values[i];
   if (!isAbsent(occupancy)) {
     const value = parseCifNumber(occupancy);
     if (value === undefined)
       throw new UnitcellError("CORRUPT", `line ${line}: occupancy of site ${label} is ${quote(occupancy)}`, { label });
     if (Math.abs(value - 1) > OCCUPANCY_TOLERANCE) return `${label} (occupancy ${occupancy})`;
   }
-  const group = columns.value("disorder_group", i);
+  const group = columns.disorder?.values[i];
   // SHELX writes part 0, no disorder, as "." and some programs as 0.
   return isAbsent(group) || group === "0" ? undefined : `${label} (disorder group ${group})`;
 }
@@ -159,11 +174,11 @@ export function readAtomSites(block: CifBlock, remarks: Remarks): AtomSite[] {
   const declared = declaredElements(block);
   const sites: AtomSite[] = [];
   const partial: string[] = [];
-  for (let i = 0; i < columns.axes[0].values.length; i++) {
-    const type = columns.value("type_symbol", i);
-    const label = columns.value("label", i) ?? type ?? `${i + 1}`;
-    const line = columns.axes[0].lines[i];
-    if (columns.value("calc_flag", i)?.toLowerCase() === "dum") {
+  for (let i = 0; i < columns.x.values.length; i++) {
+    const type = columns.type?.values[i];
+    const label = columns.label?.values[i] ?? type ?? `${i + 1}`;
+    const line = columns.x.lines[i];
+    if (columns.calcFlag?.values[i].toLowerCase() === "dum") {
       remark(remarks, "dummy atom, left out", label);
       continue;
     }
@@ -175,10 +190,19 @@ export function readAtomSites(block: CifBlock, remarks: Remarks): AtomSite[] {
         { line, label },
       );
     if (species.deuterium) remark(remarks, DEUTERIUM_NOTE, label);
-    if ((parseReal(columns.value("attached_hydrogens", i)) ?? 0) > 0) remark(remarks, MISSING_HYDROGEN, label);
+    if ((parseReal(columns.hydrogens?.values[i]) ?? 0) > 0) remark(remarks, MISSING_HYDROGEN, label);
     const reason = partialOccupancy(columns, i, label, line);
     if (reason) partial.push(reason);
-    sites.push({ label, number: species.number, coords: readCoordinates(columns, label, i), line });
+    sites.push({
+      label,
+      number: species.number,
+      coords: [
+        readCoordinate(columns.x, "x", label, i),
+        readCoordinate(columns.y, "y", label, i),
+        readCoordinate(columns.z, "z", label, i),
+      ],
+      line,
+    });
   }
   if (partial.length > 0)
     throw new UnitcellError(

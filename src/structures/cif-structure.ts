@@ -4,7 +4,7 @@ import { blockPlace, type CifBlock, type CifColumn, isAbsent, readCifBlocks } fr
 import { type AtomSite, nameSites, parseCifNumber, type Remarks, readAtomSites } from "./cif-sites.js";
 import { latticeFromParameters } from "./lattice.js";
 import { located, quote } from "./lines.js";
-import { orbitExpander } from "./orbit.js";
+import { type Orbit, orbitExpander } from "./orbit.js";
 import { operatorsByName } from "./space-groups.js";
 import { MAX_ATOMS, makeStructure, type Structure } from "./structure.js";
 import {
@@ -58,18 +58,24 @@ function readCell(block: CifBlock): Float64Array {
       ? new UnitcellError("CORRUPT", `line ${found.line}: expected a number for ${tag}, found ${quote(found.value)}`)
       : new UnitcellError("CORRUPT", `no lattice: ${tag} is missing or unknown`, { tag });
   };
-  const [a, b, c] = ["a", "b", "c"].map((axis) => read(`_cell_length_${axis}`));
-  const [alpha, beta, gamma] = ["alpha", "beta", "gamma"].map((angle) => read(`_cell_angle_${angle}`));
-  return latticeFromParameters([a, b, c], [alpha, beta, gamma]);
+  return latticeFromParameters(
+    [read("_cell_length_a"), read("_cell_length_b"), read("_cell_length_c")],
+    [read("_cell_angle_alpha"), read("_cell_angle_beta"), read("_cell_angle_gamma")],
+  );
 }
 
 /** A column of operators; the time reversal (`,-1`) of magnetic CIF does not move atoms. */
-function parseOperators(column: CifColumn): SymmetryOperator[] {
-  const seen = new Map();
-  return column.values.map((value, i) => {
-    const operator = value.replace(/,\s*[+-]1\s*$/, "");
-    return located(`line ${column.lines[i]}`, () => parseOperator(operator, seen));
-  });
+function parseOperators({ values, lines }: CifColumn): SymmetryOperator[] {
+  const operators: SymmetryOperator[] = [];
+  try {
+    for (const value of values)
+      operators.push(parseOperator(/[1\s]$/.test(value) ? value.replace(/,\s*[+-]1\s*$/, "") : value));
+    return operators;
+  } catch (error) {
+    return located(`line ${lines[operators.length]}`, () => {
+      throw error;
+    });
+  }
 }
 
 /** The operators the block lists; undefined when it lists none. */
@@ -114,6 +120,17 @@ function readOperators(block: CifBlock, metric: readonly number[], notes: string
   return [identityOperator];
 }
 
+/** The images of one site; the place in an error is worked out only then. */
+function expandSite(expand: ReturnType<typeof orbitExpander>, { coords, line, label }: AtomSite): Orbit {
+  try {
+    return expand(coords);
+  } catch (error) {
+    return located(`line ${line}: site ${label}`, () => {
+      throw error;
+    });
+  }
+}
+
 interface Expanded {
   readonly fracCoords: Float64Array;
   readonly numbers: Uint8Array;
@@ -132,18 +149,19 @@ function expandSites(
   const siteOf: number[] = [];
   const moved: string[] = [];
   let farthest = 0;
-  for (const [i, site] of sites.entries()) {
-    const orbit = located(`line ${site.line}: site ${site.label}`, () => expand(site.coords));
-    if (orbit.moved > 0) moved.push(site.label);
+  for (let i = 0; i < sites.length; i++) {
+    const orbit = expandSite(expand, sites[i]);
+    if (orbit.moved > 0) moved.push(sites[i].label);
     farthest = Math.max(farthest, orbit.moved);
-    for (const x of orbit.coords) coords.push(x);
-    while (siteOf.length < coords.length / 3) siteOf.push(i);
+    for (let k = 0; k < orbit.coords.length; k++) coords.push(orbit.coords[k]);
+    for (let k = 0; k < orbit.coords.length; k += 3) siteOf.push(i);
     if (siteOf.length > MAX_ATOMS)
       throw new UnitcellError("LIMIT", `more than ${MAX_ATOMS} atoms in the cell`, { limit: MAX_ATOMS });
   }
   if (moved.length > 0)
     notes.push(`${nameSites(moved)}: moved up to ${farthest.toPrecision(2)} Å onto a special position`);
-  const numbers = Uint8Array.from(siteOf, (i) => sites[i].number);
+  const numbers = new Uint8Array(siteOf.length);
+  for (let atom = 0; atom < siteOf.length; atom++) numbers[atom] = sites[siteOf[atom]].number;
   return { fracCoords: Float64Array.from(coords), numbers, siteOf };
 }
 

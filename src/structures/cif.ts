@@ -29,11 +29,12 @@ export function blockPlace(name: string, line: number): string {
   return `data_${name.slice(0, 40)} (line ${line})`;
 }
 
+/** One for the whole text: each token takes its predecessor's place. */
 interface Token {
-  readonly kind: "value" | "tag" | "loop" | "data" | "end";
+  kind: "value" | "tag" | "loop" | "data" | "end";
   /** The value, the normalized tag, or the block name. */
-  readonly text: string;
-  readonly line: number;
+  text: string;
+  line: number;
 }
 
 /** Position in the text; `line` counts from 1. */
@@ -43,12 +44,15 @@ interface Cursor {
   line: number;
   /** The file declares CIF 2.0, whose lists, tables and triple quotes are not read. */
   readonly cif2: boolean;
-  peeked: Token | undefined;
+  /** The token ahead, read when `peeked`. */
+  readonly token: Token;
+  peeked: boolean;
 }
 
 const NEWLINE = 10;
 const SEMICOLON = 59;
 const HASH = 35;
+const UNDERSCORE = 95;
 
 function corrupt(message: string, line: number): UnitcellError {
   return new UnitcellError("CORRUPT", `line ${line}: ${message}`, { line });
@@ -71,7 +75,7 @@ function skipSpaceAndComments(c: Cursor): void {
 }
 
 /** A `;` in the first column opens a text field, the next one in a first column closes it. */
-function readTextField(c: Cursor): Token {
+function readTextField(c: Cursor): void {
   const { line } = c;
   const end = c.text.indexOf("\n;", c.at);
   if (end < 0) {
@@ -81,11 +85,11 @@ function readTextField(c: Cursor): Token {
   const text = c.text.slice(c.at + 1, end);
   for (let i = c.text.indexOf("\n", c.at); i >= 0 && i <= end; i = c.text.indexOf("\n", i + 1)) c.line++;
   c.at = end + 2;
-  return { kind: "value", text, line };
+  put(c, "value", text, line);
 }
 
 /** Only a quote before white space closes: 'a dog's life' is one value. */
-function readQuoted(c: Cursor, mark: string): Token {
+function readQuoted(c: Cursor, mark: string): void {
   const lineEnd = c.text.indexOf("\n", c.at);
   const limit = lineEnd < 0 ? c.text.length : lineEnd;
   const start = c.at;
@@ -98,7 +102,8 @@ function readQuoted(c: Cursor, mark: string): Token {
     if (end + 1 >= limit || isSpace(c.text.charCodeAt(end + 1))) {
       const text = c.text.slice(start + 1, end);
       c.at = end + 1;
-      return { kind: "value", text, line: c.line };
+      put(c, "value", text, c.line);
+      return;
     }
   throw corrupt(`quoted value ${quote(c.text.slice(start, limit))} is not closed on its line`, c.line);
 }
@@ -112,39 +117,54 @@ function refuse(word: string, c: Cursor): void {
   throw new UnitcellError("UNSUPPORTED", `line ${c.line}: ${what} not supported in structure files`, { line: c.line });
 }
 
-function readWord(c: Cursor): Token {
+function readWord(c: Cursor): void {
   const start = c.at;
-  while (c.at < c.text.length && !isSpace(c.text.charCodeAt(c.at))) c.at++;
-  const text = c.text.slice(start, c.at);
-  const { line } = c;
-  if (text.startsWith("_")) return { kind: "tag", text: text.toLowerCase().replaceAll(".", "_"), line };
-  // All keywords hold an underscore; most values do not.
-  if (text.includes("_") || c.cif2) {
-    if (/^data_/i.test(text)) return { kind: "data", text: text.slice(5), line };
-    if (/^loop_$/i.test(text)) return { kind: "loop", text, line };
-    refuse(text, c);
+  let at = start;
+  let underscores = 0;
+  for (; at < c.text.length; at++) {
+    const code = c.text.charCodeAt(at);
+    if (isSpace(code)) break;
+    if (code === UNDERSCORE) underscores++;
   }
-  return { kind: "value", text, line };
+  c.at = at;
+  const text = c.text.slice(start, at);
+  // All tags and keywords hold an underscore; most values do not.
+  if (underscores === 0 && !c.cif2) put(c, "value", text, c.line);
+  else if (text.startsWith("_")) put(c, "tag", text.toLowerCase().replaceAll(".", "_"), c.line);
+  else if (/^data_/i.test(text)) put(c, "data", text.slice(5), c.line);
+  else if (/^loop_$/i.test(text)) put(c, "loop", text, c.line);
+  else {
+    refuse(text, c);
+    put(c, "value", text, c.line);
+  }
 }
 
-function readToken(c: Cursor): Token {
+function readToken(c: Cursor): void {
   skipSpaceAndComments(c);
-  if (c.at >= c.text.length) return { kind: "end", text: "", line: c.line };
   const code = c.text.charCodeAt(c.at);
-  if (code === SEMICOLON && (c.at === 0 || c.text.charCodeAt(c.at - 1) === NEWLINE)) return readTextField(c);
-  if (code === 39 || code === 34) return readQuoted(c, String.fromCharCode(code));
-  return readWord(c);
+  if (c.at >= c.text.length) put(c, "end", "", c.line);
+  else if (code === SEMICOLON && (c.at === 0 || c.text.charCodeAt(c.at - 1) === NEWLINE)) readTextField(c);
+  else if (code === 39 || code === 34) readQuoted(c, String.fromCharCode(code));
+  else readWord(c);
 }
 
+function put({ token }: Cursor, kind: Token["kind"], text: string, line: number): void {
+  token.kind = kind;
+  token.text = text;
+  token.line = line;
+}
+
+/** The token ahead; what it says holds until the next one is read. */
 function peek(c: Cursor): Token {
-  c.peeked ??= readToken(c);
-  return c.peeked;
+  if (!c.peeked) readToken(c);
+  c.peeked = true;
+  return c.token;
 }
 
 function next(c: Cursor): Token {
-  const token = peek(c);
-  c.peeked = undefined;
-  return token;
+  peek(c);
+  c.peeked = false;
+  return c.token;
 }
 
 /** A tag may come once per block; a second time with the same values does no harm and is met in the wild. */
@@ -160,40 +180,43 @@ function describe({ kind, text }: Token): string {
 }
 
 function readItem(c: Cursor, block: CifBlock): void {
-  const tag = next(c);
+  const { text: tag, line } = next(c);
   const value = peek(c);
-  if (value.kind !== "value") throw corrupt(`expected a value for ${tag.text}, found ${describe(value)}`, value.line);
+  if (value.kind !== "value") throw corrupt(`expected a value for ${tag}, found ${describe(value)}`, value.line);
   next(c);
-  addColumn(block, tag.text, { values: [value.text], lines: [value.line] }, tag.line);
+  addColumn(block, tag, { values: [value.text], lines: [value.line] }, line);
 }
 
 /** Rows may break anywhere; a loop ends at the next tag, keyword or the end. */
 function readLoop(c: Cursor, block: CifBlock): void {
-  const loop = next(c);
+  const { line: first } = next(c);
   const tags: string[] = [];
   while (peek(c).kind === "tag") tags.push(next(c).text);
   if (tags.length === 0) throw corrupt(`expected tags after loop_, found ${describe(peek(c))}`, peek(c).line);
   const columns = tags.map((): CifColumn => ({ values: [], lines: [] }));
-  let count = 0;
-  let line = loop.line;
-  for (; peek(c).kind === "value"; count++) {
+  let at = 0;
+  let line = first;
+  while (peek(c).kind === "value") {
     const value = next(c);
-    const column = columns[count % columns.length];
+    const column = columns[at];
     column.values.push(value.text);
     column.lines.push(value.line);
     line = value.line;
+    if (++at === columns.length) at = 0;
   }
-  if (count % tags.length !== 0)
+  if (at !== 0) {
+    const count = columns.reduce((sum, { values }) => sum + values.length, 0);
     throw corrupt(
-      `loop of ${tags.length} columns (${tags[0]}, ... from line ${loop.line}) has ${count} values: its last row is incomplete`,
+      `loop of ${tags.length} columns (${tags[0]}, ... from line ${first}) has ${count} values: its last row is incomplete`,
       line,
     );
-  for (const [i, tag] of tags.entries()) addColumn(block, tag, columns[i], loop.line);
+  }
+  for (const [i, tag] of tags.entries()) addColumn(block, tag, columns[i], first);
 }
 
 function readBlock(c: Cursor): CifBlock {
-  const header = next(c);
-  const block: CifBlock = { name: header.text, line: header.line, columns: new Map() };
+  const { text: name, line } = next(c);
+  const block: CifBlock = { name, line, columns: new Map() };
   for (;;) {
     const token = peek(c);
     if (token.kind === "tag") readItem(c, block);
@@ -221,14 +244,15 @@ function skipToNextBlock(c: Cursor): void {
  * @param text with \n line ends (normalizeText)
  */
 export function* readCifBlocks(text: string): Generator<CifBlock | UnitcellError> {
-  const c: Cursor = { text, at: 0, line: 1, cif2: text.startsWith("#\\#CIF_2"), peeked: undefined };
+  const token: Token = { kind: "end", text: "", line: 1 };
+  const c: Cursor = { text, at: 0, line: 1, cif2: text.startsWith("#\\#CIF_2"), token, peeked: false };
   for (;;) {
     let result: CifBlock | UnitcellError;
     try {
-      const token = peek(c);
-      if (token.kind === "end") return;
-      if (token.kind !== "data") throw corrupt(`expected a data_ block, found ${quote(token.text)}`, token.line);
-      result = located(blockPlace(token.text, token.line), () => readBlock(c));
+      const { kind, text: name, line } = peek(c);
+      if (kind === "end") return;
+      if (kind !== "data") throw corrupt(`expected a data_ block, found ${quote(name)}`, line);
+      result = located(blockPlace(name, line), () => readBlock(c));
     } catch (error) {
       if (!(error instanceof UnitcellError)) throw error;
       result = error;

@@ -47,21 +47,39 @@ export function divide(a: DoubleDouble, b: DoubleDouble): DoubleDouble {
   return add(twoSum(first, second), [rest2[0] / b[0], 0]);
 }
 
-const bits = new BigInt64Array(1);
-const value = new Float64Array(bits.buffer);
+const value = new Float64Array(1);
+/** Low half of `value`, then its high half: little-endian, as Wasm's memory is. */
+const halves = new Uint32Array(value.buffer);
 
 /** a + b with the last bit set when it is inexact, so that a later rounding to fewer bits is the only one. */
 function addToOdd(a: number, b: number): number {
-  const [sum, error] = twoSum(a, b);
+  const sum = a + b;
+  const shadow = sum - a;
+  const error = a - (sum - shadow) + (b - shadow);
+  if (error === 0) return sum;
   value[0] = sum;
-  if (error !== 0 && (bits[0] & 1n) === 0n) bits[0] += error > 0 === sum > 0 ? 1n : -1n;
+  if ((halves[0] & 1) === 1) return sum;
+  if (error > 0 === sum > 0) halves[0] |= 1;
+  else if (halves[0]-- === 0) halves[1]--; // wraps to all ones, and borrows
   return value[0];
 }
 
-/** a * b + c rounded once. Source: Boldo & Melquiond, IEEE Trans. Comput. 57, 462 (2008). */
+/**
+ * a * b + c rounded once: twoProduct and twoSum written out, since graphs of skewed cells call this for every neighbour.
+ * Source: Boldo & Melquiond, IEEE Trans. Comput. 57, 462 (2008).
+ */
 export function fma(a: number, b: number, c: number): number {
-  const [product, productError] = twoProduct(a, b);
-  const [low, lower] = twoSum(c, productError);
-  const [high, middle] = twoSum(product, low);
+  const product = a * b;
+  const aHigh = SPLITTER * a - (SPLITTER * a - a);
+  const bHigh = SPLITTER * b - (SPLITTER * b - b);
+  const aLow = a - aHigh;
+  const bLow = b - bHigh;
+  const productError = aLow * bLow - (product - aHigh * bHigh - aLow * bHigh - aHigh * bLow);
+  const low = c + productError;
+  const lowShadow = low - c;
+  const lower = c - (low - lowShadow) + (productError - lowShadow);
+  const high = product + low;
+  const highShadow = high - product;
+  const middle = product - (high - highShadow) + (low - highShadow);
   return high + addToOdd(middle, lower);
 }

@@ -27,8 +27,14 @@ function factorize(m: ArrayLike<number>): Factors {
     let pivot = j;
     for (let i = j + 1; i < 3; i++) if (Math.abs(lu[3 * i + j]) > Math.abs(lu[3 * pivot + j])) pivot = i;
     if (pivot !== j) {
-      [rows[j], rows[pivot]] = [rows[pivot], rows[j]];
-      for (let k = 0; k < 3; k++) [lu[3 * j + k], lu[3 * pivot + k]] = [lu[3 * pivot + k], lu[3 * j + k]];
+      const row = rows[j];
+      rows[j] = rows[pivot];
+      rows[pivot] = row;
+      for (let k = 0; k < 3; k++) {
+        const kept = lu[3 * j + k];
+        lu[3 * j + k] = lu[3 * pivot + k];
+        lu[3 * pivot + k] = kept;
+      }
     }
     const reciprocal = 1 / lu[4 * j];
     for (let i = j + 1; i < 3; i++) lu[3 * i + j] *= reciprocal;
@@ -36,26 +42,26 @@ function factorize(m: ArrayLike<number>): Factors {
   return { lu, rows };
 }
 
-/** x of m x = b. */
-function solve({ lu, rows }: Factors, b: readonly number[]): [number, number, number] {
-  let [x, y, z] = rows.map((row) => b[row]);
+/** Column `column` of the inverse into out: x of m x = b, b the unit vector. */
+function solveUnit({ lu, rows }: Factors, out: Float64Array, column: number): void {
+  let x = rows[0] === column ? 1 : 0;
+  let y = rows[1] === column ? 1 : 0;
+  let z = rows[2] === column ? 1 : 0;
   y = fma(-lu[3], x, y);
   z -= fma(lu[7], y, lu[6] * x);
   z *= 1 / lu[8];
   y = (y - lu[5] * z) * (1 / lu[4]);
   x = fma(-lu[1], y, x - lu[2] * z) * (1 / lu[0]);
-  return [x, y, z];
+  out[column] = x;
+  out[3 + column] = y;
+  out[6 + column] = z;
 }
 
 /** Inverse of a row-major (3, 3) matrix, as numpy.linalg.inv; not finite when it is singular. */
 export function invert(m: ArrayLike<number>): Float64Array {
   const factors = factorize(m);
   const out = new Float64Array(9);
-  for (let column = 0; column < 3; column++) {
-    const unit = [0, 0, 0];
-    unit[column] = 1;
-    for (const [row, x] of solve(factors, unit).entries()) out[3 * row + column] = x;
-  }
+  for (let column = 0; column < 3; column++) solveUnit(factors, out, column);
   return out;
 }
 

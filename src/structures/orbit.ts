@@ -20,20 +20,31 @@ export interface Orbit {
   readonly moved: number;
 }
 
+/** Numbers of an operator in a row: rotation (9,), then the translation as listed (3,). */
+const ROW = 12;
+
+function packOperators(operators: readonly SymmetryOperator[]): Float64Array {
+  const rows = new Float64Array(ROW * operators.length);
+  for (let i = 0; i < operators.length; i++) {
+    const { rotation, translation, listed = translation } = operators[i];
+    for (let k = 0; k < 9; k++) rows[ROW * i + k] = rotation[k];
+    for (let k = 0; k < 3; k++) rows[ROW * i + 9 + k] = listed[k];
+  }
+  return rows;
+}
+
 /**
- * rotation · x + translation into out[at .. at + 3]. The order of the sums and the translation as listed are those of
- * pymatgen's SymmOp.operate, so that images have its bits: there a product of 4x4 and 4, which BLAS sums in two lanes.
+ * rotation · x + translation into out[at .. at + 3], the operator at rows[op]. The order of the sums and the translation
+ * as listed are those of pymatgen's SymmOp.operate, so that images have its bits: there a product of 4x4 and 4, which
+ * BLAS sums in two lanes.
  */
-function applyTo(
-  out: Float64Array,
-  at: number,
-  { rotation: r, translation, listed: t = translation }: SymmetryOperator,
-  x: Float64Array,
-): void {
-  const [u, v, w] = x;
-  out[at] = r[0] * u + r[2] * w + (r[1] * v + t[0]);
-  out[at + 1] = r[3] * u + r[5] * w + (r[4] * v + t[1]);
-  out[at + 2] = r[6] * u + r[8] * w + (r[7] * v + t[2]);
+function applyTo(out: Float64Array, at: number, rows: Float64Array, op: number, x: Float64Array): void {
+  const u = x[0];
+  const v = x[1];
+  const w = x[2];
+  out[at] = rows[op] * u + rows[op + 2] * w + (rows[op + 1] * v + rows[op + 9]);
+  out[at + 1] = rows[op + 3] * u + rows[op + 5] * w + (rows[op + 4] * v + rows[op + 10]);
+  out[at + 2] = rows[op + 6] * u + rows[op + 8] * w + (rows[op + 7] * v + rows[op + 11]);
 }
 
 /**
@@ -49,22 +60,32 @@ export function orbitExpander(
   const g = metric;
   // |d| < MERGE_DISTANCE implies |d_i| < window_i: a cheap test before the full distance.
   const reciprocal = invert(metric);
-  const windows = [0, 4, 8].map((i) => MERGE_DISTANCE * Math.sqrt(reciprocal[i]));
+  const windowA = MERGE_DISTANCE * Math.sqrt(reciprocal[0]);
+  const windowB = MERGE_DISTANCE * Math.sqrt(reciprocal[4]);
+  const windowC = MERGE_DISTANCE * Math.sqrt(reciprocal[8]);
+  const rows = packOperators(operators);
   const image = new Float64Array(3);
   const shift = new Float64Array(3);
   const images = new Float64Array(3 * operators.length);
 
   /** Distance (Å) between fractional rows, nearest images; Infinity as soon as it must exceed MERGE_DISTANCE. Sets shift. */
-  function near(a: ArrayLike<number>, i: number, b: ArrayLike<number>, j: number): number {
-    for (let k = 0; k < 3; k++) {
-      const d = a[i + k] - b[j + k];
-      shift[k] = d - Math.round(d);
-      if (Math.abs(shift[k]) > windows[k]) return Infinity;
-    }
+  function near(a: Float64Array, i: number, b: Float64Array, j: number): number {
+    let d = a[i] - b[j];
+    shift[0] = d - Math.round(d);
+    if (Math.abs(shift[0]) > windowA) return Number.POSITIVE_INFINITY;
+    d = a[i + 1] - b[j + 1];
+    shift[1] = d - Math.round(d);
+    if (Math.abs(shift[1]) > windowB) return Number.POSITIVE_INFINITY;
+    d = a[i + 2] - b[j + 2];
+    shift[2] = d - Math.round(d);
+    if (Math.abs(shift[2]) > windowC) return Number.POSITIVE_INFINITY;
     return length(shift);
   }
 
-  function length([u, v, w]: ArrayLike<number> & Iterable<number>): number {
+  function length(d: Float64Array): number {
+    const u = d[0];
+    const v = d[1];
+    const w = d[2];
     return Math.sqrt(
       Math.max(0, u * u * g[0] + v * v * g[4] + w * w * g[8] + 2 * (u * v * g[1] + u * w * g[2] + v * w * g[5])),
     );
@@ -75,8 +96,8 @@ export function orbitExpander(
     const sum = new Float64Array(3);
     let stabilizer = 0;
     let spread = 0;
-    for (const operator of operators) {
-      applyTo(image, 0, operator, site);
+    for (let op = 0; op < rows.length; op += ROW) {
+      applyTo(image, 0, rows, op, site);
       const distance = near(image, 0, site, 0);
       if (distance >= MERGE_DISTANCE) continue;
       stabilizer++;
@@ -91,8 +112,8 @@ export function orbitExpander(
   return (listed) => {
     const { position, stabilizer, moved } = specialPosition(Float64Array.from(listed));
     let count = 0;
-    for (const operator of operators) {
-      applyTo(images, 3 * count, operator, position);
+    for (let op = 0; op < rows.length; op += ROW) {
+      applyTo(images, 3 * count, rows, op, position);
       let earlier = 0;
       while (earlier < count && near(images, 3 * count, images, 3 * earlier) >= MERGE_DISTANCE) earlier++;
       if (earlier === count) count++;

@@ -65,12 +65,13 @@ export function makeStructure(parts: Structure): Structure {
  *   number is not finite, a coordinate beyond MAX_COORDINATE or the cell has no volume
  */
 export function checkStructure({ lattice, pbc, numbers, fracCoords }: Structure): number {
-  const found = [lattice, numbers, fracCoords].map((array) => Object.prototype.toString.call(array).slice(8, -1));
-  if (found.join() !== "Float64Array,Uint8Array,Float64Array")
+  if (!isArray(lattice, "Float64Array") || !isArray(numbers, "Uint8Array") || !isArray(fracCoords, "Float64Array")) {
+    const found = [lattice, numbers, fracCoords].map(typeOf);
     throw new UnitcellError(
       "ARGUMENT",
       `lattice, numbers and fracCoords must be Float64Array, Uint8Array and Float64Array, found ${found.join(", ")}`,
     );
+  }
   if (numbers.length === 0) throw new UnitcellError("CORRUPT", "structure has no atoms");
   if (fracCoords.length !== 3 * numbers.length)
     throw new UnitcellError("MISMATCH", `${numbers.length} atoms but ${fracCoords.length} coordinates`);
@@ -79,12 +80,13 @@ export function checkStructure({ lattice, pbc, numbers, fracCoords }: Structure)
       "MISMATCH",
       `expected lattice [9] and pbc [3], found [${lattice.length}], [${pbc?.length}]`,
     );
-  if (!lattice.every(Number.isFinite))
+  if (!lattice.every((x) => Number.isFinite(x)))
     throw new UnitcellError("CORRUPT", `lattice must be nine finite numbers, found ${lattice.join(", ")}`);
-  const edges = [0, 3, 6].map((i) => Math.hypot(lattice[i], lattice[i + 1], lattice[i + 2]));
+  const edge = (i: number) => Math.hypot(lattice[i], lattice[i + 1], lattice[i + 2]);
+  const [a, b, c] = [edge(0), edge(3), edge(6)];
   const volume = Math.abs(determinant(lattice));
-  if (!(volume > MIN_CELL_FLATNESS * edges[0] * edges[1] * edges[2]))
-    throw new UnitcellError("CORRUPT", `cell has no volume: ${volume} Å³ for edges ${edges.join(", ")} Å`, { volume });
+  if (!(volume > MIN_CELL_FLATNESS * a * b * c))
+    throw new UnitcellError("CORRUPT", `cell has no volume: ${volume} Å³ for edges ${a}, ${b}, ${c} Å`, { volume });
   for (let i = 0; i < fracCoords.length; i++)
     if (!(Math.abs(fracCoords[i]) <= MAX_COORDINATE))
       throw new UnitcellError(
@@ -95,20 +97,35 @@ export function checkStructure({ lattice, pbc, numbers, fracCoords }: Structure)
   return volume;
 }
 
+/** Of this realm or another. */
+function isArray(value: unknown, type: "Float64Array" | "Uint8Array"): boolean {
+  return value instanceof (type === "Float64Array" ? Float64Array : Uint8Array) || typeOf(value) === type;
+}
+
+function typeOf(value: unknown): string {
+  return Object.prototype.toString.call(value).slice(8, -1);
+}
+
 /**
  * Every atom against the earlier ones in the bins its surroundings touch: about one atom per bin, so the cost is linear.
  * Each component is reduced to its nearest image on its own, which is exact for distances far below the cell's heights.
  */
 function assertNoOverlap({ lattice, pbc, numbers, fracCoords }: Structure, volume: number): void {
-  const heights = [0, 3, 6].map((i) => {
-    const [u, v] = [(i + 3) % 9, (i + 6) % 9].map((j) => lattice.subarray(j, j + 3));
-    return volume / Math.hypot(u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]);
-  });
+  const height = (i: number) => {
+    const u = (i + 3) % 9;
+    const v = (i + 6) % 9;
+    const x = lattice[u + 1] * lattice[v + 2] - lattice[u + 2] * lattice[v + 1];
+    const y = lattice[u + 2] * lattice[v] - lattice[u] * lattice[v + 2];
+    const z = lattice[u] * lattice[v + 1] - lattice[u + 1] * lattice[v];
+    return volume / Math.sqrt(x * x + y * y + z * z);
+  };
+  const heights = [height(0), height(3), height(6)];
   // A distance below the limit has every fractional component below its window.
-  const windows = heights.map((height) => MIN_ATOM_DISTANCE / height);
+  const windows = [MIN_ATOM_DISTANCE / heights[0], MIN_ATOM_DISTANCE / heights[1], MIN_ATOM_DISTANCE / heights[2]];
   // Bins at least two windows wide, so that an atom's surroundings touch at most two along each axis.
   const edge = Math.max(2 * MIN_ATOM_DISTANCE, Math.cbrt(volume / numbers.length));
-  const bins = heights.map((height) => Math.max(1, Math.floor(height / edge)));
+  const bins = [0, 0, 0];
+  for (let k = 0; k < 3; k++) bins[k] = Math.max(1, Math.floor(heights[k] / edge));
   // A cell far thinner than its bins would ask for many more of them than it has atoms.
   while (bins[0] * bins[1] * bins[2] > 8 * numbers.length) {
     const most = bins.indexOf(Math.max(...bins));

@@ -28,8 +28,10 @@ const TRANSLATION_STEP = 1e-4;
 const IDENTITY = [1, 0, 0, 0, 1, 0, 0, 0, 1];
 export const identityOperator: SymmetryOperator = { rotation: IDENTITY, translation: [0, 0, 0] };
 
-/** One signed term of an operator component: p/q, a decimal, an integer, or an axis. */
-const TERM = /([+-]?)(?:(\d+)\/(\d+)|(\d*\.\d+|\d+\.?)|([xyz]))/y;
+const PLUS = 43;
+const MINUS = 45;
+const POINT = 46;
+const SLASH = 47;
 
 /** To [0, 1), so that rounding errors just below 1 become 0. */
 export function wrapTranslation(t: number): number {
@@ -37,26 +39,71 @@ export function wrapTranslation(t: number): number {
   return 1 - wrapped < 1e-9 ? 0 : wrapped;
 }
 
+/** One line of an operator: a row of the rotation, and the shift. */
 interface Component {
-  readonly row: readonly number[];
-  readonly shift: number;
+  x: number;
+  y: number;
+  z: number;
+  shift: number;
 }
 
-/** `1/2+x`, `-X + Y`, `z-.25`; undefined when it is none of that. */
-function parseComponent(text: string): Component | undefined {
-  const source = text.replace(/\s+/g, "").toLowerCase();
-  const row = [0, 0, 0];
-  let shift = 0;
-  TERM.lastIndex = 0;
-  for (let at = 0; at < source.length; at = TERM.lastIndex) {
-    const match = TERM.exec(source);
-    // Only the first term may go without a sign.
-    if (!match || (at > 0 && match[1] === "")) return undefined;
-    const sign = match[1] === "-" ? -1 : 1;
-    if (match[5]) row["xyz".indexOf(match[5])] += sign;
-    else shift += sign * (match[4] ? snapDecimal(Number(match[4])) : Number(match[2]) / Number(match[3]));
+/**
+ * Read `1/2+x`, `-X + Y`, `z-.25` from text[at..end) into `out`: terms of p/q, a decimal, an integer or an axis, of which
+ * only the first may go without a sign. White space means nothing. False when it is none of that.
+ */
+function readComponent(text: string, at: number, end: number, out: Component): boolean {
+  while (at < end && text.charCodeAt(at) === 32) at++;
+  if (readTerms(text, at, end, out)) return true;
+  const stripped = text.slice(at, end).replace(/\s+/g, "");
+  return stripped.length < end - at && readTerms(stripped, 0, stripped.length, out);
+}
+
+function readTerms(text: string, begin: number, end: number, out: Component): boolean {
+  out.x = out.y = out.z = out.shift = 0;
+  for (let at = begin; at < end; ) {
+    const code = text.charCodeAt(at);
+    const sign = code === MINUS ? -1 : 1;
+    if (code === MINUS || code === PLUS) at++;
+    else if (at > begin) return false;
+    const axis = text.charCodeAt(at) | 32; // in lower case
+    if (at < end && axis === 120) out.x += sign;
+    else if (at < end && axis === 121) out.y += sign;
+    else if (at < end && axis === 122) out.z += sign;
+    else {
+      const after = readNumber(text, at, end, sign, out);
+      if (after === at) return false;
+      at = after;
+      continue;
+    }
+    at++;
   }
-  return row.some((entry) => entry !== 0) && Number.isFinite(shift) ? { row, shift } : undefined;
+  return (out.x !== 0 || out.y !== 0 || out.z !== 0) && Number.isFinite(out.shift);
+}
+
+/** Add a number at text[at..end) to the shift; returns where it ends, `at` when there is none. */
+function readNumber(text: string, at: number, end: number, sign: number, out: Component): number {
+  let after = skipDigits(text, at, end);
+  if (after > at && after < end && text.charCodeAt(after) === SLASH) {
+    const quotient = skipDigits(text, after + 1, end);
+    if (quotient === after + 1) return at;
+    out.shift += (sign * Number(text.slice(at, after))) / Number(text.slice(after + 1, quotient));
+    return quotient;
+  }
+  if (after < end && text.charCodeAt(after) === POINT) {
+    const whole = after - at;
+    after = skipDigits(text, after + 1, end);
+    if (whole === 0 && after === at + 1) return at;
+  }
+  if (after > at) out.shift += sign * snapDecimal(Number(text.slice(at, after)));
+  return after;
+}
+
+function skipDigits(text: string, at: number, end: number): number {
+  for (; at < end; at++) {
+    const code = text.charCodeAt(at);
+    if (code < 48 || code > 57) break;
+  }
+  return at;
 }
 
 function snapDecimal(value: number): number {
@@ -64,25 +111,36 @@ function snapDecimal(value: number): number {
   return Math.abs(value - nearest) < TRANSLATION_SNAP ? nearest : value;
 }
 
+/** Where parseOperator reads the three, one after the other. */
+const component: Component = { x: 0, y: 0, z: 0, shift: 0 };
+
 /**
- * Read one operator. `seen` lets a list of operators share its components: 192 operators have about 40.
+ * Read one operator.
  * @throws {UnitcellError} CORRUPT when it is not three sums of x, y, z and fractions, or is singular
  */
-export function parseOperator(text: string, seen = new Map<string, Component | undefined>()): SymmetryOperator {
-  const components = text.split(",").map((part) => {
-    if (!seen.has(part)) seen.set(part, parseComponent(part));
-    return seen.get(part);
-  });
-  const [x, y, z] = components;
-  if (components.length !== 3 || !x || !y || !z)
-    throw new UnitcellError("CORRUPT", `expected a symmetry operator such as "-y, x-y, z+1/2", found "${text}"`, {
-      operator: text,
-    });
-  const rotation = [...x.row, ...y.row, ...z.row];
+export function parseOperator(text: string): SymmetryOperator {
+  const rotation: number[] = [];
+  const listed: number[] = [];
+  let at = 0;
+  for (let i = 0; i < 3; i++) {
+    const comma = text.indexOf(",", at);
+    const end = i < 2 ? comma : text.length;
+    if (i < 2 === comma < 0) throw noOperator(text);
+    if (!readComponent(text, at, end, component)) throw noOperator(text);
+    rotation.push(component.x, component.y, component.z);
+    listed.push(component.shift);
+    at = end + 1;
+  }
   if (Math.abs(determinant(rotation)) !== 1)
     throw new UnitcellError("CORRUPT", `symmetry operator "${text}" does not keep volumes`, { operator: text });
-  const listed = [x, y, z].map((component) => component.shift);
-  return { rotation, translation: listed.map(wrapTranslation), listed };
+  const [u, v, w] = listed;
+  return { rotation, translation: [wrapTranslation(u), wrapTranslation(v), wrapTranslation(w)], listed };
+}
+
+function noOperator(text: string): UnitcellError {
+  return new UnitcellError("CORRUPT", `expected a symmetry operator such as "-y, x-y, z+1/2", found "${text}"`, {
+    operator: text,
+  });
 }
 
 /** The operator as text, in the spelling of International Tables: `-y,x-y,z+1/2`. */
@@ -203,12 +261,97 @@ export function checkGroup(operators: readonly SymmetryOperator[]): SymmetryOper
     const key = operatorKey(operator);
     if (!listed.has(key)) listed.set(key, operator);
   }
-  closure(listed.values(), (key, left, right) => {
-    if (!listed.has(key)) throw notClosed(left, right);
-  });
+  if (!isGroupOnGrid([...listed.values()]))
+    closure(listed.values(), (key, left, right) => {
+      if (!listed.has(key)) throw notClosed(left, right);
+    });
   if (!listed.has(operatorKey(identityOperator)))
     throw new UnitcellError("MISMATCH", "the symmetry operators lack the identity x,y,z");
   return [...listed.values()];
+}
+
+/** Steps a cell's edge is divided into: all translations of the space groups are whole numbers of them. */
+const GRID = 24;
+
+/**
+ * Whether distinct operators are surely a group: closure's algorithm on whole numbers, several times as fast. False, too,
+ * where an entry is beyond -2..2 or a translation not on 1/24, and without the identity.
+ */
+export function isGroupOnGrid(operators: readonly SymmetryOperator[]): boolean {
+  const n = operators.length;
+  const entries = new Int8Array(12 * n); // rotation (9,), translation (3,) in 1/24
+  const rotations = new Map<number, number>();
+  const numbers = new Map<number, number>(); // of operators, by rotation and translation
+  for (let i = 0; i < n; i++) {
+    const { rotation, translation } = operators[i];
+    for (let k = 0; k < 9; k++) {
+      if (!(rotation[k] >= -2 && rotation[k] <= 2)) return false;
+      entries[12 * i + k] = rotation[k];
+    }
+    for (let k = 0; k < 3; k++) {
+      const step = Math.round(translation[k] * GRID);
+      if (!(Math.abs(translation[k] * GRID - step) < TRANSLATION_STEP)) return false;
+      entries[12 * i + 9 + k] = step % GRID;
+    }
+    const key = rotationKey(entries, 12 * i);
+    const number = rotations.get(key) ?? rotations.size;
+    rotations.set(key, number);
+    numbers.set(number * GRID ** 3 + translationKey(entries, 12 * i + 9), i);
+  }
+  const product = new Int8Array(12);
+  /** Number of the operator left after right, or -1. */
+  const multiply = (left: number, right: number): number => {
+    const a = 12 * left;
+    const b = 12 * right;
+    for (let i = 0; i < 3; i++) {
+      const p = entries[a + 3 * i];
+      const q = entries[a + 3 * i + 1];
+      const r = entries[a + 3 * i + 2];
+      for (let j = 0; j < 3; j++)
+        product[3 * i + j] = p * entries[b + j] + q * entries[b + 3 + j] + r * entries[b + 6 + j];
+      const shift = p * entries[b + 9] + q * entries[b + 10] + r * entries[b + 11] + entries[a + 9 + i];
+      product[9 + i] = ((shift % GRID) + GRID) % GRID;
+    }
+    for (let k = 0; k < 9; k++) if (product[k] < -2 || product[k] > 2) return -1;
+    const rotation = rotations.get(rotationKey(product, 0));
+    return rotation === undefined ? -1 : (numbers.get(rotation * GRID ** 3 + translationKey(product, 9)) ?? -1);
+  };
+  const identity = operators.findIndex((operator) => operatorKey(operator) === operatorKey(identityOperator));
+  if (identity < 0) return false;
+  const group = [identity];
+  const isIn = new Uint8Array(n);
+  isIn[identity] = 1;
+  const used: number[] = [];
+  for (let generator = 0; generator < n; generator++) {
+    if (isIn[generator]) continue;
+    used.push(generator);
+    const order = group.length;
+    // The cosets begin at multiples of the subgroup's order, each with its representative.
+    for (let coset = 0; coset < group.length; coset += order)
+      for (const left of used) {
+        const representative = multiply(left, group[coset]);
+        if (representative < 0) return false;
+        if (isIn[representative]) continue;
+        for (let e = 0; e < order; e++) {
+          const element = multiply(representative, group[e]);
+          if (element < 0) return false;
+          isIn[element] = 1;
+          group.push(element);
+        }
+      }
+  }
+  return true;
+}
+
+/** Entries -2..2 as digits to base 5. */
+function rotationKey(entries: Int8Array, at: number): number {
+  let key = 0;
+  for (let k = at; k < at + 9; k++) key = 5 * key + entries[k] + 2;
+  return key;
+}
+
+function translationKey(entries: Int8Array, at: number): number {
+  return (entries[at] * GRID + entries[at + 1]) * GRID + entries[at + 2];
 }
 
 function notClosed(left: SymmetryOperator, right: SymmetryOperator): UnitcellError {
@@ -233,12 +376,20 @@ export function operatorOffLattice(
   metric: readonly number[],
 ): SymmetryOperator | undefined {
   // One check per rotation: centred groups repeat each rotation two to four times.
-  const checked = new Map<string, boolean>();
-  return operators.find(({ rotation }) => {
-    const key = rotation.join();
-    if (!checked.has(key)) checked.set(key, keepsMetric(rotation, metric));
-    return !checked.get(key);
-  });
+  const kept = new Set<number>();
+  for (const operator of operators) {
+    const { rotation } = operator;
+    let key = 0;
+    let small = true; // else it could share the key with another
+    for (let k = 0; k < 9; k++) {
+      key = 5 * key + rotation[k] + 2;
+      small &&= rotation[k] >= -2 && rotation[k] <= 2;
+    }
+    if (small && kept.has(key)) continue;
+    if (!keepsMetric(rotation, metric)) return operator;
+    if (small) kept.add(key);
+  }
+  return undefined;
 }
 
 function keepsMetric(r: readonly number[], g: readonly number[]): boolean {

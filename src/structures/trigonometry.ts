@@ -26,7 +26,8 @@ const SIN_SERIES = [
 /** sin(r) for the remainder r after two parts of pi, refined by the third. */
 function sinNearZero(r: number, refined: number, coefficients: readonly number[]): number {
   const square = r * r;
-  const tail = coefficients.reduce((sum, c) => fma(sum, square, c));
+  let tail = coefficients[0];
+  for (let i = 1; i < coefficients.length; i++) tail = fma(tail, square, coefficients[i]);
   return fma(square * refined, tail, refined);
 }
 
