@@ -21,8 +21,23 @@ export function affineForward(out: usize, x: usize, scale: usize, shift: usize, 
   }
 }
 
-/** Bytes finished at a time by normActForward, which passes them three times: they stay in the first-level cache. */
+/** Bytes finished at a time by kernels that pass them three times: they stay in the first-level cache. */
 const PIECE: i32 = 8192;
+
+/** Rows of them: a multiple of four, as elementwise kernels run over the padding behind their last float. */
+// @ts-expect-error: decorator
+@inline
+function rowsOfPiece(F: i32): i32 {
+  return max(PIECE / (F << 4), 1) << 2;
+}
+
+/** out = residual + activation(out) for n floats; residual may be 0 for none. */
+// @ts-expect-error: decorator
+@inline
+function follow(out: usize, residual: usize, activation: i32, n: i32): void {
+  activate(activation, out, n);
+  if (residual) addForward(out, residual, out, n);
+}
 
 /**
  * out[r, f] = residual[r, f] + activation(x[r, f] * scale[f] + shift[f]): batch normalisation and what follows it.
@@ -33,26 +48,38 @@ const PIECE: i32 = 8192;
 export function normActForward(
   out: usize, x: usize, scale: usize, shift: usize, residual: usize, activation: i32, R: i32, F: i32,
 ): void {
-  // A multiple of four rows: elementwise kernels run over the padding behind their last float.
-  const rows = max(PIECE / (F << 4), 1) << 2;
+  const rows = rowsOfPiece(F);
   const bytes = (<usize>(rows * F)) << 2;
   for (let r = 0; r < R; r += rows, out += bytes, x += bytes) {
     const count = min(rows, R - r);
     affineForward(out, x, scale, shift, count, F);
-    activate(activation, out, count * F);
-    if (!residual) continue;
-    addForward(out, residual, out, count * F);
-    residual += bytes;
+    follow(out, residual, activation, count * F);
+    if (residual) residual += bytes;
   }
 }
 
 /**
- * out[r, f] = (x[r, f] - mean) / sqrt(variance + eps) * weight[f] + bias[f], mean and (biased) variance of row r.
- *   out (R, F) f32 overwritten, may be x; x (R, F) f32; weight, bias (F,) f32
- * PyTorch: nn.LayerNorm(F). Moments in float64: the mean of squares may be far larger than the variance. The mean is
- * taken off as two floats, the larger of which leaves no rounding where numbers are close to it.
+ * out[r, f] = residual[r, f] + activation((x[r, f] - mean) / sqrt(variance + eps) * weight[f] + bias[f]), mean and (biased)
+ * variance of row r.
+ *   out (R, F) f32 overwritten, may be x and not residual; x (R, F) f32; weight, bias (F,) f32; residual (R, F) f32, or 0
+ *   for none; activation as in activation.ts
+ * PyTorch: nn.LayerNorm(F) and what follows it. Moments in float64: the mean of squares may be far larger than the
+ * variance. The mean is taken off as two floats, the larger of which leaves no rounding where numbers are close to it.
  */
-export function layerNormForward(out: usize, x: usize, weight: usize, bias: usize, eps: f64, R: i32, F: i32): void {
+export function layerNormForward(
+  out: usize, x: usize, weight: usize, bias: usize, eps: f64, residual: usize, activation: i32, R: i32, F: i32,
+): void {
+  const rows = rowsOfPiece(F);
+  const bytes = (<usize>(rows * F)) << 2;
+  for (let r = 0; r < R; r += rows, out += bytes, x += bytes) {
+    const count = min(rows, R - r);
+    normRows(out, x, weight, bias, eps, count, F);
+    follow(out, residual, activation, count * F);
+    if (residual) residual += bytes;
+  }
+}
+
+function normRows(out: usize, x: usize, weight: usize, bias: usize, eps: f64, R: i32, F: i32): void {
   const row = (<usize>F) << 2;
   const whole = row & ~15;
   for (let r = 0; r < R; r++, out += row, x += row) {

@@ -22,7 +22,17 @@ export interface Kernels {
   ): void;
   lstmCellForward(out: number, gates: number, cell: number, B: number, w: number): void;
   lstmOutputForward(out: number, gates: number, cell: number, B: number, w: number): void;
-  layerNormForward(out: number, x: number, weight: number, bias: number, eps: number, R: number, F: number): void;
+  layerNormForward(
+    out: number,
+    x: number,
+    weight: number,
+    bias: number,
+    eps: number,
+    residual: number,
+    activation: number,
+    R: number,
+    F: number,
+  ): void;
   gaussianForward(out: number, x: number, centers: number, gamma: number, R: number, K: number): void;
   envelopeForward(out: number, x: number, cutoff: number, exponent: number, n: number): void;
   hingeForward(out: number, x: number, factor: number, threshold: number, n: number): void;

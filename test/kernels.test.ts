@@ -276,7 +276,7 @@ for (const F of [1, 4, 7, 65]) {
     const x = values(R * F).map((v, i) => v + (i < F ? 0 : 300));
     const [weight, bias] = [values(F, 2), values(F, 3)];
     const found = run(R * F, (out) =>
-      kernels.layerNormForward(out, memory.put(x), memory.put(weight), memory.put(bias), 1e-5, R, F),
+      kernels.layerNormForward(out, memory.put(x), memory.put(weight), memory.put(bias), 1e-5, 0, 0, R, F),
     );
     for (let r = 0; r < R; r++) {
       const row = x.subarray(r * F, (r + 1) * F);
@@ -288,6 +288,30 @@ for (const F of [1, 4, 7, 65]) {
       }
     }
   });
+
+  scoped(
+    `layer norm and sums of ${F} columns, activated and added to a residual, equal their parts bit for bit`,
+    () => {
+      const R = 150; // more than are finished at a time
+      const padded = (x: Float32Array) => memory.put(Float32Array.of(...x, 0, 0, 0));
+      const [x, y, residual] = [padded(values(R * F)), padded(values(R * F, 2)), padded(values(R * F, 3))];
+      const [weight, bias] = [memory.put(values(F, 4)), memory.put(values(F, 5))];
+      const index = memory.put(Int32Array.from({ length: R }, (_, r) => (7 * r) % R));
+      const kernel: ((out: number, residual: number, activation: number) => void)[] = [
+        (out, to, silu) => kernels.layerNormForward(out, x, weight, bias, 1e-5, to, silu, R, F),
+        (out, to, silu) => kernels.gatherSumForward(out, x, 0, y, index, 0, 0, silu, to, R, F),
+      ];
+      for (const forward of kernel) {
+        const plain = padded(run(R * F, (out) => forward(out, 0, 0)));
+        const activated = padded(run(R * F, (out) => kernels.siluForward(out, plain, R * F)));
+        const added = run(R * F, (out) => kernels.addForward(out, residual, activated, R * F));
+        assert.equal(
+          run(R * F, (out) => forward(out, residual, 3)),
+          added,
+        );
+      }
+    },
+  );
 
   scoped(`attention over segments of ${F} columns, an empty one and large products included`, () => {
     const starts = Int32Array.of(0, 3, 3, 8);

@@ -3,7 +3,7 @@
  * with. Slow on purpose.
  */
 import type { Batch } from "../src/graphs/batch.js";
-import { bindDistinct } from "../src/ops/distinct.js";
+import { bindDistinct, distinctSources } from "../src/ops/distinct.js";
 import type { OpName } from "../src/ops/ops.js";
 import type { Activation, Node, Program } from "../src/ops/program.js";
 
@@ -15,7 +15,7 @@ type Cell = (r: number, c: number) => number;
 /** Every value of the program, by id, as (rows, columns) float64. */
 export function runOracle(program: Program, given: Batch): Matrix[] {
   const values: Matrix[] = [];
-  const batch = bindDistinct(program, given);
+  const batch = bindDistinct(distinctSources(program), given);
   for (const node of program.nodes) {
     const rows = batch.sizes[node.output.rows];
     const { columns } = node.output;
@@ -77,6 +77,13 @@ const each =
   (r, c) =>
     f(at(x, r, c));
 
+/** Without scales they are 1. */
+const linear: Rule = (_, [x], [weight, ...rest]) => {
+  const shift = rest[rest.length - 1];
+  const scale = rest.length === 2 ? rest[0] : new Float32Array(shift.length).fill(1);
+  return (r, c) => shift[c] + scale[c] * sum(0, x.columns, (k) => at(x, r, k) * weight[c * x.columns + k]);
+};
+
 const ACTIVATION: Record<Activation, (x: number) => number> = {
   softplus,
   shiftedSoftplus: (x) => softplus(x) - Math.LN2,
@@ -99,14 +106,9 @@ const CELLS: Record<OpName, Rule> = {
     ({ numbers }, [x], [centers]) =>
     (r, c) =>
       Math.exp(-numbers.gamma * (at(x, r, 0) - (centers ? centers[c] : numbers.first + c * numbers.step)) ** 2),
-  linear:
-    (_, [x], [weight, bias]) =>
-    (r, c) =>
-      bias[c] + sum(0, x.columns, (k) => at(x, r, k) * weight[c * x.columns + k]),
-  scaledLinear:
-    (_, [x], [weight, scale, shift]) =>
-    (r, c) =>
-      shift[c] + scale[c] * sum(0, x.columns, (k) => at(x, r, k) * weight[c * x.columns + k]),
+  linear,
+  scaledLinear: linear,
+  bandedLinear: linear,
   batchNorm:
     ({ numbers }, [x], [weight, bias, mean, variance]) =>
     (r, c) =>

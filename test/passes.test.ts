@@ -6,18 +6,20 @@ import { isUnitcellError } from "../src/errors.js";
 import { collate } from "../src/graphs/batch.js";
 import { buildGraph } from "../src/graphs/graph.js";
 import type { Model } from "../src/models/model.js";
+import { bandLinear } from "../src/ops/banded.js";
 import { moveToDistinct } from "../src/ops/distinct.js";
 import { fuseEpilogue } from "../src/ops/epilogue.js";
 import { foldAffine, lowerBatchNorm } from "../src/ops/fold-norms.js";
 import { fuseGate, fuseGatedMean, fuseGatedMeanSum, fuseGatedSum } from "../src/ops/gates.js";
 import { fuseLstm } from "../src/ops/lstm.js";
 import { DEFAULT_PASSES } from "../src/ops/passes.js";
-import { ProgramBuilder } from "../src/ops/program.js";
+import { type Axis, type Program, ProgramBuilder } from "../src/ops/program.js";
 import type { Pass } from "../src/ops/rewrite.js";
 import { splitLinear } from "../src/ops/split-linear.js";
 import { fuseGatherSum } from "../src/ops/sums.js";
 import { exampleModel, exampleStructures } from "./examples.js";
 import { runOracle } from "./oracle.js";
+import { randomAlignn, randomCgcnn, randomMegnet } from "./random-models.js";
 
 const model = await exampleModel();
 const batch = collate(exampleStructures().map((structure) => buildGraph(structure, model.config.graph)));
@@ -47,6 +49,7 @@ const CHAINS: [name: string, passes: Pass[]][] = [
   ["splitLinear, moveToDistinct", [lowerBatchNorm, splitLinear, moveToDistinct]],
   ["fuseGatherSum", [lowerBatchNorm, fuseGatherSum]],
   ["fuseGatedMean", [lowerBatchNorm, fuseGatedMean]],
+  ["bandLinear", [lowerBatchNorm, foldAffine, splitLinear, moveToDistinct, bandLinear]],
   ["fuseLstm", [lowerBatchNorm, fuseLstm]],
   ["fuseEpilogue", [lowerBatchNorm, fuseEpilogue]],
   ["fuseEpilogue of sums", [lowerBatchNorm, foldAffine, splitLinear, fuseGatherSum, fuseEpilogue]],
@@ -83,6 +86,43 @@ test("ALIGNN's gates are one kernel each, and what its last layers leave unread 
     assert.not.ok(ops.includes(gone), gone);
   // Two updates a convolution, less the pairs of the last ALIGNN layer and the bonds of the last convolution.
   assert.is(ops.filter((op) => op === "affine").length, 2 * convolutions - 2);
+});
+
+/** What is computed for every row of an axis. */
+function opsOn(axis: Axis, program: Program): string[] {
+  const { nodes } = DEFAULT_PASSES.reduce((p, pass) => pass(p), program);
+  return nodes
+    .filter(({ op, output }) => output.rows === axis && op !== "input")
+    .map(({ op, activation, residual }) => [op, activation, residual && "residual"].filter(Boolean).join(" "));
+}
+
+test("CGCNN computes nothing for an edge alone, and its Gaussians once for each length", () => {
+  assert.equal(opsOn("E", randomCgcnn({ convs: 2 }).program), []);
+  assert.equal(opsOn("L", randomCgcnn({ convs: 2 }).program), ["gaussian", "bandedLinear", "bandedLinear"]);
+});
+
+test("ALIGNN: one product a layer for each pair of bonds, none in the first; the last layers' edges end with it", () => {
+  for (const [norm, update, mlp] of [
+    ["batch", "affine silu", ["scaledLinear silu"]],
+    ["layer", "layerNorm silu", ["linear", "layerNorm silu"]],
+  ] as const) {
+    const { program } = randomAlignn({ norm, alignnLayers: 3, gcnLayers: 2 });
+    const pairs = ["gatherSum", update, "gatherSum", "linear", `${update} residual`, "linear"];
+    assert.equal(opsOn("T", program), pairs, norm);
+    assert.equal(opsOn("C", program), ["gaussian", ...mlp, ...mlp, "linear"], norm);
+    // The bonds' linear of the last convolution, its sum taken up, is the last on their axis.
+    assert.equal(opsOn("E", program).slice(-2), [`${update} residual`, "linear"], norm);
+  }
+});
+
+test("MEGNet: an edge's layers are linears with all that follows, its first one a sum of gathered rows", () => {
+  const ops = opsOn("E", randomMegnet({ blocks: 2 }).program);
+  const block = ["linear shiftedSoftplus", "linear shiftedSoftplus"];
+  const dense = ["linear shiftedSoftplus", "linear shiftedSoftplus"];
+  assert.equal(ops, [
+    ...["gatherSum shiftedSoftplus", ...block, "gatherSum"],
+    ...[...dense, "linear shiftedSoftplus", ...block, "add"],
+  ]);
 });
 
 test("all passes leave no batch norm, no split and no parameter that nothing reads", () => {

@@ -156,15 +156,26 @@ const ROWS: Readonly<Record<Exclude<OpName, "batchNorm">, Row>> = {
     ),
   linear: linearRow,
   scaledLinear: linearRow,
-  layerNorm: (run, { inputs: [x], output, params: [weight, bias], numbers }) =>
+  bandedLinear: (run, node) =>
+    run.kernels.bandedLinearForward(
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.prepared(node),
+      run.rows(node.output),
+      node.output.columns,
+      node.inputs[0].columns,
+    ),
+  layerNorm: (run, node) =>
     run.kernels.layerNormForward(
-      run.address(output),
-      run.address(x),
-      run.param(weight),
-      run.param(bias),
-      numbers.eps,
-      run.rows(output),
-      output.columns,
+      run.address(node.output),
+      run.address(node.inputs[0]),
+      run.param(node.params[0]),
+      run.param(node.params[1]),
+      node.numbers.eps,
+      residualOf(run, node),
+      activationCode(node),
+      run.rows(node.output),
+      node.output.columns,
     ),
   affine: (run, node) =>
     run.kernels.normActForward(
@@ -294,7 +305,8 @@ export function rowOf({ op }: Node): Row {
 
 /** Put what a node's kernel reads besides values into memory, once a session; undefined where it reads parameters alone. */
 export function prepare(memory: KernelMemory, program: Program, node: Node): number | undefined {
-  if (node.op === "linear" || node.op === "scaledLinear") return packLinear(memory, program, node);
+  if (node.op === "linear" || node.op === "scaledLinear" || node.op === "bandedLinear")
+    return packLinear(memory, program, node);
   if (node.op === "gaussian") return memory.put(gaussianCenters(program, node));
   return undefined;
 }

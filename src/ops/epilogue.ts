@@ -3,13 +3,13 @@ import { ACTIVATIONS, type Activation, type Node, type Value } from "./program.j
 import { type Pass, type Rewriting, rewriteNodes } from "./rewrite.js";
 
 /** Operations that may be followed by an activation and a residual (Node.activation, Node.residual). */
-const FOLLOWED: ReadonlySet<OpName> = new Set(["linear", "scaledLinear", "affine", "gatherSum"]);
+const FOLLOWED: ReadonlySet<OpName> = new Set(["linear", "scaledLinear", "affine", "layerNorm", "gatherSum"]);
 
 /** As many gathered values as a linear's epilogue adds. */
 export const MAX_GATHERED = 3;
 
 /**
- * What alone reads a linear, a scale and shift or a sum, and goes number by number, becomes its epilogue: gathered rows
+ * What alone reads a linear, a norm or a sum, and goes number by number, becomes its epilogue: gathered rows
  * added to a linear, an activation, a residual. So a value is written once, when its rows are still in the cache.
  */
 export const fuseEpilogue: Pass = (program) =>

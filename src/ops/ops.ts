@@ -26,6 +26,8 @@ export const OPS = {
   linear,
   /** out = (x Wᵀ) * scale + shift: a linear with the affine behind it taken up; W (O, K), scale, shift (O,). */
   scaledLinear: linear,
+  /** Either of them, of Gaussians of ascending numbers: most of their columns are 0. */
+  bandedLinear: linear,
   /** out = (x - running_mean) / sqrt(running_var + eps) * weight + bias, per column. */
   batchNorm: perColumn,
   /** out = (x - mean) / sqrt(variance + eps) * weight + bias, mean and variance over the columns of a row. */

@@ -1,3 +1,4 @@
+import { bandLinear } from "./banded.js";
 import { moveToDistinct } from "./distinct.js";
 import { fuseEpilogue } from "./epilogue.js";
 import { foldAffine, lowerBatchNorm } from "./fold-norms.js";
@@ -11,7 +12,7 @@ import { fuseGatherSum } from "./sums.js";
 export const REQUIRED_PASSES: readonly Pass[] = [lowerBatchNorm];
 
 /** Less arithmetic: the same values up to rounding from fewer multiplications. */
-export const ALGEBRA_PASSES: readonly Pass[] = [foldAffine, splitLinear, moveToDistinct];
+export const ALGEBRA_PASSES: readonly Pass[] = [foldAffine, splitLinear, moveToDistinct, bandLinear];
 
 /** Less memory traffic: operations that follow each other are one. */
 export const FUSION_PASSES: readonly Pass[] = [

@@ -48,7 +48,7 @@ export interface Node {
    */
   readonly weights?: string;
   /**
-   * What follows a linear, an affine or a gatherSum as part of it (ops/epilogue.ts): what a linear reads after its first
+   * What follows a linear, an affine, a layerNorm or a gatherSum as part of it (ops/epilogue.ts): what a linear reads after its first
    * value is added to it, the activation is applied, and if there is a residual, which is the last value read, that is
    * added.
    */
