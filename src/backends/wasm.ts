@@ -56,6 +56,7 @@ class WasmSession implements Session {
   readonly #program: Program;
   readonly #variant: KernelVariant;
   readonly #checks: readonly Reading[];
+  readonly #distinct: DistinctSources;
   readonly #calls: readonly ((run: Placement) => void)[];
   readonly #output: Target;
   /** What `values` was last asked for. */
@@ -66,6 +67,7 @@ class WasmSession implements Session {
     this.#program = program;
     this.#variant = variant;
     this.#checks = checksOf(readingsOf(program));
+    this.#distinct = distinctSources(program);
     this.#calls = program.nodes.map((node) => {
       const row = rowOf(node);
       return (run) => row(run, node);
