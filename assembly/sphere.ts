@@ -50,7 +50,7 @@ const FRONT: usize = memory.data<u8>([
  *   start    (N + 1,) i32 out: first edge of each receiving atom
  *   source   (E,) i32 out: sending atom; length (E,) f64 out, Å
  *   image    (E, 3) f64 out: cells as given from the sending atom to the receiving one's image; or 0 when not wanted
- *   capacity edges that the outputs have room for
+ *   capacity edges that the outputs have room for, source and length for one more: they are read in pairs
  *   cell     f64: compact lattice (3, 3), Å; its basis (3, 3) in given cells; given lattice (3, 3), Å; reach (3,), the
  *            radius in cells along a, b, c with a margin; square, Å²; screen, Å², square with float32's margin
  *   frac     (N, 3) f64 in [0, 1) of the compact lattice; given (N, 3) f64 as the crystal has them
@@ -276,8 +276,11 @@ function rankRun(source: usize, length: usize, n: i32, scratch: usize): void {
   const lengths = scratch;
   const sources = lengths + ((<usize>RANKED + 2) << 3);
   const end = <usize>n << 3;
-  memory.copy(lengths, length, end);
-  memory.copy(sources, source, end >> 1);
+  // Pairs at a time, the last perhaps with one too many; memory.copy costs a call.
+  for (let i: usize = 0; i < end; i += 16) {
+    v128.store(lengths + i, v128.load(length + i));
+    store<u64>(sources + (i >> 1), load<u64>(source + (i >> 1)));
+  }
   for (let g: usize = 0; g < end; g += 16) {
     const own = v128.load(lengths + g);
     let rank = i64x2.splat(0);

@@ -1,7 +1,7 @@
 /**
  * Interleaved timing: one round of unitcell, one of each peer, one of unitcell, and so on, so that whatever else the
- * machine does falls on all. All get the same warm-up time, the same number of rounds and the same number of calls in a
- * round; each clock runs in the process that does the work, around its own calls.
+ * machine does falls on all. All get the same warm-up time and the same number of rounds, and call until a round is about as
+ * long; each clock runs in the process that does the work, around its own calls.
  */
 import type { NativeRequest, NativeWorker } from "./native.js";
 import { convert, type Row, type Summary, summarize } from "./stats.js";
@@ -60,9 +60,8 @@ export interface Timing {
   readonly results: Readonly<Record<string, unknown>>;
 }
 
-/** A round is made of calls until it lasts this long, unless a peer's would pass the second figure. */
-const ROUND_MS = 2;
-const LONGEST_ROUND_MS = 20;
+/** A round is as many calls as last about this long. */
+const ROUND_MS = 4;
 const WARM_UP_MS = 100;
 /** A call that takes so long is not repeated to warm up. */
 const LONG_CALL_MS = 200;
@@ -117,13 +116,15 @@ export async function time(context: Context, step: Step, warmUpMs = WARM_UP_MS):
 
   const single: number[] = [];
   for (const contender of all) single.push(await warmUp(contender, warmUpMs));
-  const most = Math.max(1, Math.floor(LONGEST_ROUND_MS / Math.max(...single)));
-  const calls = Math.min(Math.ceil(ROUND_MS / Math.max(single[0], 1e-6)), most);
-  const roundMs = single.reduce((sum, ms) => sum + ms, 0) * calls;
+  const calls = single.map((ms) => Math.ceil(ROUND_MS / Math.max(ms, 1e-6)));
+  const roundMs = single.reduce((sum, ms, i) => sum + ms * calls[i], 0);
   const affordable = step.budgetMs === undefined ? context.rounds : Math.max(2, Math.floor(step.budgetMs / roundMs));
   const samples = all.map((): number[] => []);
   for (let round = 0; round < Math.min(context.rounds, affordable); round++)
-    for (const [i, contender] of all.entries()) samples[i].push(await contender(calls));
+    for (const [i, contender] of all.entries()) {
+      if (calls[i] > 1) await contender(1); // so that whose turn it was before does not matter: caches are its own again
+      samples[i].push(await contender(calls[i]));
+    }
 
   const named = (from: readonly [string, Contender][], first: number) =>
     Object.fromEntries(from.map(([name], i) => [name, samples[first + i]]));

@@ -130,6 +130,14 @@ export class Contest {
     return new Contest({ model, context, path, ours, baseline, onnx, missing });
   }
 
+  /** Until V8 has compiled what these graphs need, which its threads would do at the first structures' cost. */
+  async warmUp(graphs: readonly CrystalGraph[], ms: number): Promise<void> {
+    for (const ours of [this.#ours, ...(this.#baseline ? [this.#baseline] : [])]) {
+      const end = performance.now() + ms;
+      for (let i = 0; performance.now() < end; i++) await ours.run([graphs[i % graphs.length]]);
+    }
+  }
+
   /** Graphs in one batch to outputs. Of the peers only the forward pass: their tensors are ready. */
   async step(
     labels: Pick<Step, "section" | "step" | "size" | "budgetMs">,

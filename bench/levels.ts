@@ -1,6 +1,9 @@
 /** The three levels of unitcell's speed, each of which can be left out: lifted graphs, rewritten programs, wider kernels. */
 import { type Backend, wasmBackend } from "../src/index.js";
 import { FUSION_PASSES, REQUIRED_PASSES } from "../src/ops/passes.js";
+import { showRelaxed } from "./relaxed.js";
+
+showRelaxed();
 
 export interface Level {
   /** Its column's name. */

@@ -7,7 +7,6 @@
 import { writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
-import { setFlagsFromString } from "node:v8";
 import { check } from "./check.js";
 import { checkpoints } from "./checkpoints.js";
 import { cold } from "./cold.js";
@@ -19,6 +18,7 @@ import { NativeWorker, NEWER_PYTHON } from "./native.js";
 import { levels, networks } from "./networks.js";
 import { writePlots } from "./plots.js";
 import { pool } from "./pool.js";
+import { hidesRelaxed } from "./relaxed.js";
 import { runs } from "./runs.js";
 import { size } from "./size.js";
 import { type Row, type SectionResult, type Series, tables } from "./stats.js";
@@ -62,10 +62,6 @@ if (unknown.length) {
   console.error(`bench: no section ${unknown.join(", ")}; there are ${Object.keys(SECTIONS).join(", ")}`);
   process.exit(2);
 }
-
-// Before the first Wasm is compiled: Node 20 knows relaxed SIMD and hides it, later ones no longer know the flag.
-const hidesRelaxed = Number.parseInt(process.versions.node, 10) < 21;
-if (hidesRelaxed) setFlagsFromString("--experimental-wasm-relaxed-simd");
 
 if (options.check || options["update-baseline"])
   process.exit((await check({ update: options["update-baseline"] })) > 0 ? 1 : 0);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { lift } from "../src/graphs/lift.js";
 import { buildGraph, type CrystalGraph, type ModelOptions, type Structure } from "../src/index.js";
 import { fixturesRoot } from "../test/fixtures.js";
-import { type Context, rowOf, time, timeCalls } from "./compare.js";
+import { type Context, rowOf, time } from "./compare.js";
 import { CLOCK, Contest, Ours } from "./contest.js";
 import { levels as speedLevels } from "./levels.js";
 import { acrossInputs, median, type Row, type SectionResult, type Series, summarize } from "./stats.js";
@@ -40,7 +40,9 @@ export function networkFiles(): Network[] {
 /** Time that all rounds on one structure may take, and on one batch, ms. */
 const STRUCTURE_MS = 250;
 const BATCH_MS = 2500;
-/** Warm-up on each structure, ms: the network itself is warm by then. */
+/** Warm-up of a network on structures of so many atoms, and then on each structure, ms. */
+const WARM_UP_ATOMS = 30;
+const WARM_UP_MS = 1000;
 const SHORT_WARM_UP = 10;
 /** A lifted graph with hardly fewer rows: the crystal has no symmetry to use. */
 const NO_SYMMETRY = 1.1;
@@ -111,6 +113,11 @@ interface Single {
 
 async function oneByOne(context: Context, contest: Contest, title: string, inputs: readonly Input[]) {
   const singles: Single[] = [];
+  const graphs = inputs.map(({ graph }) => graph);
+  await contest.warmUp(
+    graphs.filter(({ numAtoms }) => numAtoms <= WARM_UP_ATOMS),
+    WARM_UP_MS,
+  );
   for (const input of inputs) {
     const atoms = input.graph.numAtoms;
     const size = `${atoms} ${atoms === 1 ? "atom" : "atoms"} (${input.name})`;
@@ -230,7 +237,8 @@ async function inBatches(context: Context, contest: Contest, { title, slow }: Ne
 
 /** Structures that the levels are compared on: so many of each network's, small to large. */
 const LEVEL_STRUCTURES = 12;
-const LEVEL_ROUNDS = 5;
+/** All rounds of all levels on one structure, ms. */
+const LEVEL_MS = 500;
 
 /** unitcell alone, with one level of its speed taken away at a time, and with none. */
 export async function levels(context: Context): Promise<SectionResult> {
@@ -242,18 +250,22 @@ export async function levels(context: Context): Promise<SectionResult> {
     const contest = await Contest.open({ ...context, native: undefined, newer: [] }, path, options);
     const sorted = inputsOf(context, contest).sort((a, b) => a.graph.numAtoms - b.graph.numAtoms);
     const inputs = sorted.filter((_, i) => i % Math.ceil(sorted.length / LEVEL_STRUCTURES) === 0);
-    const contestants = [];
-    for (const level of [whole, ...less]) contestants.push({ ...level, ours: await Ours.open(level, contest.model) });
-    const relative = new Map(contestants.map(({ name }) => [name, [] as number[]]));
-    const full: number[] = [];
+    const left: Record<string, Ours> = {};
+    for (const level of less) left[level.name] = await Ours.open(level, contest.model);
+    const full = await Ours.open(whole, contest.model);
+    const warm = inputs.filter(({ graph }) => graph.numAtoms <= WARM_UP_ATOMS);
+    for (const ours of [full, ...Object.values(left)])
+      for (let round = 0; round < 3; round++) for (const { graph } of warm) await ours.run([graph]);
+    const relative = new Map([whole, ...less].map(({ name }) => [name, [] as number[]]));
     for (const { graph } of inputs) {
-      const samples = contestants.map((): number[] => []);
-      for (let round = 0; round <= (slow ? 2 : LEVEL_ROUNDS); round++)
-        for (const [i, { ours }] of contestants.entries())
-          samples[i].push(await timeCalls(() => ours.run([graph]), 1, CLOCK));
-      const medians = samples.map((times) => median(times.slice(1)));
-      full.push(medians[0]);
-      for (const [i, { name }] of contestants.entries()) relative.get(name)!.push(medians[i] / medians[0]);
+      const step = {
+        ...{ section: "levels", step: title, size: "", clock: CLOCK, budgetMs: LEVEL_MS },
+        ours: () => full.run([graph]),
+        variants: Object.fromEntries(Object.entries(left).map(([name, ours]) => [name, () => ours.run([graph])])),
+      };
+      const { ours, variants } = await time(context, step, SHORT_WARM_UP);
+      for (const [name, samples] of Object.entries({ [whole.name]: ours, ...variants }))
+        relative.get(name)!.push(median(samples) / median(ours));
     }
     const times = (name: string) => acrossInputs(relative.get(name)!);
     rows.push({
@@ -268,7 +280,7 @@ export async function levels(context: Context): Promise<SectionResult> {
       const speed = times("none of these").median / times(name).median;
       series.push({ plot: "levels", panel: title, name, points: [{ x: 0, y: speed }] });
     }
-    for (const { ours } of contestants) ours.close();
+    for (const ours of [full, ...Object.values(left)]) ours.close();
     await contest.close();
   }
   const notes = [

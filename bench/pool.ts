@@ -1,6 +1,6 @@
 /** A screening on workers: the same structures through a pool of one worker, of two, and of one for each core. */
 import { readFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { availableParallelism, loadavg } from "node:os";
 import { Worker } from "node:worker_threads";
 import { parseStructures, predictStream, type Structure } from "../src/index.js";
 import { createPool, type Pool, type PoolInput } from "../src/pool/pool.js";
@@ -55,6 +55,7 @@ export async function pool({ inputs, quick, rounds }: Context): Promise<SectionR
       }),
     ),
   ];
+  const load = loadavg()[0].toFixed(1);
   const timed = await timeRounds(ways, rounds, count);
   for (const one of pools.values()) await one.close();
 
@@ -66,7 +67,8 @@ export async function pool({ inputs, quick, rounds }: Context): Promise<SectionR
     unit: "structures/s",
     ours: convert(summarize(ms), (all) => (count / all) * 1000),
   }));
-  return { rows, ...gains(timed) };
+  const { notes, slow } = gains(timed);
+  return { rows, notes: [...notes, `the machine's load when the rounds began: ${load} of ${cores} cores`], slow };
 }
 
 function strained(structure: Structure, i: number): Structure {
@@ -94,7 +96,7 @@ async function timeRounds(ways: readonly Way[], rounds: number, count: number): 
 }
 
 /** What more workers give, of the best rounds and of the medians. */
-function gains(timed: readonly Timed[]): Pick<SectionResult, "notes" | "slow"> {
+function gains(timed: readonly Timed[]): { notes: string[]; slow: string[] } {
   const notes: string[] = [];
   const slow: string[] = [];
   for (const { way, ms } of timed) {

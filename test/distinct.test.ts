@@ -1,7 +1,7 @@
 /** What distinct numbers are made of a batch: all of them, each once, ascending, and every row's own. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { bindDistinct, moveToDistinct } from "../src/ops/distinct.js";
+import { bindDistinct, distinctSources, moveToDistinct } from "../src/ops/distinct.js";
 import { ProgramBuilder } from "../src/ops/program.js";
 import { seededRandom } from "../src/random.js";
 
@@ -27,7 +27,10 @@ const ROWS: [name: string, numbers: Float32Array][] = [
 for (const [name, lengths] of ROWS)
   test(`distinct numbers: ${name}`, () => {
     const sizes = { B: 1, N: 1, E: lengths.length, T: 0 };
-    const { inputs, sizes: bound } = bindDistinct(program, { sizes, inputs: new Map([["lengths", lengths]]) });
+    const { inputs, sizes: bound } = bindDistinct(distinctSources(program), {
+      sizes,
+      inputs: new Map([["lengths", lengths]]),
+    });
     const [values, rows] = [inputs.get("lengths.distinct")!, inputs.get("lengths.row")!];
     assert.equal(
       [...values],
@@ -46,7 +49,7 @@ test("what no program reads is not made", () => {
   const mean = plain.segmentMean(plain.input("lengths", "E", 1), "crystalEdgeStart", "B");
   const untouched = moveToDistinct(plain.build(mean));
   const batch = { sizes: { B: 1, N: 1, E: 2, T: 0 }, inputs: new Map([["lengths", Float32Array.of(1, 1)]]) };
-  assert.equal([...bindDistinct(untouched, batch).inputs.keys()], ["lengths"]);
+  assert.equal([...bindDistinct(distinctSources(untouched), batch).inputs.keys()], ["lengths"]);
 });
 
 test.run();

@@ -3,7 +3,7 @@
  * with. Slow on purpose.
  */
 import type { Batch } from "../src/graphs/batch.js";
-import { bindDistinct } from "../src/ops/distinct.js";
+import { bindDistinct, distinctSources } from "../src/ops/distinct.js";
 import type { OpName } from "../src/ops/ops.js";
 import type { Activation, Node, Program } from "../src/ops/program.js";
 
@@ -15,7 +15,7 @@ type Cell = (r: number, c: number) => number;
 /** Every value of the program, by id, as (rows, columns) float64. */
 export function runOracle(program: Program, given: Batch): Matrix[] {
   const values: Matrix[] = [];
-  const batch = bindDistinct(program, given);
+  const batch = bindDistinct(distinctSources(program), given);
   for (const node of program.nodes) {
     const rows = batch.sizes[node.output.rows];
     const { columns } = node.output;

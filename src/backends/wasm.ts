@@ -1,7 +1,7 @@
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
 import { KernelMemory, type KernelVariant, kernelVariant, MAX_MEMORY_BYTES } from "../kernels.js";
-import { bindDistinct } from "../ops/distinct.js";
+import { bindDistinct, type DistinctSources, distinctSources } from "../ops/distinct.js";
 import { DEFAULT_PASSES } from "../ops/passes.js";
 import type { Program, Value } from "../ops/program.js";
 import type { Pass } from "../ops/rewrite.js";
@@ -56,6 +56,7 @@ class WasmSession implements Session {
   readonly #program: Program;
   readonly #variant: KernelVariant;
   readonly #checks: readonly Reading[];
+  readonly #distinct: DistinctSources;
   readonly #calls: readonly ((run: Placement) => void)[];
   readonly #output: Target;
   /** What `values` was last asked for. */
@@ -66,6 +67,7 @@ class WasmSession implements Session {
     this.#program = program;
     this.#variant = variant;
     this.#checks = checksOf(readingsOf(program));
+    this.#distinct = distinctSources(program);
     this.#calls = program.nodes.map((node) => {
       const row = rowOf(node);
       return (run) => row(run, node);
@@ -124,7 +126,7 @@ class WasmSession implements Session {
     const { memory } = weights;
     const bytes = this.#bytes(target, batch.sizes, weights);
     checkInputs(this.#checks, batch);
-    const { sizes, inputs } = bindDistinct(this.#program, batch);
+    const { sizes, inputs } = bindDistinct(this.#distinct, batch);
     const mark = memory.mark();
     try {
       const run = new Placement(weights, target.plan, sizes, memory.allocate(bytes));

@@ -14,6 +14,77 @@ const WIDEST = 4;
  * chains values together over more than WIDEST gaps, those are told apart by ever smaller gaps.
  */
 export function clusterValues(values: Float64Array, gap: number): Clusters {
+  const bins = new Bins(gap, values.length);
+  const ids = new Int32Array(values.length);
+  for (let i = 0; i < values.length; i++) ids[i] = bins.add(values[i]);
+  const order = bins.order();
+  const clusterOf = new Int32Array(order.length);
+  const middles = new Float64Array(order.length);
+  let count = 0;
+  for (let at = 0; at < order.length; count++) {
+    const lowest = bins.lowest[order[at]];
+    let highest: number;
+    do {
+      highest = bins.highest[order[at]];
+      clusterOf[order[at++]] = count;
+    } while (at < order.length && bins.lowest[order[at]] - highest <= gap);
+    if (highest - lowest > gap * WIDEST) return clusterSorted(values, gap);
+    middles[count] = (lowest + highest) / 2;
+  }
+  for (let i = 0; i < ids.length; i++) ids[i] = clusterOf[ids[i]];
+  return { ids, values: middles.subarray(0, count) };
+}
+
+/** Values in bins as wide as the gap, which none of theirs is parted by: mostly far fewer than values, and soon sorted. */
+class Bins {
+  readonly #gap: number;
+  /** Number of the bin at a slot, from 1; 0 where there is none. */
+  readonly #slots: Int32Array;
+  readonly #places: Float64Array;
+  readonly lowest: Float64Array;
+  readonly highest: Float64Array;
+  #count = 0;
+
+  constructor(gap: number, most: number) {
+    this.#gap = gap;
+    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * most + 1)));
+    this.#places = new Float64Array(most);
+    this.lowest = new Float64Array(most);
+    this.highest = new Float64Array(most);
+  }
+
+  /** The number of a value's bin. */
+  add(value: number): number {
+    const place = Math.floor(value / this.#gap);
+    const mask = this.#slots.length - 1;
+    // Fibonacci hashing (Knuth, vol. 3, 6.4): bins of neighbouring lengths are neighbours.
+    let at = (Math.imul(place, 0x9e3779b1) >>> 7) & mask;
+    for (let bin = this.#slots[at]; bin !== 0; bin = this.#slots[at]) {
+      if (this.#places[bin - 1] === place) {
+        if (value < this.lowest[bin - 1]) this.lowest[bin - 1] = value;
+        else if (value > this.highest[bin - 1]) this.highest[bin - 1] = value;
+        return bin - 1;
+      }
+      at = (at + 1) & mask;
+    }
+    this.#slots[at] = this.#count + 1;
+    this.#places[this.#count] = place;
+    this.lowest[this.#count] = value;
+    this.highest[this.#count] = value;
+    return this.#count++;
+  }
+
+  /** The bins by rising values. */
+  order(): Int32Array {
+    const lowest = this.lowest.subarray(0, this.#count);
+    const sorted = lowest.slice().sort();
+    const order = new Int32Array(this.#count);
+    for (let bin = 0; bin < order.length; bin++) order[lastAtMost(sorted, lowest[bin])] = bin;
+    return order;
+  }
+}
+
+function clusterSorted(values: Float64Array, gap: number): Clusters {
   const sorted = values.slice().sort();
   const starts: number[] = [];
   split(sorted, 0, sorted.length, gap, gap * WIDEST, starts);

@@ -7,7 +7,17 @@
 import { clusterValues } from "./clusters.js";
 import type { CrystalGraph } from "./graph.js";
 import { type LineGraph, lineGraph } from "./line-graph.js";
-import { type Classes, classesOf, countClasses, type Edges, type Pairs, refineBonds, refinePairs } from "./refine.js";
+import {
+  type Coloring,
+  classesOf,
+  compareColors,
+  countClasses,
+  type Edges,
+  orderedClassesOf,
+  type Pairs,
+  refineBonds,
+  refinePairs,
+} from "./refine.js";
 
 /**
  * A graph of representatives: numbers, start, source and lengths as in CrystalGraph, but of one atom of each class, and
@@ -56,7 +66,7 @@ export function lift(graph: CrystalGraph): AnyGraph {
   const coloring = refineBonds(edges);
   if (E < WORTHWHILE * countClasses(coloring.edges)) return graph;
   if (!graph.vectors) {
-    const bonds = liftBonds(graph, edges, lengths.values, classesOf(coloring.atoms), classesOf(coloring.edges));
+    const bonds = liftBonds(graph, edges, lengths.values, coloring);
     return bonds ? { ...bonds.graph, compression: E / bonds.graph.numEdges } : graph;
   }
   const line = lineGraph(graph);
@@ -64,9 +74,8 @@ export function lift(graph: CrystalGraph): AnyGraph {
   const pairs = { ...line, cosine: cosines.ids };
   refinePairs(edges, pairs, coloring);
   if (E < WORTHWHILE * countClasses(coloring.edges)) return graph;
-  const edgeClasses = classesOf(coloring.edges);
-  const bonds = liftBonds(graph, edges, lengths.values, classesOf(coloring.atoms), edgeClasses);
-  const lifted = bonds && liftPairs(pairs, cosines.values, bonds, edgeClasses.of);
+  const bonds = liftBonds(graph, edges, lengths.values, coloring);
+  const lifted = bonds && liftPairs(pairs, cosines.values, bonds);
   if (!lifted) return graph;
   const compression = lifted.source.length === 0 ? 1 : line.source.length / lifted.source.length;
   return { ...bonds.graph, line: lifted, compression };
@@ -101,8 +110,8 @@ function allDiffer({ numAtoms: N, numEdges: E, numbers, start, source, lengths }
 /** A lifted graph without its pairs, and which of its edges stands for each class of edges. */
 interface LiftedBonds {
   readonly graph: Omit<LiftedGraph, "compression">;
-  /** Row of each class of edges. */
-  readonly rowOfClass: Int32Array;
+  /** Row of each of the crystal's edges. */
+  readonly rowOfEdge: Int32Array;
   /** The edge of the crystal that each row was. */
   readonly edges: Int32Array;
 }
@@ -112,9 +121,11 @@ function liftBonds(
   graph: CrystalGraph,
   { start, source, length }: Edges,
   lengthValues: Float64Array,
-  atoms: Classes,
-  edgeClasses: Classes,
+  coloring: Coloring,
 ): LiftedBonds | undefined {
+  const atoms = orderedClassesOf(coloring.atoms);
+  const edgeClasses = classesOf(coloring.edges);
+  const before = (p: number, q: number) => (length[p] - length[q] || compareColors(coloring.edges, p, q)) < 0;
   const N = atoms.first.length;
   const E = edgeClasses.first.length;
   const count = new Int32Array(E); // edges of a class at the atom looked at
@@ -133,8 +144,13 @@ function liftBonds(
       rowOfClass[k] = 0;
       rows[row++] = e;
     }
-    const order = (p: number, q: number) => length[p] - length[q] || edgeClasses.of[p] - edgeClasses.of[q];
-    if (row - from > 1) rows.subarray(from, row).sort(order);
+    // By insertion: edges come nearly in order, by their lengths.
+    for (let r = from + 1; r < row; r++) {
+      const e = rows[r];
+      let to = r;
+      for (; to > from && before(e, rows[to - 1]); to--) rows[to] = rows[to - 1];
+      rows[to] = e;
+    }
     for (let r = from; r < row; r++) {
       const k = edgeClasses.of[rows[r]];
       rowOfClass[k] = r;
@@ -160,14 +176,24 @@ function liftBonds(
     for (let e = start[i]; e < start[i + 1]; e++) count[edgeClasses.of[e]] = 0;
   }
   const { numbers, cell, cutoff, neighborPolicy, warnings } = graph;
+  const newNumbers = new Uint8Array(N);
+  for (let c = 0; c < N; c++) newNumbers[c] = numbers[atoms.first[c]];
+  const newSource = new Int32Array(E);
+  const lengths = new Float64Array(E);
+  for (let r = 0; r < E; r++) {
+    newSource[r] = atoms.of[source[rows[r]]];
+    lengths[r] = lengthValues[length[rows[r]]];
+  }
+  const rowOfEdge = edgeClasses.of;
+  for (let e = 0; e < rowOfEdge.length; e++) rowOfEdge[e] = rowOfClass[rowOfEdge[e]];
   return {
     graph: {
       numAtoms: N,
       numEdges: E,
-      numbers: Uint8Array.from(atoms.first, (i) => numbers[i]),
+      numbers: newNumbers,
       start: newStart,
-      source: Int32Array.from(rows, (e) => atoms.of[source[e]]),
-      lengths: Float64Array.from(rows, (e) => lengthValues[length[e]]),
+      source: newSource,
+      lengths,
       ...(cell && { cell }),
       cutoff,
       ...(neighborPolicy && { neighborPolicy }),
@@ -176,7 +202,7 @@ function liftBonds(
       edgeWeight,
       rowOf: atoms.of,
     },
-    rowOfClass,
+    rowOfEdge,
     edges: rows,
   };
 }
@@ -185,15 +211,14 @@ function liftBonds(
 function liftPairs(
   { start, source, cosine }: Pairs,
   cosineValues: Float64Array,
-  { rowOfClass, edges }: LiftedBonds,
-  classOf: Int32Array,
+  { rowOfEdge, edges }: LiftedBonds,
 ): LiftedLineGraph | undefined {
   const E = edges.length;
   const newStart = new Int32Array(E + 1);
   const keys: number[] = []; // of each row's pairs, ascending
   const weights: number[] = [];
   /** Pairs of one row with one key cannot be told apart. Clusters stay below 2^26 and rows below 2^27. */
-  const keyOf = (t: number) => cosine[t] * E + rowOfClass[classOf[source[t]]];
+  const keyOf = (t: number) => cosine[t] * E + rowOfEdge[source[t]];
   for (let row = 0; row < E; row++) {
     const [from, end] = [start[edges[row]], start[edges[row] + 1]];
     const own = new Float64Array(end - from);
@@ -209,7 +234,7 @@ function liftPairs(
   }
   const count = new Int32Array(keys.length); // pairs of a key at the edge looked at
   for (let e = 0; e + 1 < start.length; e++) {
-    const row = rowOfClass[classOf[e]];
+    const row = rowOfEdge[e];
     if (start[e + 1] - start[e] !== start[edges[row] + 1] - start[edges[row]]) return undefined;
     for (let t = start[e]; t < start[e + 1]; t++) {
       const at = find(keys, newStart[row], newStart[row + 1], keyOf(t));

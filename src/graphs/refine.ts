@@ -15,7 +15,7 @@ export interface Colors {
 export interface Classes {
   /** Class of each row. */
   readonly of: Int32Array;
-  /** First row of each class. Classes are in the order of their colours, which the crystal alone decides. */
+  /** First row of each class. */
   readonly first: Int32Array;
 }
 
@@ -140,19 +140,27 @@ export function countClasses(colors: Colors): number {
   return new ColorTable(colors.a.length).count(colors);
 }
 
-/** The classes of equal colours. */
-export function classesOf(colors: Colors): Classes {
-  const table = new ColorTable(colors.a.length);
-  const of = new Int32Array(colors.a.length);
-  const count = table.count(colors, of);
-  const first = new Int32Array(count).fill(-1);
+/** The classes of equal colours, in order of appearance. */
+export function classesOf({ a, b }: Colors): Classes {
+  const of = new Int32Array(a.length);
+  const first = new Int32Array(new ColorTable(a.length).count({ a, b }, of)).fill(-1);
   for (let row = 0; row < of.length; row++) if (first[of[row]] < 0) first[of[row]] = row;
-  const { a, b } = colors;
-  const order = first.sort((p, q) => a[p] - a[q] || b[p] - b[q]);
-  const rank = new Int32Array(count);
-  for (const [k, row] of order.entries()) rank[of[row]] = k;
+  return { of, first };
+}
+
+/** The same in the order of their colours, which the crystal alone decides. */
+export function orderedClassesOf(colors: Colors): Classes {
+  const { of, first } = classesOf(colors);
+  const ordered = first.slice().sort((p, q) => compareColors(colors, p, q));
+  const rank = new Int32Array(ordered.length);
+  for (let k = 0; k < ordered.length; k++) rank[of[ordered[k]]] = k;
   for (let row = 0; row < of.length; row++) of[row] = rank[of[row]];
-  return { of, first: order };
+  return { of, first: ordered };
+}
+
+/** An order of rows by their colours. */
+export function compareColors({ a, b }: Colors, row: number, other: number): number {
+  return a[row] - a[other] || b[row] - b[other];
 }
 
 /** Counts and numbers colours: open addressing in a table twice as long as there are rows. */

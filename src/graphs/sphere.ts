@@ -121,8 +121,9 @@ function putCell(memory: KernelMemory, structure: Structure, cell: SearchCell, s
   };
 }
 
-/** Cells (N, 3) of the compact basis told in those of the given one. */
+/** Cells (N, 3) of the compact basis told in those of the given one, which mostly is the same. */
 function inGivenCells(cells: Float64Array, basis: Float64Array): Float64Array {
+  if (basis.every((x, i) => x === (i % 4 === 0 ? 1 : 0))) return cells;
   const out = new Float64Array(cells.length);
   for (let i = 0; i < cells.length; i += 3)
     for (let x = 0; x < 3; x++)
@@ -141,8 +142,8 @@ interface Search {
 /** Undefined where there are more than `most` edges. */
 function search(memory: KernelMemory, { place, scratch, bins, most, images }: Search, N: number) {
   const start = memory.allocate(4 * (N + 1));
-  const source = memory.allocate(4 * most);
-  const length = memory.allocate(8 * most);
+  const source = memory.allocate(4 * (most + 1));
+  const length = memory.allocate(8 * (most + 1));
   const image = images ? memory.allocate(24 * most) : 0;
   const { cell, frac, given, origin } = place;
   const [na, nb, nc] = bins;

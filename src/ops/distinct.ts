@@ -53,18 +53,24 @@ export interface Bound {
   readonly inputs: ReadonlyMap<string, Float32Array | Int32Array>;
 }
 
+/** The inputs of which a program reads distinct numbers. */
+export type DistinctSources = readonly (typeof SOURCES)[number][];
+
+export function distinctSources({ nodes }: Program): DistinctSources {
+  return SOURCES.filter(({ axis }) => nodes.some(({ op, output }) => op === "input" && output.rows === axis));
+}
+
 /**
- * The batch with what the program reads besides: distinct numbers in ascending order, and for each row its number's place.
+ * The batch with what a program reads besides: distinct numbers in ascending order, and for each row its number's place.
  * @param batch checked to have the inputs that the program reads
  */
 export function bindDistinct(
-  program: Program,
+  sources: DistinctSources,
   { sizes, inputs }: { sizes: Readonly<Record<"B" | "N" | "E" | "T", number>>; inputs: Bound["inputs"] },
 ): Bound {
   const made = new Map(inputs);
   const counts = { L: 0, C: 0 };
-  for (const { name, axis } of SOURCES) {
-    if (!program.nodes.some(({ op, output }) => op === "input" && output.rows === axis)) continue;
+  for (const { name, axis } of sources) {
     const { values, rows } = distinct(inputs.get(name) as Float32Array);
     made.set(distinctValues(name), values);
     made.set(distinctIndex(name), rows);

@@ -1,9 +1,10 @@
 import { failure } from "../batches.js";
 import { UnitcellError } from "../errors.js";
 import { idFromFilename } from "../structures/parse.js";
-import { LiveWorker, type Said, type WorkerLike } from "./live-worker.js";
+import { LiveWorker, type Said } from "./live-worker.js";
 import type { Item, Records, Request } from "./messages.js";
 import type { SentModel } from "./sent-model.js";
+import type { WorkerLike } from "./worker-like.js";
 
 /** As a worker's, with the models themselves. */
 export interface CrewRequest extends Omit<Request, "models"> {
@@ -23,7 +24,6 @@ interface Task {
 
 /** Items of a task that go to a worker together. */
 interface Job {
-  readonly id: number;
   readonly task: Task;
   /** Each item with its place in the task. */
   readonly items: readonly (readonly [place: number, item: Item])[];
@@ -53,7 +53,6 @@ export class Crew {
   #wanted: number;
   readonly #hands = new Set<Hand>();
   #waiting: Job[] = [];
-  #lastJob = 0;
   /** Why there can be no more work. */
   #over: UnitcellError | undefined;
   #started: (error?: UnitcellError) => void = () => {};
@@ -111,7 +110,7 @@ export class Crew {
       };
       const task: Task = { request, records, left: items.length, settled: false, settle };
       signal.addEventListener("abort", abort);
-      this.#waiting.push(this.#jobOf(task, [...items.entries()], false));
+      this.#waiting.push({ task, items: [...items.entries()], again: false });
       this.#dispatch();
     });
   }
@@ -121,10 +120,6 @@ export class Crew {
     const hands = [...this.#hands];
     this.#hands.clear();
     await Promise.all(hands.map(({ worker }) => worker.stop()));
-  }
-
-  #jobOf(task: Task, items: Job["items"], again: boolean): Job {
-    return { id: ++this.#lastJob, task, items, again };
   }
 
   #hire(): void {
@@ -186,7 +181,7 @@ export class Crew {
     if (broken?.again)
       for (const [place, item] of broken.items) this.#answer(broken.task, place, [lostRecord(item, reason)]);
     else if (broken && !broken.task.settled)
-      this.#waiting.unshift(...broken.items.map((one) => this.#jobOf(broken.task, [one], true)));
+      this.#waiting.unshift(...broken.items.map((one): Job => ({ task: broken.task, items: [one], again: true })));
     this.#dispatch();
   }
 
@@ -219,7 +214,7 @@ export class Crew {
           models.add(id);
         }
       const request: Request = { models: wanted.map(({ id }) => id), ensemble, options };
-      worker.post({ type: "predict", job: job.id, request, items: job.items.map(([, item]) => item) });
+      worker.post({ type: "predict", request, items: job.items.map(([, item]) => item) });
     } catch (error) {
       job.task.settle(error); // what cannot be cloned
       return;

@@ -2,13 +2,8 @@
 import type { Ensemble } from "../ensemble.js";
 import type { Model } from "../models/model.js";
 import type { FailedPrediction, Prediction } from "../prediction.js";
-import type { ParseOptions } from "../structures/parse.js";
 import type { Structure } from "../structures/structure.js";
-
-/** The text of a structure file; one of `filename` and `format` must be given, as for parseEach. */
-export interface StructureText extends Readonly<ParseOptions> {
-  readonly text: string;
-}
+import type { StructureText } from "./structure-text.js";
 
 /** What a worker makes records of: of a structure one, of a text one for each structure in it. */
 export type Item = Structure | StructureText;
@@ -34,7 +29,6 @@ export type ToWorker =
   | { readonly type: "forget"; readonly id: number }
   | {
       readonly type: "predict";
-      readonly job: number;
       readonly request: Request;
       readonly items: readonly Item[];
     };
@@ -42,7 +36,7 @@ export type ToWorker =
 export type FromWorker =
   /** It listens. In browsers, the name of a Web Lock that it holds as long as it lives. */
   | { readonly type: "ready"; readonly lock?: string }
-  /** Of each item its records, in order. */
-  | { readonly type: "records"; readonly job: number; readonly records: readonly Records[] }
+  /** Of each item of the oldest order that has none yet, its records. */
+  | { readonly type: "records"; readonly records: readonly Records[] }
   /** A defect: it cannot be trusted with more. */
   | { readonly type: "failed"; readonly message: string };

@@ -12,10 +12,11 @@ import { parseEach } from "../structures/parse.js";
 import type { Structure, UnreadStructure } from "../structures/structure.js";
 import { Crew, type CrewRequest } from "./crew.js";
 import { inOrder } from "./in-order.js";
-import type { WorkerLike } from "./live-worker.js";
-import type { Item, StructureText } from "./messages.js";
+import type { Item } from "./messages.js";
 import { nodeModule } from "./node.js";
 import { SentModels } from "./sent-model.js";
+import type { StructureText } from "./structure-text.js";
+import type { WorkerLike } from "./worker-like.js";
 
 export type { StructureText, WorkerLike };
 

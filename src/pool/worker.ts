@@ -18,7 +18,7 @@ function tell(message: FromWorker): void {
 async function obey(order: ToWorker): Promise<void> {
   if (order.type === "model") models.set(order.id, order.model);
   else if (order.type === "forget") models.delete(order.id);
-  else tell({ type: "records", job: order.job, records: await predictItems(order.request, order.items) });
+  else tell({ type: "records", records: await predictItems(order.request, order.items) });
 }
 
 async function predictItems({ models: ids, ensemble, options }: Request, items: readonly Item[]): Promise<Records[]> {
