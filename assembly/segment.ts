@@ -50,7 +50,7 @@ function reduceSegments(out: usize, x: usize, start: usize, weights: usize, S: i
       let sum = f64x2.splat(0);
       for (let at = first, w = from; at < end; at += row, w += step) {
         const weight = f64x2.promote_low_f32x4(v128.load_splat<f32>(w));
-        sum = f64x2.add(sum, f64x2.mul(f64x2.promote_low_f32x4(v128.load64_zero(at + f)), weight));
+        sum = f64x2.add(sum, f64x2.mul(pair(at + f), weight));
       }
       v128.store64_lane(out + f, f32x4.demote_f64x2_zero(f64x2.div(sum, f64x2.splat(total))), 0);
     }
@@ -184,9 +184,15 @@ export function segmentAttentionForward(
       for (let at = first, w = weightsOf; at < end; at += row, w += step) {
         const share = Math.exp(dot(at, query, row) - top) * <f64>load<f32>(w);
         total += share;
-        for (let f: usize = 0; f < columns; f += 4) {
+        const shares = f64x2.splat(share);
+        const pairs = columns & ~7;
+        for (let f: usize = 0; f < pairs; f += 8) {
           const sum = ATTENTION_SUMS + (f << 1);
-          store<f64>(sum, load<f64>(sum) + share * <f64>load<f32>(at + from + f));
+          v128.store(sum, f64x2.add(v128.load(sum), f64x2.mul(shares, pair(at + from + f))));
+        }
+        if (pairs < columns) {
+          const sum = ATTENTION_SUMS + (pairs << 1);
+          store<f64>(sum, load<f64>(sum) + share * <f64>load<f32>(at + from + pairs));
         }
       }
       for (let f: usize = 0; f < columns; f += 4)
@@ -198,7 +204,16 @@ export function segmentAttentionForward(
 // @ts-expect-error: decorator
 @inline
 function dot(a: usize, b: usize, row: usize): f64 {
-  let sum: f64 = 0;
-  for (let f: usize = 0; f < row; f += 4) sum += <f64>load<f32>(a + f) * <f64>load<f32>(b + f);
-  return sum;
+  const pairs = row & ~7;
+  let sums = f64x2.splat(0);
+  for (let f: usize = 0; f < pairs; f += 8) sums = f64x2.add(sums, f64x2.mul(pair(a + f), pair(b + f)));
+  const sum = f64x2.extract_lane(sums, 0) + f64x2.extract_lane(sums, 1);
+  return pairs < row ? sum + <f64>load<f32>(a + pairs) * <f64>load<f32>(b + pairs) : sum;
+}
+
+/** Two neighbouring floats in float64. */
+// @ts-expect-error: decorator
+@inline
+function pair(x: usize): v128 {
+  return f64x2.promote_low_f32x4(v128.load64_zero(x));
 }

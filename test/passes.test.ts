@@ -12,7 +12,7 @@ import { fuseEpilogue } from "../src/ops/epilogue.js";
 import { foldAffine, lowerBatchNorm } from "../src/ops/fold-norms.js";
 import { fuseGate, fuseGatedMean, fuseGatedMeanSum, fuseGatedSum } from "../src/ops/gates.js";
 import { fuseLstm } from "../src/ops/lstm.js";
-import { DEFAULT_PASSES } from "../src/ops/passes.js";
+import { ALGEBRA_PASSES, DEFAULT_PASSES, FUSION_PASSES, REQUIRED_PASSES } from "../src/ops/passes.js";
 import { type Axis, type Program, ProgramBuilder } from "../src/ops/program.js";
 import type { Pass } from "../src/ops/rewrite.js";
 import { splitLinear } from "../src/ops/split-linear.js";
@@ -57,6 +57,8 @@ const CHAINS: [name: string, passes: Pass[]][] = [
     "gates of sums",
     [lowerBatchNorm, splitLinear, fuseGate, fuseGatedMean, fuseGatherSum, fuseGatedSum, fuseGatedMeanSum],
   ],
+  ["no algebra", [...REQUIRED_PASSES, ...FUSION_PASSES]],
+  ["no fusion", [...REQUIRED_PASSES, ...ALGEBRA_PASSES]],
   ["all", [...DEFAULT_PASSES]],
 ];
 for (const [title, { program: original, config }] of NETWORKS) {
@@ -159,7 +161,7 @@ test("a program whose shapes do not fit is refused when it is written", () => {
 
 test("a batch with an index out of range, a wrong length or a missing input is refused", async () => {
   const session = await wasmBackend().createSession(model.program);
-  const broken = (name: string, data: Int32Array | undefined) => {
+  const broken = (name: string, data: Float32Array | Int32Array | undefined) => {
     const inputs = new Map(batch.inputs);
     if (data) inputs.set(name, data);
     else inputs.delete(name);
@@ -167,11 +169,16 @@ test("a batch with an index out of range, a wrong length or a missing input is r
   };
   const source = batch.inputs.get("source") as Int32Array;
   const start = batch.inputs.get("edgeStart") as Int32Array;
-  const cases: [string, Int32Array | undefined][] = [
+  const lengths = batch.inputs.get("lengths") as Float32Array;
+  const cases: [string, Float32Array | Int32Array | undefined][] = [
     ["source", source.map((s, i) => (i === 5 ? batch.sizes.N : s))],
     ["source", source.map((s, i) => (i === 5 ? -1 : s))],
     ["source", source.slice(1)],
     ["source", undefined],
+    ["lengths", undefined],
+    ["lengths", lengths.slice(1)],
+    ["lengths", Int32Array.from(lengths)],
+    ["lengths", lengths.map((x, i) => (i === 7 ? Number.NaN : x))],
     ["edgeStart", start.map((s, i) => (i === 3 ? 1 : s))],
     ["numbers", (batch.inputs.get("numbers") as Int32Array).map(() => 101)],
   ];

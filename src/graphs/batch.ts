@@ -8,7 +8,7 @@ import { type LineGraph, lineGraph } from "./line-graph.js";
  *   source        (E,) i32 sending atom of each edge; receiver (E,) i32 receiving atom, ascending
  *   edgeStart     (N + 1,) i32 first edge of each atom; crystalStart (B + 1,) i32 first atom of each crystal
  *   crystalEdgeStart (B + 1,) i32 first edge of each crystal
- *   atomCrystal   (N,) i32 and edgeCrystal (E,) i32: the crystal of each atom and edge
+ *   atomCrystal   (N,) i32 and edgeCrystal (E,) i32: the crystal of each atom and edge, that of its receiving atom
  *   lengths       (E,) f32 Å
  * where every graph has bond vectors, their line graphs:
  *   tripletSource (T,) i32 sending edge of each triplet; tripletReceiver (T,) i32 receiving edge, ascending
