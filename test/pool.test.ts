@@ -18,6 +18,7 @@ import { createPool, type Pool, type PoolInput, type PoolOptions, type Structure
 import { type PredictOptions, predict, predictStream } from "../src/predict.js";
 import type { FailedPrediction, Prediction } from "../src/prediction.js";
 import { PredictionCache } from "../src/prediction-cache.js";
+import { seededRandom } from "../src/random.js";
 import { parseEach } from "../src/structures/parse.js";
 import type { Structure, UnreadStructure } from "../src/structures/structure.js";
 import { exampleModel, exampleStructures } from "./examples.js";
@@ -184,6 +185,43 @@ test("a worker terminated in the middle: nothing is lost, nothing is there twice
   });
   assert.equal(found.map(withoutTime), (await predict(cgcnn, structures)).map(withoutTime));
   assert.ok(workers.length >= 4, `${workers.length} workers were made`);
+});
+
+test("workers terminated at random: every structure has its record, its own, in its place", async () => {
+  const structures = many(600);
+  const expected = (await predict(cgcnn, structures)).map(withoutTime);
+  const random = seededRandom(7);
+  for (const workers of [1, 2, 5]) {
+    const ready: Worker[] = [];
+    const worker = () => {
+      const made = builtWorker();
+      made.once("message", () => ready.push(made));
+      return made;
+    };
+    let kills = 0;
+    const found = await withPool({ workers, worker }, async (pool) => {
+      const timer = setInterval(() => {
+        const [victim] = ready.splice(Math.floor(random() * ready.length), 1);
+        if (!victim || kills === 12) return;
+        kills++;
+        void victim.terminate();
+      }, 20);
+      const records = await all(pool.predictStream(cgcnn, structures));
+      clearInterval(timer);
+      return records;
+    });
+    assert.ok(kills > 0);
+    assert.is(found.length, structures.length);
+    // A worker that is terminated over a chunk, then others over single structures of it: these have errors.
+    let errors = 0;
+    for (const [i, record] of found.entries())
+      if (!("error" in record)) assert.equal(withoutTime(record), expected[i]);
+      else {
+        assert.equal([record.id, record.error.code], [`${i}`, "BACKEND"]);
+        errors++;
+      }
+    assert.ok(errors < kills, `${errors} errors, ${kills} workers terminated`);
+  }
 });
 
 const LIMITS = { resourceLimits: { maxOldGenerationSizeMb: 60 } };
@@ -418,7 +456,7 @@ test("inOrder: results in order however long each takes, at most so many at once
     return i;
   };
   assert.equal(
-    await all(inOrder(numbers(), work, { atOnce: 3, signal: undefined })),
+    await all(inOrder(numbers(), work, { atOnce: 3, signal: undefined, abandon: () => {} })),
     Array.from({ length: 50 }, (_, i) => i),
   );
   assert.is(most, 3);

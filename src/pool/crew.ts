@@ -43,16 +43,23 @@ interface Hand {
 /** One in work and one that lies ready, so that a worker never waits for a message. */
 const JOBS_PER_WORKER = 2;
 
+/** A worker that takes the place of another is tried to start so often; then the others do without. */
+const STARTS = 3;
+
 /**
  * Workers and the work that waits for them. Where a worker ends over its work another takes its place, and the items are
  * tried once more, each alone; over which a worker ends again gives an error record.
  */
 export class Crew {
   readonly #make: () => WorkerLike;
-  /** Workers wanted: fewer than at first where some could not be started. */
+  /** Workers wanted: fewer than at first where some could not be started again. */
   #wanted: number;
+  /** Starts in a row that failed. */
+  #failedStarts = 0;
   readonly #hands = new Set<Hand>();
   #waiting: Job[] = [];
+  /** Requests that want no more, and why. */
+  readonly #abandoned = new WeakMap<CrewRequest, unknown>();
   /** Why there can be no more work. */
   #over: UnitcellError | undefined;
   #started: (error?: UnitcellError) => void = () => {};
@@ -91,28 +98,28 @@ export class Crew {
 
   /**
    * The records of each item.
-   * @throws the signal's reason when it is aborted; {UnitcellError} BACKEND when no worker is left, ARGUMENT after close
+   * @throws what `abandon` is given; {UnitcellError} BACKEND when no worker is left, ARGUMENT after close
    */
-  run(request: CrewRequest, items: readonly Item[], signal: AbortSignal): Promise<Records[]> {
+  run(request: CrewRequest, items: readonly Item[]): Promise<Records[]> {
     return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason);
       if (this.#over) return reject(this.#over);
+      if (this.#abandoned.has(request)) return reject(this.#abandoned.get(request));
       const records: Records[] = items.map(() => []);
       const settle = (error?: unknown) => {
         task.settled = true;
-        signal.removeEventListener("abort", abort);
         if (error === undefined) resolve(records);
         else reject(error);
       };
-      const abort = () => {
-        this.#waiting = this.#waiting.filter((job) => job.task !== task);
-        settle(signal.reason);
-      };
       const task: Task = { request, records, left: items.length, settled: false, settle };
-      signal.addEventListener("abort", abort);
       this.#waiting.push({ task, items: [...items.entries()], again: false });
       this.#dispatch();
     });
+  }
+
+  /** What a request still waits for, and will ask for, is rejected; workers finish what they have of it. */
+  abandon(request: CrewRequest, reason: unknown): void {
+    this.#abandoned.set(request, reason);
+    this.#reject((task) => task.request === request, reason);
   }
 
   async close(): Promise<void> {
@@ -138,21 +145,29 @@ export class Crew {
 
   #notStarted(reason: string): void {
     const error = new UnitcellError("BACKEND", `a worker could not be started: ${reason}`);
-    this.#wanted--;
+    if (++this.#failedStarts === STARTS) {
+      this.#failedStarts = 0;
+      this.#wanted--;
+    }
     this.#started(error);
-    if (this.#hands.size === 0) this.#giveUp(error);
+    if (this.#wanted === 0) this.#giveUp(error);
   }
 
   #giveUp(error: UnitcellError): void {
     this.#over ??= error;
-    const tasks = new Set([...this.#waiting, ...[...this.#hands].flatMap(({ jobs }) => jobs)].map(({ task }) => task));
-    this.#waiting = [];
-    for (const task of tasks) if (!task.settled) task.settle(error);
+    this.#reject(() => true, error);
+  }
+
+  #reject(isMeant: (task: Task) => boolean, error: unknown): void {
+    const jobs = [...this.#waiting, ...[...this.#hands].flatMap((hand) => hand.jobs)];
+    this.#waiting = this.#waiting.filter(({ task }) => !isMeant(task));
+    for (const { task } of jobs) if (isMeant(task) && !task.settled) task.settle(error);
   }
 
   #hear(hand: Hand, message: Said): void {
     if (message.type === "ready") {
       hand.isReady = true;
+      this.#failedStarts = 0;
       hand.worker.keepAlive(false);
       this.#started();
     } else {
@@ -172,10 +187,7 @@ export class Crew {
   /** Of its jobs the first was in work, the others had not begun. */
   #lose(hand: Hand, reason: string): void {
     this.#hands.delete(hand);
-    if (!hand.isReady) {
-      this.#notStarted(reason);
-      return;
-    }
+    if (!hand.isReady) this.#notStarted(reason);
     const [broken, ...untouched] = hand.jobs;
     this.#waiting.unshift(...untouched.filter(({ task }) => !task.settled));
     if (broken?.again)

@@ -1,10 +1,9 @@
-/** What becomes of an item. It rejects when the signal says so. */
-export type Work<Item, Result> = (item: Item, signal: AbortSignal) => Promise<Result>;
-
 export interface InOrderOptions {
   /** Items in work, or done and not yet asked for, at most; so many are read ahead. */
   readonly atOnce: number;
   readonly signal: AbortSignal | undefined;
+  /** No more results are wanted: what is in work should reject. */
+  readonly abandon: (reason: unknown) => void;
 }
 
 /**
@@ -13,15 +12,15 @@ export interface InOrderOptions {
  */
 export async function* inOrder<Item, Result>(
   items: AsyncGenerator<Item>,
-  work: Work<Item, Result>,
-  { atOnce, signal }: InOrderOptions,
+  work: (item: Item) => Promise<Result>,
+  { atOnce, signal, abandon }: InOrderOptions,
 ): AsyncGenerator<Result> {
   const results: Promise<Result>[] = [];
-  const stop = new AbortController();
   const news = new Bell();
-  let [reading, waiting] = [true, false];
+  let [reading, waiting, ended] = [true, false, false];
   const end = () => {
-    stop.abort(signal?.reason);
+    ended = true;
+    abandon(signal?.reason ?? new DOMException("no more results are wanted", "AbortError"));
     news.ring();
   };
   const push = (result: Promise<Result>) => {
@@ -30,7 +29,7 @@ export async function* inOrder<Item, Result>(
     news.ring();
   };
   const read = async () => {
-    while (!stop.signal.aborted) {
+    while (!ended) {
       if (results.length >= atOnce) {
         await news.rings();
         continue;
@@ -38,8 +37,8 @@ export async function* inOrder<Item, Result>(
       waiting = true;
       const { done, value } = await items.next();
       waiting = false;
-      if (done) break;
-      push(work(value, stop.signal));
+      if (done || ended) break;
+      push(work(value));
     }
   };
   const readToEnd = read()
@@ -52,7 +51,7 @@ export async function* inOrder<Item, Result>(
   signal?.addEventListener("abort", end);
   try {
     for (;;) {
-      while (results.length === 0 && reading && !stop.signal.aborted) await news.rings();
+      while (results.length === 0 && reading && !ended) await news.rings();
       signal?.throwIfAborted();
       if (results.length === 0) return;
       const result = await results[0];

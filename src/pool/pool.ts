@@ -103,14 +103,14 @@ export async function createPool({ workers = coreCount(), worker = startWorker }
       ensemble: "members" in model ? withoutMembers(model) : undefined,
       options,
     };
-    const run = (chunk: readonly PoolInput[], stop: AbortSignal) => predictItems(crew, request, chunk, stop);
-    const work = (chunk: PoolInput[], stop: AbortSignal) =>
-      recipe === undefined
-        ? run(chunk, stop)
-        : predictUnknown(cache!, recipe, chunk as Chunk, (unknown) => run(unknown, stop));
+    const run = (chunk: readonly PoolInput[]) => predictItems(crew, request, chunk);
+    const work = (chunk: PoolInput[]) =>
+      recipe === undefined ? run(chunk) : predictUnknown(cache!, recipe, chunk as Chunk, run);
     const inputs = parsedWhere(structures, ({ text }) => cache !== undefined || text.length > MOST_CHARACTERS);
     const chunks = chunksOf(inputs, chunkSizes(workers), signal, sizeOf);
-    for await (const records of inOrder(chunks, work, { atOnce: CHUNKS_PER_WORKER * workers, signal })) yield* records;
+    const abandon = (reason: unknown) => crew.abandon(request, reason);
+    for await (const records of inOrder(chunks, work, { atOnce: CHUNKS_PER_WORKER * workers, signal, abandon }))
+      yield* records;
   }
 
   return {
@@ -131,10 +131,9 @@ async function predictItems(
   crew: Crew,
   request: CrewRequest,
   chunk: readonly PoolInput[],
-  stop: AbortSignal,
 ): Promise<(Prediction | FailedPrediction)[]> {
   const items = chunk.flatMap((input) => ("error" in input ? [] : [sendable(input)]));
-  const records = items.length > 0 ? await crew.run(request, items, stop) : [];
+  const records = items.length > 0 ? await crew.run(request, items) : [];
   let next = 0;
   return chunk.flatMap((input) => ("error" in input ? [failure(input, input.error)] : records[next++]));
 }
