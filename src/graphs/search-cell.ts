@@ -1,6 +1,6 @@
 /** The cell a neighbour search works in: closed along every axis, compact, all atoms inside. */
 import { invert } from "../structures/linear-algebra.js";
-import { determinant, type Structure, transformRows } from "../structures/structure.js";
+import { cellHeights, determinant, type Structure, transformRows } from "../structures/structure.js";
 
 /**
  * The same crystal on a compact basis:
@@ -88,18 +88,4 @@ function wrap(frac: Float64Array): Float64Array | undefined {
     cells[i]++;
   }
   return cells;
-}
-
-/** Distances (Å) between opposite faces of the cell: along a, b, c. */
-function cellHeights(m: Float64Array, volume: number): Float64Array {
-  const heights = new Float64Array(3);
-  for (let i = 0; i < 3; i++) {
-    const u = (3 * i + 3) % 9;
-    const v = (3 * i + 6) % 9;
-    const x = m[u + 1] * m[v + 2] - m[u + 2] * m[v + 1];
-    const y = m[u + 2] * m[v] - m[u] * m[v + 2];
-    const z = m[u] * m[v + 1] - m[u + 1] * m[v];
-    heights[i] = volume / Math.sqrt(x * x + y * y + z * z);
-  }
-  return heights;
 }

@@ -40,6 +40,20 @@ export function determinant(m: ArrayLike<number>): number {
   return m[0] * (m[4] * m[8] - m[5] * m[7]) - m[1] * (m[3] * m[8] - m[5] * m[6]) + m[2] * (m[3] * m[7] - m[4] * m[6]);
 }
 
+/** Distances (Å) between opposite faces of a cell of that volume (Å³): along a, b, c. */
+export function cellHeights(m: Float64Array, volume: number): Float64Array {
+  const heights = new Float64Array(3);
+  for (let i = 0; i < 3; i++) {
+    const u = (3 * i + 3) % 9;
+    const v = (3 * i + 6) % 9;
+    const x = m[u + 1] * m[v + 2] - m[u + 2] * m[v + 1];
+    const y = m[u + 2] * m[v] - m[u] * m[v + 2];
+    const z = m[u] * m[v + 1] - m[u + 1] * m[v];
+    heights[i] = volume / Math.sqrt(x * x + y * y + z * z);
+  }
+  return heights;
+}
+
 /** Row vectors (N, 3) times a (3, 3) matrix: fractional to Cartesian with the lattice. */
 export function transformRows(rows: ArrayLike<number>, m: ArrayLike<number>): Float64Array {
   const out = new Float64Array(rows.length);
@@ -111,15 +125,7 @@ function typeOf(value: unknown): string {
  * Each component is reduced to its nearest image on its own, which is exact for distances far below the cell's heights.
  */
 function assertNoOverlap({ lattice, pbc, numbers, fracCoords }: Structure, volume: number): void {
-  const height = (i: number) => {
-    const u = (i + 3) % 9;
-    const v = (i + 6) % 9;
-    const x = lattice[u + 1] * lattice[v + 2] - lattice[u + 2] * lattice[v + 1];
-    const y = lattice[u + 2] * lattice[v] - lattice[u] * lattice[v + 2];
-    const z = lattice[u] * lattice[v + 1] - lattice[u + 1] * lattice[v];
-    return volume / Math.sqrt(x * x + y * y + z * z);
-  };
-  const heights = [height(0), height(3), height(6)];
+  const heights = cellHeights(lattice, volume);
   // A distance below the limit has every fractional component below its window.
   const windows = [MIN_ATOM_DISTANCE / heights[0], MIN_ATOM_DISTANCE / heights[1], MIN_ATOM_DISTANCE / heights[2]];
   // Bins at least two windows wide, so that an atom's surroundings touch at most two along each axis.
