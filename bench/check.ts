@@ -4,6 +4,8 @@
  * the repository alone: random networks of published size, the examples, made-up crystals.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { loadTorch } from "../src/formats/torch.js";
+import { writeTorch } from "../src/formats/torch-save.js";
 import { lift } from "../src/graphs/lift.js";
 import {
   buildGraph,
@@ -15,6 +17,7 @@ import {
   predict,
   type Structure,
 } from "../src/index.js";
+import type { Tensor } from "../src/tensor.js";
 import { randomAlignn, randomCgcnn, randomMegnet } from "../test/random-models.js";
 import { timeCalls } from "./compare.js";
 import { type Level, levels } from "./levels.js";
@@ -95,6 +98,7 @@ async function cases(level: Level): Promise<Case[]> {
       by: "script",
       run: () => cifs.map(({ text, name }) => parseStructures(text, { filename: name })),
     },
+    await bigFile(),
     { name: "load a checkpoint", by: "script", run: async () => modelFromCheckpoint(await loadCheckpoint(saved)) },
     {
       name: "predict, example CGCNN, 1 file",
@@ -107,6 +111,18 @@ async function cases(level: Level): Promise<Case[]> {
       run: () => predict(example, crystals, { backend: level.backend }),
     },
   ];
+}
+
+/** 16 MB of one tensor: bytes that go past the caches, and their checksum. */
+async function bigFile(): Promise<Case> {
+  const data = new Uint8Array(16 << 20).map((_, i) => (i * 31) & 63);
+  const parts: Uint8Array[] = [];
+  const tensor: Tensor = { dtype: "f32", shape: [data.length / 4], data };
+  await writeTorch(new Map([["weight", tensor]]), (bytes) => {
+    parts.push(bytes.slice());
+  });
+  const file = new Uint8Array(Buffer.concat(parts));
+  return { name: "load 16 MB", by: "memory", run: () => loadTorch(file) };
 }
 
 function collating(crystals: readonly Structure[], { config }: Model): () => unknown {
