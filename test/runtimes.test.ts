@@ -16,15 +16,16 @@ const newest = process.env.UNITCELL_NODE ?? "build/runtimes/node_modules/node-li
 const SCRIPT = `
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { loadCheckpoint, modelFromCheckpoint, parseStructures, predictStream } from "./dist/index.js";
-const [folder, ...checkpoints] = process.argv.slice(1);
+import { loadCheckpoint, modelFromCheckpoint, parseStructures, predictStream, wasmBackend } from "./dist/index.js";
+const [build, folder, ...checkpoints] = process.argv.slice(1);
+const backend = wasmBackend({ relaxed: build === "relaxed" });
 const structures = readdirSync(folder)
   .filter((name) => /[.](cif|vasp|extxyz)$/.test(name))
   .sort()
   .map((filename) => parseStructures(readFileSync(join(folder, filename), "utf8"), { filename })[0]);
 for (const file of checkpoints) {
   const model = modelFromCheckpoint(await loadCheckpoint(readFileSync(file)));
-  for (const options of [{}, { maxAtoms: 1 }]) {
+  for (const options of [{ backend }, { backend, maxAtoms: 1 }]) {
     const values = [];
     // A crystal without bonds has no MEGNet graph.
     for await (const record of predictStream(model, structures, options)) values.push(record.value ?? NaN);
@@ -36,8 +37,11 @@ for (const file of checkpoints) {
 const relaxedFlag = (node: string) =>
   /^v20\./.test(execFileSync(node, ["--version"], { encoding: "utf8" })) ? ["--experimental-wasm-relaxed-simd"] : [];
 
-function bits(node: string, folder: string, checkpoints: readonly string[]): string {
-  const args = [...relaxedFlag(node), "--input-type=module", "-e", SCRIPT, folder, ...checkpoints];
+type Build = "baseline" | "relaxed";
+
+function bits(node: string, build: Build, folder: string, checkpoints: readonly string[]): string {
+  const flags = build === "relaxed" ? relaxedFlag(node) : [];
+  const args = [...flags, "--input-type=module", "-e", SCRIPT, build, folder, ...checkpoints];
   return execFileSync(node, args, { encoding: "utf8" });
 }
 
@@ -61,13 +65,20 @@ else console.log(`skipped: no second Node at ${newest} (.ci/run installs one; UN
 const versions = runtimes.map((node) => execFileSync(node, ["--version"], { encoding: "utf8" }).trim()).join(" and ");
 
 for (const [folder, checkpoints] of rows)
-  test(`${folder}: the same bits in a batch and alone, on ${versions}`, () => {
-    const here = bits(process.execPath, folder, checkpoints);
-    const lines = here.trim().split("\n");
-    assert.is(lines.length, 2 * checkpoints.length);
-    for (let i = 0; i < lines.length; i += 2) assert.is(lines[i], lines[i + 1]);
-    for (const other of runtimes.slice(1)) assert.is(bits(other, folder, checkpoints), here);
-    console.log(`  ${folder}: ${checkpoints.length} models, equal on ${versions}`);
-  });
+  for (const build of ["baseline", "relaxed"] as const)
+    test(`${folder}: the same bits in a batch and alone, on ${versions}, ${build} build`, () => {
+      const here = bits(process.execPath, build, folder, checkpoints);
+      const lines = here.trim().split("\n");
+      assert.is(lines.length, 2 * checkpoints.length);
+      for (let i = 0; i < lines.length; i += 2) assert.is(lines[i], lines[i + 1]);
+      for (const other of runtimes.slice(1)) assert.is(bits(other, build, folder, checkpoints), here);
+      console.log(`  ${folder}, ${build}: ${checkpoints.length} models, equal on ${versions}`);
+    });
+
+test("the two builds differ in last bits: what the documentation says of them is still so", () => {
+  const [folder, checkpoints] = rows[0];
+  const [a, b] = (["baseline", "relaxed"] as const).map((build) => bits(process.execPath, build, folder, checkpoints));
+  assert.is.not(a, b);
+});
 
 test.run();
