@@ -89,6 +89,8 @@ export class Contest {
   readonly #onnx: Readonly<Record<string, OnnxNetwork>>;
   /** Names of the graphs that the Pythons have. */
   readonly #names = new Map<CrystalGraph, string>();
+  /** Of the last step, by the name of the column. */
+  #outputs = new Map<string, ArrayLike<number>>();
   /** Largest difference of each peer's outputs. */
   readonly #worst = new Map<string, number>();
   /** Why a peer takes no part. */
@@ -144,30 +146,32 @@ export class Contest {
     graphs: readonly CrystalGraph[],
   ): Promise<Step> {
     for (const graph of new Set(graphs)) await this.#supply(graph);
+    this.#outputs = new Map();
+    const kept = (name: string, run: () => Promise<ArrayLike<number>>) => async () => {
+      this.#outputs.set(name, await run());
+    };
     const peers: Record<string, Contender> = {};
     for (const [name, network] of Object.entries(this.#onnx)) {
-      const run = network.prepare(this.model, graphs);
+      const run = kept(name, network.prepare(this.model, graphs));
       peers[name] = (calls) => timeCalls(run, calls, CLOCK);
     }
+    const own = (ours: Ours) => kept(ours.name, () => ours.run(graphs));
     return {
       ...labels,
       clock: CLOCK,
-      ours: () => this.#ours.run(graphs),
+      ours: own(this.#ours),
       python: { step: "network_forward", model: this.#path, files: graphs.map((graph) => this.#names.get(graph)!) },
       peers,
-      ...(this.#baseline && { variants: { [this.#baseline.name]: () => this.#baseline!.run(graphs) } }),
+      ...(this.#baseline && { variants: { [this.#baseline.name]: own(this.#baseline) } }),
     };
   }
 
-  /** Note how far the peers' outputs on these graphs are from ours. */
-  async compare(graphs: readonly CrystalGraph[], { results }: Timing): Promise<void> {
-    const ours = await this.#ours.run(graphs);
-    const outputs = new Map(Object.entries(results).map(([name, result]) => [name, (result as number[]).flat()]));
-    for (const [name, network] of Object.entries(this.#onnx))
-      outputs.set(name, [...(await network.prepare(this.model, graphs)())]);
-    if (this.#baseline) outputs.set(this.#baseline.name, await this.#baseline.run(graphs));
-    for (const [name, theirs] of outputs)
-      for (const [i, x] of theirs.entries()) {
+  /** Note how far the outputs of the others were from ours when the last step was timed. */
+  compare({ results }: Timing): void {
+    const { [this.#ours.name]: ours, ...others } = Object.fromEntries(this.#outputs);
+    for (const [name, result] of Object.entries(results)) others[name] = (result as number[]).flat();
+    for (const [name, theirs] of Object.entries(others))
+      for (const [i, x] of Array.from(theirs).entries()) {
         const by = Math.abs(ours[i] - x) / Math.max(1, Math.abs(x));
         this.#worst.set(name, Math.max(this.#worst.get(name) ?? 0, Number.isNaN(by) ? Infinity : by));
       }

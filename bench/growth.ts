@@ -65,7 +65,7 @@ async function ofNetwork(context: Context, { title, path, slow }: Network): Prom
       const labels = { section: "growth", step: `${title}: ${step}`, size: String(size), budgetMs: BUDGET_MS };
       const made = await contest.step(labels, graphs);
       const timing = await time(context, made);
-      await contest.compare(graphs, timing);
+      contest.compare(timing);
       points.push(rowOf({ ...made, unit: { name: each, of: (ms) => (ms * factor) / size } }, timing));
     }
     rows.push(...points);

@@ -124,7 +124,7 @@ async function oneByOne(context: Context, contest: Contest, title: string, input
     const labels = { section: "networks", step: `${title}, batch 1`, size, budgetMs: STRUCTURE_MS };
     const step = await contest.step(labels, [input.graph]);
     const timing = await time(context, step, SHORT_WARM_UP);
-    await contest.compare([input.graph], timing);
+    contest.compare(timing);
     const medians = (from: Readonly<Record<string, readonly number[]>> = {}) =>
       Object.fromEntries(Object.entries(from).map(([name, samples]) => [name, median(samples)]));
     const lifted = lift(input.graph);
@@ -229,7 +229,7 @@ async function inBatches(context: Context, contest: Contest, { title, slow }: Ne
       const labels = { section: "networks", step: `${title}, batch ${count}`, size, budgetMs: BATCH_MS };
       const step = await contest.step(labels, graphs);
       const timing = await time(context, step);
-      await contest.compare(graphs, timing);
+      contest.compare(timing);
       rows.push(rowOf(step, timing));
     }
   return rows;
