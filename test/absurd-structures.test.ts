@@ -81,7 +81,7 @@ test("after a crystal that took much memory a session is as before, and has give
     }
   };
   try {
-    assert.is((await predict(model, [large]))[0].sites, n ** 3);
+    assert.is((await predict(model, [large], { lift: false }))[0].sites, n ** 3); // lifted it is one atom
     const [after] = await predict(model, [first]);
     assert.is(after.value, before.value);
   } finally {
