@@ -2,10 +2,11 @@
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { clusterValues } from "../src/graphs/clusters.js";
 import { refineColors } from "../src/graphs/colors.js";
 import { buildNearestGraph as buildGraph, MAX_TIE_CHOICES, tieVariants } from "../src/graphs/nearest.js";
-import { findNeighbors, type NeighborLists } from "../src/graphs/neighbors.js";
-import { allCuts, clusterDistances, proportionalCut } from "../src/graphs/ties.js";
+import { findNeighbors, type NeighborLists, TIE_TOLERANCE } from "../src/graphs/neighbors.js";
+import { allCuts, proportionalCut } from "../src/graphs/ties.js";
 import type { Structure } from "../src/structures/structure.js";
 import { crystal, permuted, supercell } from "./crystals.js";
 
@@ -27,13 +28,16 @@ const perovskite = cubic(3.905, [
 const graph = { select: "nearest", cutoff: 8, maxNeighbors: 12 } as const;
 
 test("distances are clustered by gaps, not by rounding", () => {
-  assert.equal([...clusterDistances(Float64Array.of(2, 1, 2 + 1e-9, 1 - 1e-9, 3, 2 - 1e-9))], [1, 0, 1, 0, 2, 1]);
+  assert.equal(
+    [...clusterValues(Float64Array.of(2, 1, 2 + 1e-9, 1 - 1e-9, 3, 2 - 1e-9), TIE_TOLERANCE).ids],
+    [1, 0, 1, 0, 2, 1],
+  );
 });
 
 test("colours: equivalent atoms share one, in an order that no atom order or supercell changes", () => {
   const colors = (s: Structure) => {
     const lists = findNeighbors(s, 8, 12);
-    return [...refineColors(s.numbers, lists, clusterDistances(lists.distance)).atoms];
+    return [...refineColors(s.numbers, lists, clusterValues(lists.distance, TIE_TOLERANCE).ids).atoms];
   };
   assert.equal(colors(perovskite), [2, 1, 0, 0, 0]);
   assert.equal(colors(permuted(perovskite, [4, 0, 2, 1, 3])), [0, 2, 0, 1, 0]);
@@ -64,7 +68,7 @@ function plainColors(numbers: Uint8Array, { start, index }: NeighborLists, clust
 test("colours: those of the plain algorithm, in its order, around defects and in random crystals", () => {
   const check = (s: Structure, cutoff: number, k: number) => {
     const lists = findNeighbors(s, cutoff, k);
-    const cluster = clusterDistances(lists.distance);
+    const cluster = clusterValues(lists.distance, TIE_TOLERANCE).ids;
     const { atoms, count } = refineColors(s.numbers, lists, cluster);
     assert.equal([...atoms], plainColors(s.numbers, lists, cluster));
     assert.is(count, new Set(atoms).size);

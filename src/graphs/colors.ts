@@ -5,7 +5,8 @@
  * (distance, colour) of its neighbours) at once; but an atom is looked at only where something changed. Where a class
  * falls into parts, its largest part goes without saying: what lists only atoms of that part looks as it did, and so do
  * all others of its own class that do (Hopcroft's "all but the largest", 1971). Around a defect that is one shell of atoms
- * a round, not the whole crystal.
+ * a round, not the whole crystal. Lifting needs colours of bonds and pairs of bonds too, and no order that a tie's cut
+ * would depend on: refine.ts.
  */
 import type { NeighborLists } from "./neighbors.js";
 
@@ -17,7 +18,7 @@ export interface Coloring {
 
 /**
  * Colours by refinement, in an order that depends on the crystal alone.
- * @param cluster numbers of the lists' distances, from clusterDistances
+ * @param cluster numbers of the lists' distances (clusters.ts)
  */
 export function refineColors(numbers: Uint8Array, lists: NeighborLists, cluster: Int32Array): Coloring {
   const partition = startPartition(numbers);

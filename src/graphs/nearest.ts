@@ -2,10 +2,11 @@ import type { NearestGraphConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import { ELECTRONEGATIVITY } from "../structures/elements.js";
 import { checkStructure, type Structure } from "../structures/structure.js";
+import { clusterValues } from "./clusters.js";
 import { type Coloring, refineColors } from "./colors.js";
 import type { CrystalGraph } from "./graph.js";
-import { checkDistances, findNeighbors, type NeighborLists } from "./neighbors.js";
-import { allCuts, clusterDistances, proportionalCut, randomCut, type ShellCut } from "./ties.js";
+import { checkDistances, findNeighbors, type NeighborLists, TIE_TOLERANCE } from "./neighbors.js";
+import { allCuts, proportionalCut, randomCut, type ShellCut } from "./ties.js";
 import { nameAtoms, structureNotes, type Warning } from "./warnings.js";
 
 /** What a graph is assembled from; the colours are worked out only where a choice depends on them. */
@@ -84,7 +85,7 @@ function analyse(structure: Structure, config: NearestGraphConfig): Parts {
   checkDistances(lists);
   let uneven = false;
   for (let i = 0; i < structure.numbers.length; i++) uneven ||= lists.start[i + 1] - lists.start[i] !== maxNeighbors;
-  const cluster = uneven ? clusterDistances(lists.distance) : undefined;
+  const cluster = uneven ? clusterValues(lists.distance, TIE_TOLERANCE).ids : undefined;
   const colors = cluster && refineColors(structure.numbers, lists, cluster);
   return { structure, config, lists, colors, cluster };
 }

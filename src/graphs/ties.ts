@@ -1,5 +1,4 @@
 import { seededRandom } from "../random.js";
-import { TIE_TOLERANCE } from "./neighbors.js";
 
 /**
  * Which of several equally distant neighbours make the cut at k is an accident of search order in upstream's code.
@@ -15,35 +14,6 @@ import { TIE_TOLERANCE } from "./neighbors.js";
  * of a colour are taken changes nothing (colour refinement: Weisfeiler and Leman 1968; for networks, Xu et al.,
  * arXiv:1810.00826).
  */
-
-/** Number the distances 0, 1, ... ascending; neighbours in the sorted list share a number unless a gap parts them. */
-export function clusterDistances(distance: Float64Array): Int32Array {
-  const first = clusterStarts(distance);
-  const cluster = new Int32Array(distance.length);
-  for (let e = 0; e < distance.length; e++) {
-    let low = 0;
-    let high = first.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (first[middle] <= distance[e]) low = middle;
-      else high = middle - 1;
-    }
-    cluster[e] = low;
-  }
-  return cluster;
-}
-
-/** The least distance of each cluster, ascending. */
-function clusterStarts(distance: Float64Array): Float64Array {
-  const sorted = distance.slice().sort();
-  let count = sorted.length === 0 ? 0 : 1;
-  for (let at = 1, before = sorted[0]; at < sorted.length; at++) {
-    const gap = sorted[at] - before;
-    before = sorted[at];
-    if (gap > TIE_TOLERANCE) sorted[count++] = before; // in place: count never passes at
-  }
-  return sorted.subarray(0, count);
-}
 
 /** A tied shell of an atom of which only some fit. */
 export interface TiedShell {
