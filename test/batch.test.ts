@@ -106,6 +106,12 @@ const badInputs: [name: string, input: string, data: (good: Float32Array | Int32
   ],
   ["NaN length", "lengths", (good) => good.map(() => Number.NaN), /holds NaN/],
   [
+    "edges of another atom",
+    "receiver",
+    (good) => good.map((_, e) => (e === 3 ? 1 : 0)),
+    /"receiver" must be 0 at 3 by/,
+  ],
+  [
     "edges that end early",
     "edgeStart",
     (good) => good.map((at) => Math.min(at, 3)),

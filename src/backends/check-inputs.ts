@@ -1,6 +1,7 @@
 import { UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
 import { MADE_OF } from "../ops/distinct.js";
+import { SEGMENT_OF } from "../ops/gates.js";
 import type { Axis, Program } from "../ops/program.js";
 import { largestSizes } from "./sizes.js";
 
@@ -54,7 +55,7 @@ export function checksOf(readings: readonly Reading[]): Reading[] {
 
 /**
  * Kernels trust their inputs, so a batch is checked before a run: inputs present, of their type and length, numbers not
- * NaN, indices inside what they point into, row starts from 0 to its end; weights, which a batch need not have, finite
+ * NaN, indices inside what they point into, row starts from 0 to its end and of the segments that rows say they are in; weights, which a batch need not have, finite
  * and above 0.
  * @throws {UnitcellError} MISMATCH
  */
@@ -73,7 +74,10 @@ export function checkInputs(checks: readonly Reading[], { sizes: given, inputs }
     if (kind === "numbers") checkNumbers(name, typed(name, data, "Float32Array"));
     else if (kind === "weights") checkWeights(name, typed(name, data, "Float32Array"));
     else if (kind === "index") checkIndex(name, typed(name, data, "Int32Array"), end);
-    else checkStarts(name, typed(name, data, "Int32Array"), end);
+    else {
+      checkStarts(name, typed(name, data, "Int32Array"), end);
+      checkSegments(name, data, inputs);
+    }
   }
 }
 
@@ -103,6 +107,18 @@ function checkIndex(name: string, data: Int32Array, end: number): void {
   for (let i = 0; i < data.length; i++)
     if (!(data[i] >= 0 && data[i] < end))
       throw new UnitcellError("MISMATCH", `batch input "${name}" holds ${data[i]}, outside 0 to ${end}`);
+}
+
+/** What tells each row its segment, and stands in for the row starts in some passes, must agree with them. */
+function checkSegments(name: string, start: ArrayLike<number>, inputs: Batch["inputs"]): void {
+  const segment = inputs.get(SEGMENT_OF[name]);
+  for (let s = 0; segment && s + 1 < start.length; s++)
+    for (let r = start[s]; r < start[s + 1]; r++)
+      if (segment[r] !== s)
+        throw new UnitcellError(
+          "MISMATCH",
+          `batch input "${SEGMENT_OF[name]}" must be ${s} at ${r} by "${name}", found ${segment[r]}`,
+        );
 }
 
 /** Row starts ascend from 0 to the end. */
