@@ -41,7 +41,7 @@ export interface Step {
   readonly variants?: Readonly<Record<string, () => unknown>>;
   /** By default the wall's. */
   readonly clock?: Clock;
-  /** Fewer rounds, at least two, where all rounds of all would take longer than this. */
+  /** Fewer rounds where all rounds of all would take longer than this: at least two, or one that is eight times as long. */
   readonly budgetMs?: number;
   /** How ms become the row's unit, by default not at all. */
   readonly unit?: { readonly name: string; readonly of: (ms: number) => number };
@@ -118,7 +118,9 @@ export async function time(context: Context, step: Step, warmUpMs = WARM_UP_MS):
   for (const contender of all) single.push(await warmUp(contender, warmUpMs));
   const calls = single.map((ms) => Math.ceil(ROUND_MS / Math.max(ms, 1e-6)));
   const roundMs = single.reduce((sum, ms, i) => sum + ms * calls[i], 0);
-  const affordable = step.budgetMs === undefined ? context.rounds : Math.max(2, Math.floor(step.budgetMs / roundMs));
+  const least = step.budgetMs !== undefined && roundMs > 8 * step.budgetMs ? 1 : 2;
+  const affordable =
+    step.budgetMs === undefined ? context.rounds : Math.max(least, Math.floor(step.budgetMs / roundMs));
   const samples = all.map((): number[] => []);
   for (let round = 0; round < Math.min(context.rounds, affordable); round++)
     for (const [i, contender] of all.entries()) {

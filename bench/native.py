@@ -190,6 +190,17 @@ def step_supply(request):
     return lambda: None, lambda _: len(frac)
 
 
+def straight_on(graph):
+    """The line graph in which a bond of an atom to its own image follows itself, as unitcell's symmetric graphs have it."""
+    from edge_graphs import LineGraph, line_graph
+
+    line = line_graph(graph)
+    own = np.flatnonzero(graph.source == graph.receiver)
+    source, receiver = np.concatenate([line.source, own]), np.concatenate([line.receiver, own])
+    order = np.argsort(receiver, kind="stable")
+    return LineGraph(source[order], receiver[order], np.concatenate([line.cosines, np.full(len(own), -1.0)])[order])
+
+
 def step_supply_graph(request):
     """Keep a graph under a name for network_forward; edges as unitcell has them, sorted by receiver."""
     from edge_graphs import EdgeGraph, edge_graph
@@ -199,6 +210,8 @@ def step_supply_graph(request):
         raise ValueError("edges must be sorted by receiver")
     if "vectors" in request:
         graph = edge_graph(numbers, source, receiver, np.array(request["vectors"], dtype=float).reshape(-1, 3))
+        if request["follows_itself"]:
+            graph.line = straight_on(graph)
     else:
         graph = EdgeGraph(numbers, source, receiver, np.array(request["lengths"], dtype=float))
     SUPPLIED_GRAPHS[request["file"]] = graph

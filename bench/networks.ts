@@ -215,11 +215,16 @@ function ratioSeries(title: string, singles: readonly Single[]): Series[] {
 }
 
 /** Batches of crystals that all differ, by a little strain, and of copies. */
-async function inBatches(context: Context, contest: Contest, { title, slow }: Network, inputs: readonly Input[]) {
+async function inBatches(
+  context: Context,
+  contest: Contest,
+  { title, slow, options }: Network,
+  inputs: readonly Input[],
+) {
   const rows: Row[] = [];
   const small = inputs.filter(({ graph }) => graph.numAtoms <= (slow ? BATCH_ATOMS.slow : BATCH_ATOMS.usual));
   for (const count of slow ? [64] : context.quick ? [64] : [64, 256])
-    for (const kind of ["distinct", "identical copies"] as const) {
+    for (const kind of options ? (["distinct"] as const) : (["distinct", "identical copies"] as const)) {
       const chosen = Array.from({ length: count }, (_, i) => small[i % small.length]);
       const graphs = chosen.map(({ structure, graph }, i) =>
         kind === "distinct" ? buildGraph(pressed(structure, i / count), contest.model.config.graph) : graph,
