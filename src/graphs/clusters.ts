@@ -14,75 +14,110 @@ const WIDEST = 4;
  * chains values together over more than WIDEST gaps, those are told apart by ever smaller gaps.
  */
 export function clusterValues(values: Float64Array, gap: number): Clusters {
-  const bins = new Bins(gap, values.length);
+  BINS.clear(gap);
   const ids = new Int32Array(values.length);
-  for (let i = 0; i < values.length; i++) ids[i] = bins.add(values[i]);
-  const order = bins.order();
+  for (let i = 0; i < values.length; i++) ids[i] = BINS.add(values[i]);
+  const { order, lowest, highest } = BINS.sorted();
   const clusterOf = new Int32Array(order.length);
   const middles = new Float64Array(order.length);
   let count = 0;
   for (let at = 0; at < order.length; count++) {
-    const lowest = bins.lowest[order[at]];
-    let highest: number;
+    const from = lowest[order[at]];
+    let end: number;
     do {
-      highest = bins.highest[order[at]];
+      end = highest[order[at]];
       clusterOf[order[at++]] = count;
-    } while (at < order.length && bins.lowest[order[at]] - highest <= gap);
-    if (highest - lowest > gap * WIDEST) return clusterSorted(values, gap);
-    middles[count] = (lowest + highest) / 2;
+    } while (at < order.length && lowest[order[at]] - end <= gap);
+    if (end - from > gap * WIDEST) return clusterSorted(values, gap);
+    middles[count] = (from + end) / 2;
   }
   for (let i = 0; i < ids.length; i++) ids[i] = clusterOf[ids[i]];
   return { ids, values: middles.subarray(0, count) };
 }
 
+const FIRST_BINS = 64;
+/** A table grown beyond so many bins is not kept. */
+const KEPT_BINS = 2 ** 16;
+
 /** Values in bins as wide as the gap, which none of theirs is parted by: mostly far fewer than values, and soon sorted. */
 class Bins {
-  readonly #gap: number;
-  /** Number of the bin at a slot, from 1; 0 where there is none. */
-  readonly #slots: Int32Array;
-  readonly #places: Float64Array;
-  readonly lowest: Float64Array;
-  readonly highest: Float64Array;
+  #gap = 1;
   #count = 0;
+  /** Number of the bin at a slot, from 1; 0 where there is none. Twice as many as bins. */
+  #slots = new Int32Array(2 * FIRST_BINS);
+  /** Four numbers a bin, a cache line of two: place, lowest and highest value. */
+  #bins = new Float64Array(4 * FIRST_BINS);
 
-  constructor(gap: number, most: number) {
+  clear(gap: number): void {
     this.#gap = gap;
-    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * most + 1)));
-    this.#places = new Float64Array(most);
-    this.lowest = new Float64Array(most);
-    this.highest = new Float64Array(most);
+    this.#count = 0;
+    if (this.#slots.length > 2 * KEPT_BINS) this.#resize(FIRST_BINS);
+    else this.#slots.fill(0);
   }
 
   /** The number of a value's bin. */
   add(value: number): number {
     const place = Math.floor(value / this.#gap);
-    const mask = this.#slots.length - 1;
-    // Fibonacci hashing (Knuth, vol. 3, 6.4): bins of neighbouring lengths are neighbours.
-    let at = (Math.imul(place, 0x9e3779b1) >>> 7) & mask;
-    for (let bin = this.#slots[at]; bin !== 0; bin = this.#slots[at]) {
-      if (this.#places[bin - 1] === place) {
-        if (value < this.lowest[bin - 1]) this.lowest[bin - 1] = value;
-        else if (value > this.highest[bin - 1]) this.highest[bin - 1] = value;
-        return bin - 1;
-      }
-      at = (at + 1) & mask;
+    const at = this.#find(place);
+    const bins = this.#bins;
+    const bin = this.#slots[at] - 1;
+    if (bin >= 0) {
+      if (value < bins[4 * bin + 1]) bins[4 * bin + 1] = value;
+      else if (value > bins[4 * bin + 2]) bins[4 * bin + 2] = value;
+      return bin;
+    }
+    if (2 * this.#count === this.#slots.length) {
+      this.#resize(2 * this.#count);
+      return this.add(value);
     }
     this.#slots[at] = this.#count + 1;
-    this.#places[this.#count] = place;
-    this.lowest[this.#count] = value;
-    this.highest[this.#count] = value;
+    bins[4 * this.#count] = place;
+    bins[4 * this.#count + 1] = value;
+    bins[4 * this.#count + 2] = value;
     return this.#count++;
   }
 
-  /** The bins by rising values. */
-  order(): Int32Array {
-    const lowest = this.lowest.subarray(0, this.#count);
-    const sorted = lowest.slice().sort();
+  /** The bins by rising values, and the values at both ends of each bin. */
+  sorted(): { order: Int32Array; lowest: Float64Array; highest: Float64Array } {
+    const lowest = new Float64Array(this.#count);
+    const highest = new Float64Array(this.#count);
+    for (let bin = 0; bin < this.#count; bin++) {
+      lowest[bin] = this.#bins[4 * bin + 1];
+      highest[bin] = this.#bins[4 * bin + 2];
+    }
+    const ascending = lowest.slice().sort();
     const order = new Int32Array(this.#count);
-    for (let bin = 0; bin < order.length; bin++) order[lastAtMost(sorted, lowest[bin])] = bin;
-    return order;
+    for (let bin = 0; bin < order.length; bin++) order[lastAtMost(ascending, lowest[bin])] = bin;
+    return { order, lowest, highest };
+  }
+
+  /** The slot where a place's bin is, or would be. */
+  #find(place: number): number {
+    const slots = this.#slots;
+    const bins = this.#bins;
+    const mask = slots.length - 1;
+    let at = hash(place) & mask;
+    while (slots[at] !== 0 && bins[4 * slots[at] - 4] !== place) at = (at + 1) & mask;
+    return at;
+  }
+
+  #resize(bins: number): void {
+    const old = this.#bins;
+    this.#bins = new Float64Array(4 * bins);
+    this.#bins.set(old.subarray(0, 4 * this.#count));
+    this.#slots = new Int32Array(2 * bins);
+    for (let bin = 0; bin < this.#count; bin++) this.#slots[this.#find(this.#bins[4 * bin])] = bin + 1;
   }
 }
+
+/** Of a whole number, by its low 32 bits: Fibonacci hashing (Knuth, vol. 3, 6.4), its high bits folded down. */
+export function hash(whole: number): number {
+  const spread = Math.imul(whole, 0x9e3779b1);
+  return spread ^ (spread >>> 15);
+}
+
+/** One for all calls: a small crystal is done before new ones would be made. */
+const BINS = new Bins();
 
 function clusterSorted(values: Float64Array, gap: number): Clusters {
   const sorted = values.slice().sort();

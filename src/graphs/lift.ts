@@ -4,7 +4,7 @@
  * multiplicities as weights. After Sourek et al. (arXiv:2007.06567) and Bollen et al. (arXiv:2304.14793), here for the
  * periodic graphs of crystals and their line graphs.
  */
-import { clusterValues } from "./clusters.js";
+import { clusterValues, hash } from "./clusters.js";
 import type { CrystalGraph } from "./graph.js";
 import { type LineGraph, lineGraph } from "./line-graph.js";
 import {
@@ -64,16 +64,15 @@ export function lift(graph: CrystalGraph): AnyGraph {
   const lengths = clusterValues(graph.lengths, GAP);
   const edges: Edges = { ...graph, length: lengths.ids };
   const coloring = refineBonds(edges);
-  if (E < WORTHWHILE * countClasses(coloring.edges)) return graph;
   if (!graph.vectors) {
     const bonds = liftBonds(graph, edges, lengths.values, coloring);
     return bonds ? { ...bonds.graph, compression: E / bonds.graph.numEdges } : graph;
   }
+  if (E < WORTHWHILE * countClasses(coloring.edges)) return graph;
   const line = lineGraph(graph);
   const cosines = clusterValues(line.cosines, GAP);
   const pairs = { ...line, cosine: cosines.ids };
   refinePairs(edges, pairs, coloring);
-  if (E < WORTHWHILE * countClasses(coloring.edges)) return graph;
   const bonds = liftBonds(graph, edges, lengths.values, coloring);
   const lifted = bonds && liftPairs(pairs, cosines.values, bonds);
   if (!lifted) return graph;
@@ -116,15 +115,19 @@ interface LiftedBonds {
   readonly edges: Int32Array;
 }
 
-/** undefined where atoms of one class differ after all: two colours were equal by accident. */
+/**
+ * undefined where that would hardly be smaller, or atoms of one class differ after all: two colours were equal by
+ * accident.
+ */
 function liftBonds(
   graph: CrystalGraph,
   { start, source, length }: Edges,
   lengthValues: Float64Array,
   coloring: Coloring,
 ): LiftedBonds | undefined {
-  const atoms = orderedClassesOf(coloring.atoms);
   const edgeClasses = classesOf(coloring.edges);
+  if (graph.numEdges < WORTHWHILE * edgeClasses.first.length) return undefined;
+  const atoms = orderedClassesOf(coloring.atoms);
   const before = (p: number, q: number) => (length[p] - length[q] || compareColors(coloring.edges, p, q)) < 0;
   const N = atoms.first.length;
   const E = edgeClasses.first.length;
@@ -214,50 +217,67 @@ function liftPairs(
   { rowOfEdge, edges }: LiftedBonds,
 ): LiftedLineGraph | undefined {
   const E = edges.length;
+  const kinds = kindsOfPairs(cosine, source, rowOfEdge, E);
   const newStart = new Int32Array(E + 1);
-  const keys: number[] = []; // of each row's pairs, ascending
+  const rows: number[] = []; // the kind of each row
   const weights: number[] = [];
-  /** Pairs of one row with one key cannot be told apart. Clusters stay below 2^26 and rows below 2^27. */
-  const keyOf = (t: number) => cosine[t] * E + rowOfEdge[source[t]];
+  const count = new Int32Array(kinds.keys.length); // pairs of a kind at the edge looked at
   for (let row = 0; row < E; row++) {
-    const [from, end] = [start[edges[row]], start[edges[row] + 1]];
-    const own = new Float64Array(end - from);
-    for (let t = from; t < end; t++) own[t - from] = keyOf(t);
-    own.sort();
-    for (let k = 0; k < own.length; k++)
-      if (k > 0 && own[k] === own[k - 1]) weights[weights.length - 1]++;
-      else {
-        weights.push(1);
-        keys.push(own[k]);
-      }
-    newStart[row + 1] = keys.length;
+    const from = rows.length;
+    for (let t = start[edges[row]]; t < start[edges[row] + 1]; t++)
+      if (count[kinds.of[t]]++ === 0) rows.push(kinds.of[t]);
+    // By insertion: a handful.
+    for (let r = from + 1; r < rows.length; r++) {
+      const kind = rows[r];
+      let to = r;
+      for (; to > from && kinds.keys[rows[to - 1]] > kinds.keys[kind]; to--) rows[to] = rows[to - 1];
+      rows[to] = kind;
+    }
+    for (let r = from; r < rows.length; r++) {
+      weights.push(count[rows[r]]);
+      count[rows[r]] = 0;
+    }
+    newStart[row + 1] = rows.length;
   }
-  const count = new Int32Array(keys.length); // pairs of a key at the edge looked at
+  const left = count; // all 0: of each kind, what the edge looked at lacks of its representative's
   for (let e = 0; e + 1 < start.length; e++) {
     const row = rowOfEdge[e];
+    if (e === edges[row]) continue;
     if (start[e + 1] - start[e] !== start[edges[row] + 1] - start[edges[row]]) return undefined;
-    for (let t = start[e]; t < start[e + 1]; t++) {
-      const at = find(keys, newStart[row], newStart[row + 1], keyOf(t));
-      if (at < 0 || ++count[at] > weights[at]) return undefined;
-    }
-    // As many as the representative has and of no key more: of each as many.
-    count.fill(0, newStart[row], newStart[row + 1]);
+    for (let t = start[edges[row]]; t < start[edges[row] + 1]; t++) left[kinds.of[t]]++;
+    for (let t = start[e]; t < start[e + 1]; t++) if (--left[kinds.of[t]] < 0) return undefined;
   }
   return {
     start: newStart,
-    source: Int32Array.from(keys, (key) => key % E),
-    cosines: Float64Array.from(keys, (key) => cosineValues[Math.floor(key / E)]),
+    source: Int32Array.from(rows, (kind) => kinds.keys[kind] % E),
+    cosines: Float64Array.from(rows, (kind) => cosineValues[Math.floor(kinds.keys[kind] / E)]),
     weight: Float32Array.from(weights),
   };
 }
 
-/** Index of x in ascending[from .. end), -1 where it is not. */
-function find(ascending: readonly number[], from: number, end: number, x: number): number {
-  let [low, high] = [from, end];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (ascending[middle] < x) low = middle + 1;
-    else high = middle;
+/** Pairs of one kind have one cosine and come from one row; `keys` has cosine * E + row of each kind, `of` (T,) numbers them. */
+function kindsOfPairs(cosine: Int32Array, source: Int32Array, rowOfEdge: Int32Array, E: number) {
+  const of = new Int32Array(source.length);
+  const keys: number[] = [];
+  let slots = new Int32Array(256);
+  const find = (key: number) => {
+    const mask = slots.length - 1;
+    let at = hash(key) & mask;
+    while (slots[at] !== 0 && keys[slots[at] - 1] !== key) at = (at + 1) & mask;
+    return at;
+  };
+  for (let t = 0; t < of.length; t++) {
+    const key = cosine[t] * E + rowOfEdge[source[t]]; // below 2^53: clusters below 2^26, rows below 2^27
+    const at = find(key);
+    if (slots[at] !== 0) {
+      of[t] = slots[at] - 1;
+      continue;
+    }
+    of[t] = keys.length;
+    slots[at] = keys.push(key);
+    if (2 * keys.length <= slots.length) continue;
+    slots = new Int32Array(2 * slots.length);
+    for (let kind = 0; kind < keys.length; kind++) slots[find(keys[kind])] = kind + 1;
   }
-  return low < end && ascending[low] === x ? low : -1;
+  return { of, keys };
 }

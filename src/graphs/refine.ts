@@ -48,13 +48,13 @@ export interface Coloring {
  */
 export function refineBonds(graph: Edges): Coloring {
   const { numbers } = graph;
-  const atoms = { a: Int32Array.from(numbers), b: Int32Array.from(numbers, (z) => mix(z, 1)) };
+  const atoms = { a: new Int32Array(numbers), b: new Int32Array(numbers.length) };
+  for (let i = 0; i < numbers.length; i++) atoms.b[i] = mix(numbers[i], 1);
   const edges = { a: new Int32Array(graph.source.length), b: new Int32Array(graph.source.length) };
-  const table = new ColorTable(Math.max(numbers.length, graph.source.length));
   for (let known = 0; ; ) {
     colorEdges(graph, atoms, edges);
     gatherAtoms(graph, atoms, edges);
-    const count = table.count(atoms);
+    const count = TABLE.count(atoms);
     if (count === known) return { atoms, edges };
     known = count;
   }
@@ -62,12 +62,11 @@ export function refineBonds(graph: Edges): Coloring {
 
 /** The same with the pairs of bonds: colours of bonds also hold what their pairs tell them. Refines `coloring` in place. */
 export function refinePairs(graph: Edges, pairs: Pairs, { atoms, edges }: Coloring): void {
-  const table = new ColorTable(edges.a.length);
   for (let known = 0; ; ) {
     gatherEdges(pairs, edges);
     gatherAtoms(graph, atoms, edges);
     addEnds(graph, atoms, edges);
-    const count = table.count(edges);
+    const count = TABLE.count(edges);
     // Atoms are told apart by their edges, so they split no further than these do.
     if (count === known) return;
     known = count;
@@ -137,13 +136,13 @@ function mix(own: number, other: number): number {
 
 /** How many classes `classesOf` would give. */
 export function countClasses(colors: Colors): number {
-  return new ColorTable(colors.a.length).count(colors);
+  return TABLE.count(colors);
 }
 
 /** The classes of equal colours, in order of appearance. */
 export function classesOf({ a, b }: Colors): Classes {
   const of = new Int32Array(a.length);
-  const first = new Int32Array(new ColorTable(a.length).count({ a, b }, of)).fill(-1);
+  const first = new Int32Array(TABLE.count({ a, b }, of)).fill(-1);
   for (let row = 0; row < of.length; row++) if (first[of[row]] < 0) first[of[row]] = row;
   return { of, first };
 }
@@ -163,37 +162,62 @@ export function compareColors({ a, b }: Colors, row: number, other: number): num
   return a[row] - a[other] || b[row] - b[other];
 }
 
-/** Counts and numbers colours: open addressing in a table twice as long as there are rows. */
+const FIRST_COLORS = 64;
+/** A table grown beyond so many colours is not kept. */
+const KEPT_COLORS = 2 ** 16;
+
+/** Counts and numbers colours: open addressing in a table twice as long as there are colours. */
 class ColorTable {
   /** Number of the colour at a slot, from 1; 0 where there is none. */
-  readonly #slots: Int32Array;
+  #slots = new Int32Array(2 * FIRST_COLORS);
   /** A row of each colour. */
-  readonly #rows: Int32Array;
-
-  constructor(rows: number) {
-    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * rows + 1)));
-    this.#rows = new Int32Array(rows);
-  }
+  #rows = new Int32Array(FIRST_COLORS);
 
   /** How many colours there are; with `ids`, also the number of each row's, in order of appearance. */
-  count({ a, b }: Colors, ids?: Int32Array): number {
-    const slots = this.#slots.fill(0);
-    const rows = this.#rows;
-    const mask = slots.length - 1;
+  count(colors: Colors, ids?: Int32Array): number {
+    const { a } = colors;
+    let slots: Int32Array = this.#slots.fill(0);
     let count = 0;
     for (let row = 0; row < a.length; row++) {
-      let at = a[row] & mask;
-      while (slots[at] !== 0) {
-        const known = rows[slots[at] - 1];
-        if (a[known] === a[row] && b[known] === b[row]) break;
-        at = (at + 1) & mask;
-      }
+      let at = find(slots, this.#rows, colors, row);
       if (slots[at] === 0) {
-        rows[count++] = row;
+        if (count === this.#rows.length) {
+          slots = this.#grow(colors);
+          at = find(slots, this.#rows, colors, row);
+        }
+        this.#rows[count++] = row;
         slots[at] = count;
       }
       if (ids) ids[row] = slots[at] - 1;
     }
+    if (count > KEPT_COLORS) {
+      this.#slots = new Int32Array(2 * FIRST_COLORS);
+      this.#rows = new Int32Array(FIRST_COLORS);
+    }
     return count;
   }
+
+  #grow(colors: Colors): Int32Array {
+    const rows = this.#rows;
+    this.#rows = new Int32Array(2 * rows.length);
+    this.#rows.set(rows);
+    this.#slots = new Int32Array(4 * rows.length);
+    for (let k = 0; k < rows.length; k++) this.#slots[find(this.#slots, this.#rows, colors, rows[k])] = k + 1;
+    return this.#slots;
+  }
 }
+
+/** The slot where a row's colour is, or would be. */
+function find(slots: Int32Array, rows: Int32Array, { a, b }: Colors, row: number): number {
+  const mask = slots.length - 1;
+  let at = a[row] & mask;
+  while (slots[at] !== 0) {
+    const known = rows[slots[at] - 1];
+    if (a[known] === a[row] && b[known] === b[row]) break;
+    at = (at + 1) & mask;
+  }
+  return at;
+}
+
+/** One for all calls: a small crystal is done before a new one would be made. */
+const TABLE = new ColorTable();
