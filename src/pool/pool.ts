@@ -132,31 +132,55 @@ async function predictItems(
   request: CrewRequest,
   chunk: readonly PoolInput[],
 ): Promise<(Prediction | FailedPrediction)[]> {
-  const items = chunk.flatMap((input) => ("error" in input ? [] : [sendable(input)]));
+  const items = packed(chunk.filter((input) => !("error" in input)) as (Structure | StructureText)[]);
   const records = items.length > 0 ? await crew.run(request, items) : [];
   let next = 0;
   return chunk.flatMap((input) => ("error" in input ? [failure(input, input.error)] : records[next++]));
 }
 
-/** The fields that are read; an array that is a part of a buffer would be sent with all of it. */
-function sendable(input: Structure | StructureText): Item {
-  if ("text" in input) {
-    const { text, filename, format } = input;
-    return { text, ...(filename !== undefined && { filename }), ...(format !== undefined && { format }) };
-  }
-  const { lattice, pbc, numbers, fracCoords, id, notes } = input;
-  return {
-    lattice: whole(lattice),
-    pbc,
-    numbers: whole(numbers),
-    fracCoords: whole(fracCoords),
-    ...(id !== undefined && { id }),
-    ...(notes && { notes }),
-  };
+/**
+ * The fields that are read. All structures' numbers lie in one buffer: each buffer of a message costs as much as a hundred
+ * numbers.
+ */
+function packed(inputs: readonly (Structure | StructureText)[]): Item[] {
+  let bytes = 0;
+  for (const input of inputs) if (isSound(input)) bytes += bytesOf(input as Structure);
+  const buffer = new ArrayBuffer(bytes);
+  let at = 0;
+  return inputs.map((input) => {
+    if ("text" in input) {
+      const { text, filename, format } = input;
+      return { text, ...(filename !== undefined && { filename }), ...(format !== undefined && { format }) };
+    }
+    if (!isSound(input)) return input; // what is wrong with it is said where it is read
+    const { lattice, pbc, numbers, fracCoords, id, notes } = input;
+    const floats = new Float64Array(buffer, at, lattice.length + fracCoords.length);
+    const bytes = new Uint8Array(buffer, at + floats.byteLength, numbers.length);
+    floats.set(lattice);
+    floats.set(fracCoords, lattice.length);
+    bytes.set(numbers);
+    at += bytesOf(input);
+    return {
+      lattice: floats.subarray(0, lattice.length),
+      pbc,
+      numbers: bytes,
+      fracCoords: floats.subarray(lattice.length),
+      ...(id !== undefined && { id }),
+      ...(notes && { notes }),
+    };
+  });
 }
 
-function whole<Data extends Float64Array | Uint8Array>(data: Data): Data {
-  return ArrayBuffer.isView(data) && data.byteLength < data.buffer.byteLength ? (data.slice() as Data) : data;
+/** A structure with the arrays that it should have. */
+function isSound(input: Structure | StructureText): boolean {
+  if ("text" in input) return false;
+  const { lattice, numbers, fracCoords } = input;
+  return lattice instanceof Float64Array && numbers instanceof Uint8Array && fracCoords instanceof Float64Array;
+}
+
+/** Of a structure's numbers, whole float64 numbers. */
+function bytesOf({ lattice, numbers, fracCoords }: Structure): number {
+  return 8 * (lattice.length + fracCoords.length + Math.ceil(numbers.length / 8));
 }
 
 /** The inputs with some texts replaced by the structures in them. */
