@@ -218,6 +218,7 @@ test("a full cache: the longest unused go first, what is in use stays and the ne
   );
   cache.set(KEYS[1], record);
   assert.is(cache.get(KEYS[1]), undefined);
+  cache.set(KEYS[3], record);
   assert.equal([cache.size, cache.added, cache.refused], [3, 1, 1]);
 });
 
