@@ -34,12 +34,16 @@ function countingBackend() {
     name: wasm.name,
     async createSession(program) {
       const session = await wasm.createSession(program);
-      const run: typeof session.run = (batch) => {
-        counts.runs++;
-        counts.crystals += batch.sizes.B;
-        return session.run(batch);
+      return {
+        run: (batch) => {
+          counts.runs++;
+          counts.crystals += batch.sizes.B;
+          return session.run(batch);
+        },
+        values: (batch, labels) => session.values(batch, labels),
+        bytes: (sizes) => session.bytes(sizes),
+        dispose: () => session.dispose(),
       };
-      return { ...session, run, values: session.values, dispose: session.dispose };
     },
   };
   return { backend, counts };
