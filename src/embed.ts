@@ -99,15 +99,15 @@ export async function* embedStream(
     });
 }
 
-/** Of a graph's crystal, and of the atoms that it has. */
+/** Of a graph's crystal, and of the atoms that it has; parts of the batch's. */
 interface Vectors {
   readonly crystal: Float32Array;
   readonly atoms: Float32Array;
 }
 
-/** The vectors of a structure's atoms, each from the atom of the graph that stands for it. */
+/** The vectors of a structure's atoms, each from the atom of the graph that stands for it; a copy. */
 function expand(graph: AnyGraph, atoms: Float32Array): Float32Array {
-  if (!("rowOf" in graph)) return atoms;
+  if (!("rowOf" in graph)) return atoms.slice();
   const columns = atoms.length / graph.numAtoms;
   const all = new Float32Array(graph.rowOf.length * columns);
   for (const [i, row] of graph.rowOf.entries())
@@ -124,10 +124,9 @@ async function runGraphs(runner: Runner, graphs: readonly AnyGraph[]): Promise<V
   return graphs.map(({ numAtoms }, b) => {
     const first = atom * atomColumns;
     atom += numAtoms;
-    // Copies: a record must not hold the whole batch.
     return {
-      crystal: crystals.slice(b * crystalColumns, (b + 1) * crystalColumns),
-      atoms: atoms.slice(first, atom * atomColumns),
+      crystal: crystals.subarray(b * crystalColumns, (b + 1) * crystalColumns),
+      atoms: atoms.subarray(first, atom * atomColumns),
     };
   });
 }
@@ -135,11 +134,13 @@ async function runGraphs(runner: Runner, graphs: readonly AnyGraph[]): Promise<V
 function embeddingOf(
   { model, backend, state }: Runner,
   { structure, graph }: ReadySlot,
-  { crystal, atoms: rows }: Vectors,
+  vectors: Vectors,
   options: { shares: boolean; elapsedMs: number },
 ): Embedding {
   const began = performance.now();
-  const atoms = expand(graph, rows);
+  // Copies: equal structures share a result, and a record must not hold the whole batch.
+  const crystal = vectors.crystal.slice();
+  const atoms = expand(graph, vectors.atoms);
   const sites = structure.numbers.length;
   const shares = options.shares ? atomShares(model, atoms, sites) : undefined;
   checkFinite(crystal, atoms, shares ?? []);

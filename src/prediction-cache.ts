@@ -67,7 +67,7 @@ export class PredictionCache {
     return this.#records.size;
   }
 
-  /** Records stored since it was loaded. */
+  /** Records stored since it was loaded, those stored again not counted. */
   get added(): number {
     return this.#added;
   }
@@ -87,6 +87,7 @@ export class PredictionCache {
   }
 
   set(key: string, record: Prediction): void {
+    const isNew = !this.#records.has(key);
     this.#drop(key);
     const needed = countValues(record);
     for (const oldest of this.#records.keys()) {
@@ -99,7 +100,7 @@ export class PredictionCache {
     }
     this.#put(key, record);
     this.#used.add(key);
-    this.#added++;
+    if (isNew) this.#added++;
   }
 
   /** The file's bytes. */

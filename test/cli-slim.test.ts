@@ -92,7 +92,8 @@ test("--check: both models' values, the second those of the file; the change in 
     inOneLine,
     /\nchange {6}electrostatic energy .*, eV\/atom: 0\.00\d+ at most, 0\.00\d+ in the mean of 2 /,
   );
-  assert.match(stdout, /\n {2}structure +formula +before +after +difference\n {2}CsCl +CsCl +-3\.631101 +-3\.63/);
+  assert.match(stdout, /\n {2}structure +formula +before +after +difference\n {2}CsCl +CsCl +-3\.6311/);
+  assert.ok(stdout.includes(` ${old[0][1].toFixed(6)}  ${now[0][1].toFixed(6)} `), stdout);
   for (const line of stdout.split("\n")) assert.ok(line.length <= 110, line);
 });
 

@@ -7,8 +7,9 @@ import { wasmBackend } from "../src/backends/wasm.js";
 import { embed } from "../src/embed.js";
 import { clusterValues } from "../src/graphs/clusters.js";
 import { buildGraph, type CrystalGraph } from "../src/graphs/graph.js";
-import { type LiftedGraph, lift } from "../src/graphs/lift.js";
+import { type LiftedGraph, lift, liftBy, type Refinement } from "../src/graphs/lift.js";
 import { lineGraph } from "../src/graphs/line-graph.js";
+import { type Colors, refineBonds, refinePairs } from "../src/graphs/refine.js";
 import type { Model } from "../src/models/model.js";
 import { predict } from "../src/predict.js";
 import type { Prediction } from "../src/prediction.js";
@@ -171,6 +172,47 @@ test("an order of atoms, or a supercell, changes nothing but multiplicities and 
     }
 });
 
+/** Keep so many bits of a hash, so that unlike rows share colours. */
+function weaken({ a, b }: Colors, bits: number): void {
+  for (let row = 0; row < a.length; row++) {
+    a[row] &= 2 ** bits - 1;
+    b[row] = 0;
+  }
+}
+
+test("colours that unlike rows share by accident are found out, and the graph is left whole", () => {
+  let [whole, lifted] = [0, 0];
+  for (const { config } of examples)
+    for (const structure of exampleStructures().filter(({ numbers }) => numbers.length < 20)) {
+      const graph = buildGraph(structure, config.graph);
+      const right = lift(graph);
+      if (!isLifted(right)) continue;
+      const sizes = ({ numAtoms, numEdges, line }: LiftedGraph) => [numAtoms, numEdges, line?.source.length];
+      for (let bits = 0; bits < 8; bits++)
+        for (const of of ["atoms", "edges"] as const)
+          for (const after of ["bonds", "pairs"]) {
+            const refinement: Refinement = {
+              refineBonds: (edges) => {
+                const coloring = refineBonds(edges);
+                if (after === "bonds") weaken(coloring[of], bits);
+                return coloring;
+              },
+              refinePairs: (edges, pairs, coloring) => {
+                refinePairs(edges, pairs, coloring);
+                if (after === "pairs") weaken(coloring[of], bits);
+              },
+            };
+            const result = liftBy(refinement, graph);
+            // Classes that are not found out are no fewer than there are.
+            if (isLifted(result)) assert.equal(sizes(result), sizes(right), `${structure.id}, ${bits} bits of ${of}`);
+            else assert.is(result, graph);
+            if (isLifted(result)) lifted++;
+            else whole++;
+          }
+    }
+  assert.ok(whole > 100 && lifted > 100, `${whole} left whole, ${lifted} without such an accident`);
+});
+
 /** Crystals with all their symmetry, some of it, and none: supercells, one atom moved, all moved by next to nothing or more. */
 const varied: fc.Arbitrary<Structure> = fc
   .record({
@@ -241,6 +283,20 @@ test("what is computed once: equal structures of a batch, whatever the order of 
   crystals = 0;
   await predict(model, copies, { backend: counting, maxAtoms: 1e6, lift: false });
   assert.is(crystals, copies.length);
+});
+
+test("a record's vectors are its own, also where equal structures were computed once", async () => {
+  const [structure] = exampleStructures();
+  for (const lift of [true, false])
+    for (const model of examples) {
+      const pristine = await embed(model, [structure], { lift });
+      const [first, second] = await embed(model, [structure, structure], { lift });
+      for (const key of ["crystal", "atoms"] as const) {
+        assert.is(first[key].buffer.byteLength, first[key].byteLength);
+        first[key].fill(0);
+        assert.equal(second[key], pristine[0][key]);
+      }
+    }
 });
 
 test("embeddings have every atom, alike ones alike", async () => {

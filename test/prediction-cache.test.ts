@@ -34,12 +34,16 @@ function countingBackend() {
     name: wasm.name,
     async createSession(program) {
       const session = await wasm.createSession(program);
-      const run: typeof session.run = (batch) => {
-        counts.runs++;
-        counts.crystals += batch.sizes.B;
-        return session.run(batch);
+      return {
+        run: (batch) => {
+          counts.runs++;
+          counts.crystals += batch.sizes.B;
+          return session.run(batch);
+        },
+        values: (batch, labels) => session.values(batch, labels),
+        bytes: (sizes) => session.bytes(sizes),
+        dispose: () => session.dispose(),
       };
-      return { ...session, run, values: session.values, dispose: session.dispose };
     },
   };
   return { backend, counts };
@@ -218,6 +222,7 @@ test("a full cache: the longest unused go first, what is in use stays and the ne
   );
   cache.set(KEYS[1], record);
   assert.is(cache.get(KEYS[1]), undefined);
+  cache.set(KEYS[3], record);
   assert.equal([cache.size, cache.added, cache.refused], [3, 1, 1]);
 });
 

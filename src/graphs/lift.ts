@@ -54,11 +54,22 @@ const GAP = 1e-7;
 /** Below this compression the rows' own features would cost more than the rows that are saved. */
 const WORTHWHILE = 1.1;
 
+/** Where the classes come from. */
+export interface Refinement {
+  readonly refineBonds: typeof refineBonds;
+  readonly refinePairs: typeof refinePairs;
+}
+
 /**
  * The graph of representatives; the graph itself where it would hardly be smaller. That is mostly found out in one pass
  * over the bonds.
  */
 export function lift(graph: CrystalGraph): AnyGraph {
+  return liftBy({ refineBonds, refinePairs }, graph);
+}
+
+/** The same by any colours, for tests: where unlike rows share one, the graph is left whole. */
+export function liftBy({ refineBonds, refinePairs }: Refinement, graph: CrystalGraph): AnyGraph {
   const E = graph.numEdges;
   if (E === 0 || allDiffer(graph)) return graph;
   const lengths = clusterValues(graph.lengths, GAP);
