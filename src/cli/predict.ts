@@ -39,7 +39,7 @@ Options:
       --calibration FACTOR    from an ensemble's spread to an error bar, worked out on data of known values
       --cache FILE            a file of predictions (ensemble_predictions.pt): those in it are not computed again, new
                               ones are added
-      --workers N             predict on N threads, by default 1; auto: one for each core
+      --workers N             predict on N threads, by default 1; auto or 0: one for each core
   -q, --quiet                 do not describe the models, list no warnings
   -h, --help                  this text
 
