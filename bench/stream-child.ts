@@ -28,13 +28,20 @@ function held(done: number): StreamPoint {
 const [checkpoint, count] = [process.argv[2], Number(process.argv[3])];
 const model = await readModel(checkpoint);
 const points: StreamPoint[] = [];
+let tenth: StreamPoint[] = [];
 let [predicted, failed] = [0, 0];
 const start = performance.now();
 for await (const result of predictStream(model, binaryCrystals(count))) {
   if ("error" in result) failed++;
   else predicted++;
   const done = predicted + failed;
-  if (done % (count / 10) === 0) points.push(held(done));
+  if (done % (count / 100) === 0) tenth.push(held(done));
+  if (done % (count / 10) === 0) {
+    // A batch in work is held too: the least of ten looks has the least of one.
+    const least = (kind: "RSS" | "heap" | "Wasm") => Math.min(...tenth.map((point) => point[kind]));
+    points.push({ done, RSS: least("RSS"), heap: least("heap"), Wasm: least("Wasm") });
+    tenth = [];
+  }
 }
 const report: StreamReport = { seconds: (performance.now() - start) / 1000, predicted, failed, points };
 console.log(JSON.stringify(report));

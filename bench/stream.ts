@@ -15,7 +15,7 @@ const KINDS = Object.keys(MOST_GROWTH) as Kind[];
 /** MiB held after so many predictions: resident, by JavaScript, in Wasm memories. */
 export type StreamPoint = { readonly done: number } & Readonly<Record<Kind, number>>;
 
-/** What bench/stream-child.ts prints: one point per tenth of the stream. */
+/** What bench/stream-child.ts prints: one point per tenth of the stream, the least of ten looks. */
 export interface StreamReport {
   readonly seconds: number;
   readonly predicted: number;
