@@ -2,8 +2,9 @@
  * Builds dist/ (what npm ships), or with --tests / --bench the test and bench bundles in build/.
  *   dist/unitcell.wasm   the AssemblyScript kernels; dist/unitcell.relaxed.wasm the same with fused multiply-add
  *   dist/index.js        the library, Wasm inlined; dist/checkpoints.js its checkpoint toolkit alone; dist/fs.js its files
- *                        for Node, Deno and Bun; dist/pool.js predictions on all cores, dist/pool-worker.js what each of
- *                        its workers runs; dist/cli.js the command; all share chunks
+ *                        for Node, Deno and Bun; dist/ort.js export to ONNX, and onnxruntime as a backend; dist/pool.js
+ *                        predictions on all cores, dist/pool-worker.js what each of its workers runs; dist/cli.js the
+ *                        command; all share chunks
  *   dist/types/          declarations
  *   dist/prediction.schema.json   the JSON Schema of records
  *   dist/THIRD-PARTY.txt          the licences of what is bundled into the command
@@ -69,6 +70,7 @@ async function buildDist() {
       index: "src/index.ts",
       checkpoints: "src/checkpoints.ts",
       fs: "src/stores/fs.ts",
+      ort: "src/ort.ts",
       pool: "src/pool/pool.ts",
       "pool-worker": "src/pool/worker.ts",
       cli: "src/cli.ts",

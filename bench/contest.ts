@@ -1,6 +1,6 @@
 /** One network in unitcell, in every PyTorch and in every ONNX Runtime there is, on the same graphs. */
 import { basename, dirname } from "node:path";
-import { BATCH_BYTES, type Session } from "../src/backends/backend.js";
+import type { Session } from "../src/backends/backend.js";
 import { batchBytes, checkOptions } from "../src/batches.js";
 import { readCheckpointFiles } from "../src/cli/checkpoint-files.js";
 import { type AnyGraph, lift } from "../src/graphs/lift.js";
@@ -64,7 +64,7 @@ export class Ours {
     for (const graph of graphs) {
       const lifted = this.#level.lifts ? lift(graph) : graph;
       const own = batchBytes(this.#session, lifted);
-      if (atoms > 0 && (atoms + graph.numAtoms > this.#maxAtoms || bytes + own > BATCH_BYTES)) {
+      if (atoms > 0 && (atoms + graph.numAtoms > this.#maxAtoms || bytes + own > this.#session.goodBytes)) {
         groups.push([]);
         [atoms, bytes] = [0, 0];
       }

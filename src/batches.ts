@@ -1,5 +1,5 @@
 /** What predict and embed have in common: a stream of structures as batches of graphs, a model where it runs, errors. */
-import { BATCH_BYTES, type Backend, type Session } from "./backends/backend.js";
+import type { Backend, RunNote, Session } from "./backends/backend.js";
 import { wasmBackend } from "./backends/wasm.js";
 import { UnitcellError } from "./errors.js";
 import { type Batch, collate } from "./graphs/batch.js";
@@ -18,7 +18,7 @@ export interface BatchOptions {
   backend?: Backend;
   /**
    * Crystals are read, and batched, up to this many atoms at a time; a larger crystal runs alone. Batches are also bounded by
-   * the memory that they take (BATCH_BYTES).
+   * the memory that they take (Session.goodBytes).
    */
   maxAtoms?: number;
   /**
@@ -118,6 +118,18 @@ export async function openRunner(model: Model, options: BatchOptions): Promise<R
   return { model, session, backend: backend.name, state: options.state, lift: options.lift ?? true };
 }
 
+/** What became of a graph, and how it was run where that is to be noted. */
+export interface Ran<Result> {
+  readonly result: Result;
+  readonly note: RunNote | undefined;
+}
+
+/** Of a record: where its numbers are from, and what its reader should know of that. */
+export function provenance({ backend }: Runner, note: RunNote | undefined) {
+  const warnings: PredictionWarning[] = note?.warning ? [note.warning] : [];
+  return { backend: note?.backend ?? backend, warnings };
+}
+
 /** A structure whose graph is ready to run, what it takes of a batch, and the ms that took. */
 export interface ReadySlot {
   readonly structure: Structure;
@@ -145,7 +157,7 @@ export async function* runChunk<Result, Record>(
   for (const structure of chunk) {
     const slot = makeSlot(runner, structure);
     const own = "graph" in slot ? slot.bytes : 0;
-    if (bytes > 0 && bytes + own > BATCH_BYTES) {
+    if (bytes > 0 && bytes + own > runner.session.goodBytes) {
       yield* runSlots(runner, slots, steps);
       slots = [];
       bytes = 0;

@@ -1,4 +1,5 @@
 /** Crystals as vectors: what a network makes of a structure before its last layers, for other models to start from. */
+import type { RunNote } from "./backends/backend.js";
 import {
   type BatchOptions,
   batchFor,
@@ -9,6 +10,8 @@ import {
   elementWarnings,
   modelInfo,
   openRunner,
+  provenance,
+  type Ran,
   type ReadySlot,
   type Runner,
   runChunk,
@@ -115,29 +118,35 @@ function expand(graph: AnyGraph, atoms: Float32Array): Float32Array {
   return all;
 }
 
-async function runGraphs(runner: Runner, graphs: readonly AnyGraph[]): Promise<Vectors[]> {
+async function runGraphs(runner: Runner, graphs: readonly AnyGraph[]): Promise<Ran<Vectors>[]> {
   const batch = batchFor(runner, graphs);
-  const values = await runner.session.values(batch, ["crystal", "atoms"]);
+  let note: RunNote | undefined;
+  const values = await runner.session.values(batch, ["crystal", "atoms"], (said) => {
+    note = said;
+  });
   const [crystals, atoms] = [values.get("crystal")!, values.get("atoms")!];
   const [crystalColumns, atomColumns] = [crystals.length / batch.sizes.B, atoms.length / batch.sizes.N];
   let atom = 0;
   return graphs.map(({ numAtoms }, b) => {
     const first = atom * atomColumns;
     atom += numAtoms;
-    return {
+    const result = {
       crystal: crystals.subarray(b * crystalColumns, (b + 1) * crystalColumns),
       atoms: atoms.subarray(first, atom * atomColumns),
     };
+    return { result, note };
   });
 }
 
 function embeddingOf(
-  { model, backend, state }: Runner,
+  runner: Runner,
   { structure, graph }: ReadySlot,
-  vectors: Vectors,
+  { result: vectors, note }: Ran<Vectors>,
   options: { shares: boolean; elapsedMs: number },
 ): Embedding {
   const began = performance.now();
+  const { model, state } = runner;
+  const { backend, warnings } = provenance(runner, note);
   // Copies: equal structures share a result, and a record must not hold the whole batch.
   const crystal = vectors.crystal.slice();
   const atoms = expand(graph, vectors.atoms);
@@ -158,7 +167,12 @@ function embeddingOf(
     ...(stateTypes(model) > 0 && { state: state! }),
     cutoff: graph.cutoff,
     ...(graph.neighborPolicy && { neighborPolicy: graph.neighborPolicy }),
-    warnings: [...(shares ? valueWarnings(model) : []), ...elementWarnings(model, structure), ...graph.warnings],
+    warnings: [
+      ...(shares ? valueWarnings(model) : []),
+      ...elementWarnings(model, structure),
+      ...graph.warnings,
+      ...warnings,
+    ],
     model: modelInfo(model),
     backend,
     elapsedMs: options.elapsedMs + performance.now() - began,

@@ -7,7 +7,7 @@ import { checkStructure, type Structure, type UnreadStructure } from "./structur
 /** Structures that run together. */
 export type Chunk = readonly (Structure | UnreadStructure)[];
 
-/** As `run`, for what the cache does not have. Failures are not stored. */
+/** As `run`, for what the cache does not have. Failures are not stored, nor what ran elsewhere than it was to. */
 export async function predictUnknown(
   cache: PredictionCache,
   recipe: string,
@@ -27,9 +27,14 @@ export async function predictUnknown(
     }
     const key = keys[i];
     const record = records[next++];
-    if (key !== undefined && !("error" in record)) cache.set(key, record);
+    if (key !== undefined && isLasting(record)) cache.set(key, record);
     return record;
   });
+}
+
+/** Whether it would be the same again. */
+function isLasting(record: Prediction | FailedPrediction): record is Prediction {
+  return !("error" in record) && record.warnings.every(({ code }) => code !== "device-lost");
 }
 
 /** None for what can give no prediction. */

@@ -1,3 +1,4 @@
+import type { RunNote } from "./backends/backend.js";
 import {
   type BatchOptions,
   backendOf,
@@ -9,6 +10,8 @@ import {
   elementWarnings,
   modelInfo,
   openRunner,
+  provenance,
+  type Ran,
   type ReadySlot,
   type Runner,
   runChunk,
@@ -98,19 +101,21 @@ async function* predictChunk(
   const runner = await openRunner(model, options);
   yield* runChunk(runner, chunk, {
     run: (graphs) => runGraphs(runner, graphs),
-    record: async (slot, output, elapsedMs) => {
-      const tie = options.tieRange ? await tieRange(runner, slot.structure, options.maxAtoms) : undefined;
-      return predictionOf(runner, slot, output, { tie, elapsedMs });
+    record: async (slot, ran, elapsedMs) => {
+      const ties = options.tieRange ? await tieRange(runner, slot.structure, options.maxAtoms) : undefined;
+      return predictionOf(runner, slot, { ...ran, note: ties?.note ?? ran.note }, { tie: ties?.result, elapsedMs });
     },
   });
 }
 
 function predictionOf(
-  { model, backend, state, lift: lifts }: Runner,
+  runner: Runner,
   { structure, graph }: ReadySlot,
-  output: Float32Array,
+  { result: output, note }: Ran<Float32Array>,
   { tie, elapsedMs }: { tie: TieRange | undefined; elapsedMs: number },
 ): Prediction {
+  const { model, state, lift: lifts } = runner;
+  const { backend, warnings } = provenance(runner, note);
   const decoded = decodeOutput(model, output);
   checkFinite(output, decoded.values ?? [decoded.value]);
   return {
@@ -126,32 +131,37 @@ function predictionOf(
     ...(graph.neighborPolicy && { neighborPolicy: graph.neighborPolicy }),
     ...(lifts && { compression: "rowOf" in graph ? graph.compression : 1 }),
     ...(tie && { tie }),
-    warnings: [...valueWarnings(model), ...elementWarnings(model, structure), ...graph.warnings],
+    warnings: [...valueWarnings(model), ...elementWarnings(model, structure), ...graph.warnings, ...warnings],
     model: modelInfo(model),
     backend,
     elapsedMs,
   };
 }
 
-async function runGraphs(runner: Runner, graphs: readonly AnyGraph[]): Promise<Float32Array[]> {
+async function runGraphs(runner: Runner, graphs: readonly AnyGraph[]): Promise<Ran<Float32Array>[]> {
   const batch = batchFor(runner, graphs);
-  const outputs = await runner.session.run(batch);
-  return graphs.map((_, b) => outputRow(runner.model, batch, outputs, b));
+  let note: RunNote | undefined;
+  const outputs = await runner.session.run(batch, (said) => {
+    note = said;
+  });
+  return graphs.map((_, b) => ({ result: outputRow(runner.model, batch, outputs, b), note }));
 }
 
-async function tieRange(runner: Runner, structure: Structure, maxAtoms: number): Promise<TieRange | undefined> {
+async function tieRange(runner: Runner, structure: Structure, maxAtoms: number): Promise<Ran<TieRange> | undefined> {
   const { model } = runner;
   if (model.config.graph.select !== "nearest") return undefined;
   const { graphs, exhaustive } = tieVariants(structure, model.config.graph);
   if (graphs.length === 0) return undefined;
   const chosen = runner.lift ? graphs.map(lift) : graphs;
   let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  let note: RunNote | undefined;
   const perBatch = Math.max(1, Math.floor(maxAtoms / structure.numbers.length));
   for (let from = 0; from < chosen.length; from += perBatch)
-    for (const output of await runGraphs(runner, chosen.slice(from, from + perBatch))) {
-      const { value } = decodeOutput(model, output);
+    for (const ran of await runGraphs(runner, chosen.slice(from, from + perBatch))) {
+      const { value } = decodeOutput(model, ran.result);
+      if (ran.note?.warning) note = ran.note;
       min = Math.min(min, value);
       max = Math.max(max, value);
     }
-  return { min, max, choices: graphs.length, exhaustive };
+  return { result: { min, max, choices: graphs.length, exhaustive }, note };
 }

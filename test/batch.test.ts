@@ -67,7 +67,14 @@ test("tied neighbours that cannot be tried fail alone: what follows keeps its ow
         if (++calls === 2) throw new UnitcellError("BACKEND", "no memory");
         return session.run(batch);
       };
-      return { run, values: session.values, bytes: (sizes) => session.bytes(sizes), dispose: session.dispose };
+      const { goodBytes } = session;
+      return {
+        goodBytes,
+        run,
+        values: session.values,
+        bytes: (sizes) => session.bytes(sizes),
+        dispose: session.dispose,
+      };
     },
   };
   const tied = structures.find((structure) => buildGraph(structure, model.config.graph).warnings.length > 0)!;

@@ -23,7 +23,8 @@ const ALLOWED: Record<string, string[]> = {
   graphs: ["errors", "random", "config", "structures", "kernels"],
   ops: ["errors"],
   models: "errors config bytes tensor formats checkpoint load-report structures graphs ops".split(" "),
-  backends: ["errors", "graphs", "kernels", "ops"],
+  backends: ["errors", "graphs", "kernels", "ops", "onnx"],
+  onnx: ["errors", "formats", "structures", "graphs", "ops", "models", "version"],
   "load-model": ["errors", "bytes", "formats", "checkpoint", "models", "sha256"],
   version: [],
   prediction: ["errors", "graphs"],
@@ -32,12 +33,11 @@ const ALLOWED: Record<string, string[]> = {
   "prediction-cache": ["errors", "bytes", "formats", "prediction", "record-values", "version"],
   ensemble: ["errors", "models", "prediction"],
   batches: ["errors", "structures", "graphs", "models", "backends", "prediction"],
-  embed: ["errors", "batches", "structures", "graphs", "models", "prediction"],
+  embed: ["errors", "batches", "structures", "graphs", "models", "backends", "prediction"],
   "predict-unknown": ["errors", "batches", "structures", "prediction", "prediction-cache", "prediction-key"],
-  predict:
-    "errors batches structures graphs models ensemble prediction prediction-cache prediction-key predict-unknown".split(
-      " ",
-    ),
+  predict: "errors batches structures graphs models backends ensemble prediction prediction-cache prediction-key"
+    .split(" ")
+    .concat("predict-unknown"),
   pool: "errors batches structures models ops ensemble predict prediction prediction-cache prediction-key predict-unknown".split(
     " ",
   ),
@@ -52,8 +52,12 @@ const ALLOWED: Record<string, string[]> = {
     .concat("architecture-summary sparsify slim prediction-change runs pool".split(" ")),
 };
 
-/** Packages by layer. fflate is the one that users install; the command's are bundled into it. */
-const PACKAGES: Record<string, string[]> = { formats: ["fflate"], cli: ["asciichart", "d3-scale"] };
+/** Packages by layer. fflate is the one that users install; the others are bundled. */
+const PACKAGES: Record<string, string[]> = {
+  formats: ["fflate"],
+  onnx: ["@bufbuild/protobuf/wire"],
+  cli: ["asciichart", "d3-scale"],
+};
 
 /** Asks the process for Node's modules, and imports no more than their types. */
 const NODE_TYPES = "src/pool/node.ts";
@@ -70,7 +74,7 @@ const files = readdirSync("src", { recursive: true, withFileTypes: true })
 
 for (const file of files) {
   const layer = layerOf(file);
-  if (layer === "index" || layer === "checkpoints") continue;
+  if (["index", "checkpoints", "ort"].includes(layer)) continue;
   test(`${file} imports only what its layer may`, () => {
     assert.ok(layer in ALLOWED, `${layer} is no layer`);
     for (const [, specifier] of readFileSync(file, "utf8").matchAll(IMPORT)) {

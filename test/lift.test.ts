@@ -260,6 +260,7 @@ test("what is computed once: equal structures of a batch, whatever the order of 
     createSession: async (program) => {
       const session = await real.createSession(program);
       return {
+        goodBytes: session.goodBytes,
         run: (batch) => {
           crystals += batch.sizes.B;
           return session.run(batch);

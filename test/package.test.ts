@@ -5,6 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import * as toolkit from "../src/checkpoints.js";
 import * as source from "../src/index.js";
+import * as ort from "../src/ort.js";
 import * as pool from "../src/pool/pool.js";
 import * as files from "../src/stores/fs.js";
 import { VERSION } from "../src/version.js";
@@ -36,6 +37,7 @@ test("exported names: those and the networks", () =>
 test("exported names of unitcell/fs", () =>
   assert.equal(Object.keys(files).sort(), ["fileSink", "fileSource", "fsStore"]));
 
+test("exported names of unitcell/ort", () => assert.equal(Object.keys(ort).sort(), ["exportOnnx"]));
 test("exported names of unitcell/pool", () => assert.equal(Object.keys(pool), ["createPool"]));
 
 test("the version in code is the package's", () => assert.is(VERSION, manifest.version));

@@ -35,6 +35,7 @@ function countingBackend() {
     async createSession(program) {
       const session = await wasm.createSession(program);
       return {
+        goodBytes: session.goodBytes,
         run: (batch) => {
           counts.runs++;
           counts.crystals += batch.sizes.B;
