@@ -7,7 +7,7 @@
  *                        command; all share chunks
  *   dist/types/          declarations
  *   dist/prediction.schema.json   the JSON Schema of records
- *   dist/THIRD-PARTY.txt          the licences of what is bundled into the command
+ *   dist/THIRD-PARTY.txt          the licences of what is bundled
  */
 import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -92,14 +92,29 @@ function licences({ outputs }) {
   const files = Object.values(outputs).flatMap(({ inputs }) =>
     Object.keys(inputs).filter((file) => inputs[file].bytesInOutput > 0),
   );
-  const folders = files.flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file) ?? []);
-  const texts = [...new Set(folders)].sort().map((folder) => {
+  const folders = new Set(files.flatMap((file) => packageOf(file) ?? []));
+  const texts = [...folders].sort().map((folder) => {
     const { name, version } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
     const licence = readdirSync(folder).find((file) => /^licen[cs]e/i.test(file));
-    if (!licence) throw new Error(`${name} is bundled and has no licence file`);
-    return `${name} ${version}\n\n${readFileSync(`${folder}/${licence}`, "utf8").trim()}\n`;
+    const text = licence
+      ? readFileSync(`${folder}/${licence}`, "utf8")
+      : notices(files.filter((file) => packageOf(file) === folder));
+    if (!text) throw new Error(`${name} is bundled and has no licence`);
+    return `${name} ${version}\n\n${text.trim()}\n`;
   });
   return texts.join(`\n${"-".repeat(80)}\n\n`);
+}
+
+const packageOf = (file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0];
+
+/** Of a package without a licence file: what its files say at their beginning, and the licence that they name. */
+function notices(files) {
+  const said = new Set(
+    files.map((file) => /^(?:\/\/.*\n)+/.exec(readFileSync(file, "utf8"))?.[0].replace(/^\/\/ ?/gm, "") ?? ""),
+  );
+  const text = [...said].join("\n");
+  const apache = dirname(require.resolve("assemblyscript/package.json"));
+  return text.includes("Apache License, Version 2.0") ? `${text}\n${readFileSync(`${apache}/LICENSE`, "utf8")}` : text;
 }
 
 /** Declarations that no entry leads to describe what no user can reach. */
