@@ -34,7 +34,7 @@ export async function predictUnknown(
 
 /** Whether it would be the same again. */
 function isLasting(record: Prediction | FailedPrediction): record is Prediction {
-  return !("error" in record) && record.warnings.every(({ code }) => code !== "device-lost");
+  return !("error" in record) && record.warnings.every(({ code }) => code !== "backend-failed");
 }
 
 /** None for what can give no prediction. */

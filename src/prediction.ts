@@ -67,7 +67,7 @@ export interface ModelInfo {
 }
 
 export interface PredictionWarning {
-  readonly code: Warning["code"] | "no-normalizer" | "unseen-element" | "device-lost";
+  readonly code: Warning["code"] | "no-normalizer" | "unseen-element" | "backend-failed";
   readonly message: string;
   /** The atoms concerned, by position in the structure. */
   readonly atoms?: readonly number[];

@@ -188,7 +188,7 @@ const WARNING_CODES: Record<PredictionWarning["code"], true> = {
   "isolated-atom": true,
   "cutoff-extended": true,
   "unseen-element": true,
-  "device-lost": true,
+  "backend-failed": true,
 };
 const { prediction, member, model, warning, tie, failure } = schema.$defs;
 const SAME: [name: string, ours: object, theirs: object][] = [

@@ -6,7 +6,7 @@ export interface RunNote {
   /** Name of the backend that gave the numbers. */
   readonly backend: string;
   /** What went wrong on the way. */
-  readonly warning?: { readonly code: "device-lost"; readonly message: string };
+  readonly warning?: { readonly code: "backend-failed"; readonly message: string };
 }
 
 /** A program loaded on a device, weights included. Runs one batch at a time. */

@@ -8,16 +8,17 @@ import type { OnnxType, OnnxValue } from "./model-proto.js";
  * An input of an exported network.
  *   numbers   float32, `columns` a row
  *   index     int32, one a row
- *   starts    int32, one a row and one more
+ *   starts    int32, one a row: the first of the rows of `over` that belong to it; with
+ *   counts    int32, one a row: how many of them
  *   weights   float32, one a row; a batch without them means ones
- *   slots     int32: 0, 1, ... up to the most rows that a segment of `of` has, which may be more but not fewer
+ *   slots     int32: 0, 1, ... as many as the most of those counts, or more
  */
 export interface OnnxInput {
   readonly name: string;
-  readonly kind: "numbers" | "index" | "starts" | "weights" | "slots";
+  readonly kind: "numbers" | "index" | "starts" | "counts" | "weights" | "slots";
   readonly rows: Axis;
   readonly columns: number;
-  /** Of slots: the row starts whose segments they count through. */
+  /** Of counts and slots: the batch's row starts that they are told by. */
   readonly of?: string;
 }
 
@@ -39,14 +40,17 @@ const MEANINGS: Readonly<Record<string, string>> = {
   numbers: "atomic number of each atom, those of a crystal one after another",
   source: "sending atom of each bond",
   receiver: "receiving atom of each bond, ascending",
-  edgeStart: "first bond of each receiving atom, and the count of bonds",
-  crystalStart: "first atom of each crystal, and the count of atoms",
+  edgeStart: "first bond of each receiving atom",
+  edgeCount: "number of bonds of each receiving atom",
+  crystalStart: "first atom of each crystal",
+  crystalCount: "number of atoms of each crystal",
   atomCrystal: "crystal of each atom",
   edgeCrystal: "crystal of each bond, that of its receiving atom",
   lengths: "length of each bond, in Å",
   tripletSource: "sending bond of each pair of bonds",
   tripletReceiver: "receiving bond of each pair, ascending",
-  tripletStart: "first pair of each receiving bond, and the count of pairs",
+  tripletStart: "first pair of each receiving bond",
+  tripletCount: "number of pairs of each receiving bond",
   cosines: "cosine of the angle of each pair",
   cell: "a, b, c in Å and alpha, beta, gamma in degrees of each crystal",
   state: "row of the table of states of each crystal",
@@ -56,7 +60,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   edgeTotal: "edgeWeight times the receiving atom's atomWeight",
 };
 
-/** The name of the input of slots for some row starts: "edgeSlots" for "edgeStart". */
+/** The names of the inputs made of some row starts: "edgeCount" and "edgeSlots" for "edgeStart". */
+export const countsOf = (starts: string) => starts.replace(/Start$/, "Count");
 export const slotsOf = (starts: string) => starts.replace(/Start$/, "Slots");
 
 export const ROWS: Readonly<Record<string, string>> = { B: "crystals", N: "atoms", E: "bonds", T: "pairs" };
@@ -65,9 +70,8 @@ export const ROWS: Readonly<Record<string, string>> = { B: "crystals", N: "atoms
 export function declare({ name, kind, rows, columns, of }: OnnxInput): OnnxValue {
   const axis = ROWS[rows];
   const meaning =
-    kind === "slots" ? `0, 1, 2, ... : as many as the most rows that a segment of ${of} has, or more` : MEANINGS[name];
-  const dims =
-    kind === "slots" ? [name] : [kind === "starts" ? `${axis} + 1` : axis, ...(columns > 1 ? [columns] : [])];
+    kind === "slots" ? `0, 1, 2, ... : as many as the most rows that a segment has, or more` : MEANINGS[name];
+  const dims = kind === "slots" ? [name] : [axis, ...(columns > 1 ? [columns] : [])];
   return { name, type: typeOf(kind), dims, description: meaning };
 }
 
@@ -82,7 +86,8 @@ function typeOf(kind: OnnxInput["kind"]): OnnxType & Feed["type"] {
 export function feedSizes(inputs: readonly OnnxInput[], batch: Batch): FeedSizes {
   const { B, N, E, T } = batch.sizes;
   const slots = new Map<string, number>();
-  for (const { name, of } of inputs) if (of !== undefined) slots.set(name, Math.max(1, longest(find(batch, of))));
+  for (const { name, kind, of } of inputs)
+    if (kind === "slots") slots.set(name, Math.max(1, longest(find(batch, of!))));
   return { rows: { B, N: Math.max(1, N), E: Math.max(1, E), T: Math.max(1, T) }, slots };
 }
 
@@ -106,23 +111,38 @@ export function feedsOf(
   return new Map(inputs.map((input) => [input.name, feedOf(input, batch, sizes)]));
 }
 
-function feedOf({ name, kind, rows, columns }: OnnxInput, batch: Batch, sizes: FeedSizes): Feed {
+function feedOf({ name, kind, rows, columns, of }: OnnxInput, batch: Batch, sizes: FeedSizes): Feed {
   if (kind === "slots") {
     const count = sizes.slots.get(name)!;
     return { type: "i32", dims: [count], data: Int32Array.from({ length: count }, (_, i) => i) };
   }
   const type = typeOf(kind);
-  const height = sizes.rows[rows as keyof Batch["sizes"]] + (kind === "starts" ? 1 : 0);
+  const height = sizes.rows[rows as keyof Batch["sizes"]];
   const dims = columns > 1 ? [height, columns] : [height];
+  const live = numbersOf(name, kind, of, batch);
   const count = height * columns;
-  const given = kind === "weights" && !batch.inputs.has(name) ? undefined : find(batch, name);
-  if (given?.length === count) return { type, dims, data: given };
+  if (live?.length === count) return { type, dims, data: live };
   const data = type === "f32" ? new Float32Array(count) : new Int32Array(count);
-  data.set(given ?? []);
-  // Of dead rows: index 0, which there is; lengths and weights like any other; the end of all segments.
-  const filler = kind === "index" ? 0 : kind === "starts" ? given!.at(-1)! : 1;
-  data.fill(filler, given?.length ?? 0);
+  data.set(live ?? []);
+  data.fill(FILLERS[kind], live?.length ?? 0);
   return { type, dims, data };
+}
+
+/** Of dead rows: indices of what there is, no rows in segments, lengths and weights like any other. */
+const FILLERS = { index: 0, starts: 0, counts: 0, numbers: 1, weights: 1 } as const;
+
+/** Those of the batch's own rows; none where they are ones. */
+function numbersOf(
+  name: string,
+  kind: OnnxInput["kind"],
+  of: string | undefined,
+  batch: Batch,
+): Float32Array | Int32Array | undefined {
+  if (kind === "weights") return batch.inputs.get(name);
+  const found = find(batch, of ?? name);
+  if (kind === "starts") return found.subarray(0, -1);
+  if (kind === "counts") return Int32Array.from({ length: found.length - 1 }, (_, s) => found[s + 1] - found[s]);
+  return found;
 }
 
 function find({ inputs }: Batch, name: string): Float32Array | Int32Array {

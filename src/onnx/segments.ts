@@ -5,7 +5,7 @@
 import { SEGMENT_OF } from "../ops/gates.js";
 import type { Axis } from "../ops/program.js";
 import type { OnnxGraph } from "./graph.js";
-import { slotsOf } from "./inputs.js";
+import { countsOf, slotsOf } from "./inputs.js";
 
 /** Segments of an operation: rows of `over` between the row starts, `rows` of them. */
 export interface SegmentsOf {
@@ -22,9 +22,6 @@ export interface SegmentsOf {
 const CONSIST_OF: Readonly<Record<string, readonly [first: string, rows: Axis, then: string]>> = {
   crystalEdgeStart: ["edgeStart", "N", "crystalStart"],
 };
-
-/** Where a slice ends that leaves nothing out. */
-const TO_THE_END = 2 ** 31 - 1;
 
 /** Below every number that is not infinite. */
 const LOWEST = -3.4e38;
@@ -91,16 +88,19 @@ interface Places {
 
 function places(g: OnnxGraph, starts: string, rows: Axis): Places {
   const named = (name: string, write: () => string) => g.once(`${starts}/${name}`, write);
-  g.input({ name: starts, kind: "starts", rows, columns: 1 });
-  const slots = g.input({ name: slotsOf(starts), kind: "slots", rows, columns: 1, of: starts });
-  const column = (first: number, end: number) =>
-    g.add("Unsqueeze", [g.add("Slice", [starts, g.places(first), g.places(end)]), g.places(1)]);
-  const begin = named("begin", () => column(0, -1));
-  const end = named("end", () => column(1, TO_THE_END));
-  const candidates = named("candidates", () => g.add("Add", [begin, slots]));
-  const live = named("live", () => g.add("Less", [candidates, end]));
-  const filled = named("filled", () => g.add("Less", [begin, end]));
-  const index = named("index", () => g.add("Where", [live, candidates, g.add("Where", [filled, begin, g.int(0)])]));
+  const given = (kind: "starts" | "counts" | "slots", name: string) =>
+    g.input({ name, kind, rows, columns: 1, ...(kind !== "starts" && { of: starts }) });
+  const slots = given("slots", slotsOf(starts));
+  const column = (kind: "starts" | "counts", name: string) =>
+    named(kind, () => g.add("Unsqueeze", [given(kind, name), g.places(1)]));
+  const begin = column("starts", starts);
+  const count = column("counts", countsOf(starts));
+  const live = named("live", () => g.add("Less", [slots, count]));
+  const filled = named("filled", () => g.add("Greater", [count, g.int(0)]));
+  const index = named("index", () => {
+    const safe = g.add("Where", [filled, begin, g.int(0)]);
+    return g.add("Where", [live, g.add("Add", [begin, slots]), safe]);
+  });
   return { index, live, filled };
 }
 
