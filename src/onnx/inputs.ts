@@ -67,7 +67,7 @@ export const slotsOf = (starts: string) => starts.replace(/Start$/, "Slots");
 export const ROWS: Readonly<Record<string, string>> = { B: "crystals", N: "atoms", E: "bonds", T: "pairs" };
 
 /** An input as the file declares it. */
-export function declare({ name, kind, rows, columns, of }: OnnxInput): OnnxValue {
+export function declare({ name, kind, rows, columns }: OnnxInput): OnnxValue {
   const axis = ROWS[rows];
   const meaning =
     kind === "slots" ? `0, 1, 2, ... : as many as the most rows that a segment has, or more` : MEANINGS[name];
@@ -91,6 +91,19 @@ export function feedSizes(inputs: readonly OnnxInput[], batch: Batch): FeedSizes
   return { rows: { B, N: Math.max(1, N), E: Math.max(1, E), T: Math.max(1, T) }, slots };
 }
 
+/** Arrays for padded tensors, one for each input, used again while its size stays. */
+export class FeedArrays {
+  readonly #arrays = new Map<string, Float32Array | Int32Array>();
+
+  get(name: string, type: Feed["type"], count: number): Float32Array | Int32Array {
+    const former = this.#arrays.get(name);
+    if (former?.length === count) return former;
+    const made = type === "f32" ? new Float32Array(count) : new Int32Array(count);
+    this.#arrays.set(name, made);
+    return made;
+  }
+}
+
 /** Most rows in a segment. */
 function longest(starts: ArrayLike<number>): number {
   let most = 0;
@@ -101,17 +114,24 @@ function longest(starts: ArrayLike<number>): number {
 /**
  * A batch as tensors, one for each input. Dead rows, up to the sizes asked for, are in no segment, so that no result that
  * is looked at depends on them; dead segments are empty.
+ * @param arrays to write padded tensors into
  * @throws {UnitcellError} MISMATCH where the batch lacks an input
  */
 export function feedsOf(
   inputs: readonly OnnxInput[],
   batch: Batch,
   sizes = feedSizes(inputs, batch),
+  arrays = new FeedArrays(),
 ): Map<string, Feed> {
-  return new Map(inputs.map((input) => [input.name, feedOf(input, batch, sizes)]));
+  return new Map(inputs.map((input) => [input.name, feedOf(input, batch, sizes, arrays)]));
 }
 
-function feedOf({ name, kind, rows, columns, of }: OnnxInput, batch: Batch, sizes: FeedSizes): Feed {
+function feedOf(
+  { name, kind, rows, columns, of }: OnnxInput,
+  batch: Batch,
+  sizes: FeedSizes,
+  arrays: FeedArrays,
+): Feed {
   if (kind === "slots") {
     const count = sizes.slots.get(name)!;
     return { type: "i32", dims: [count], data: Int32Array.from({ length: count }, (_, i) => i) };
@@ -122,7 +142,7 @@ function feedOf({ name, kind, rows, columns, of }: OnnxInput, batch: Batch, size
   const live = numbersOf(name, kind, of, batch);
   const count = height * columns;
   if (live?.length === count) return { type, dims, data: live };
-  const data = type === "f32" ? new Float32Array(count) : new Int32Array(count);
+  const data = arrays.get(name, type, count);
   data.set(live ?? []);
   data.fill(FILLERS[kind], live?.length ?? 0);
   return { type, dims, data };

@@ -39,12 +39,17 @@ export interface ProgramOnnxOptions {
   readonly metadata?: ReadonlyMap<string, string>;
 }
 
+/** What of a program is written: the operations of lowering.ts. */
+export function plainProgram(program: Program): Program {
+  return EXPORT_PASSES.reduce((p, pass) => pass(p), program);
+}
+
 /**
  * @throws {UnitcellError} NOT_FOUND for a label that the program lacks, LIMIT where the file would have 2 GiB or more
  */
 export function programOnnx(program: Program, options: ProgramOnnxOptions = {}): ProgramOnnx {
   const { outputs = ["output"], weights = "f32", description = "", metadata = new Map() } = options;
-  const plain = EXPORT_PASSES.reduce((p, pass) => pass(p), program);
+  const plain = plainProgram(program);
   const wanted = outputs.map((label) => {
     const value = plain.labels.get(label);
     if (!value)

@@ -1,0 +1,66 @@
+/** The GPU that this thread may use: WebGPU's adapter and device. */
+import { UnitcellError } from "../errors.js";
+
+export interface Gpu {
+  readonly device: GPUDevice;
+  /** "nvidia ampere", or what else the browser tells of it. */
+  readonly description: string;
+  /** When and why it is gone; never rejects. Not resolved by `destroy`. */
+  readonly lost: Promise<string>;
+  /** Give its memory back. */
+  destroy(): void;
+}
+
+/** What onnxruntime's kernels use if it is there. */
+const FEATURES = ["shader-f16", "subgroups", "timestamp-query"] as const;
+
+/** Limits that a GPU often exceeds and that a device has only when asked. */
+const LIMITS = [
+  "maxStorageBufferBindingSize",
+  "maxBufferSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "maxComputeWorkgroupsPerDimension",
+] as const;
+
+/** Whether this thread has WebGPU at all; there may be no GPU behind it. */
+export function haveWebGpu(): boolean {
+  return typeof navigator !== "undefined" && "gpu" in navigator && navigator.gpu != null;
+}
+
+/** @throws {UnitcellError} BACKEND where there is none, or it is not given */
+export async function openGpu(): Promise<Gpu> {
+  const adapter = haveWebGpu() ? await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }) : null;
+  if (!adapter) throw new UnitcellError("BACKEND", "there is no GPU: WebGPU gives no adapter here");
+  const device = await adapter
+    .requestDevice({
+      requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
+      requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
+    })
+    .catch((cause) => {
+      throw new UnitcellError("BACKEND", `the GPU cannot be opened: ${(cause as Error).message}`, {}, { cause });
+    });
+  let destroyed = false;
+  const lost = new Promise<string>((resolve) => {
+    device.lost.then(({ reason, message }) => {
+      if (!destroyed) resolve(message || reason);
+    });
+  });
+  return {
+    device,
+    description: describe(adapter.info),
+    lost,
+    destroy: () => {
+      destroyed = true;
+      device.destroy();
+    },
+  };
+}
+
+function describe({ vendor, architecture, device, description }: GPUAdapterInfo): string {
+  return [vendor, architecture, device, description].filter(Boolean).join(" ") || "unnamed GPU";
+}

@@ -1,0 +1,171 @@
+/** ONNX Runtime with what is loaded in it: the device, programs, and whether they can still be trusted. */
+import { UnitcellError } from "../errors.js";
+import { type Gpu, haveWebGpu, openGpu } from "./gpu.js";
+import {
+  inTurn,
+  loadOrt,
+  type OrtInferenceSession,
+  type OrtModule,
+  type OrtSource,
+  type OrtTensor,
+} from "./ort-module.js";
+
+export type OrtProvider = "webgpu" | "wasm" | "cpu";
+
+/** A device and the programs on it. When a GPU is lost all of them are, and they are replaced together. */
+export interface Engine {
+  readonly ort: OrtModule;
+  readonly provider: OrtProvider;
+  /** onnxruntime-node finds its GPU by itself. */
+  readonly gpu: Gpu | undefined;
+  /** By what asked for them. */
+  readonly sessions: Map<object, Promise<OrtInferenceSession>>;
+  /** Why nothing may run there any more. */
+  broken?: string;
+}
+
+/** How long a GPU may take to say that it is lost after a run on it failed: some 20 ms in Chromium. */
+const LOSS_MS = 200;
+
+export class OrtHost {
+  readonly provider: OrtProvider;
+  readonly #source: OrtSource;
+  readonly #features: readonly GPUFeatureName[];
+  #engine: Promise<Engine> | undefined;
+  /** Why nothing is tried any more. */
+  givenUp: string | undefined;
+  /** The GPU's name, once there is one. */
+  device: string | undefined;
+
+  /** @param features that a GPU must have */
+  constructor(source: OrtSource, provider: OrtProvider, features: readonly GPUFeatureName[]) {
+    this.#source = source;
+    this.provider = provider;
+    this.#features = features;
+  }
+
+  /**
+   * The runtime with a device that works, as far as is known.
+   * @throws {UnitcellError} BACKEND where there is none
+   */
+  async engine(): Promise<Engine> {
+    this.#engine ??= this.#open();
+    const opening = this.#engine;
+    let engine: Engine;
+    try {
+      engine = await opening;
+    } catch (error) {
+      if (this.#engine === opening) this.#engine = undefined;
+      throw error;
+    }
+    if (engine.broken === undefined) return engine;
+    if (this.#engine === opening) {
+      this.#engine = undefined;
+      await closeEngine(engine);
+    }
+    return this.engine();
+  }
+
+  async #open(): Promise<Engine> {
+    const ort = await loadOrt(this.#source);
+    const { provider } = this;
+    if (provider !== "webgpu" || !haveWebGpu()) return { ort, provider, gpu: undefined, sessions: new Map() };
+    const gpu = await openGpu();
+    const missing = this.#features.filter((feature) => !gpu.device.features.has(feature));
+    if (missing.length > 0) {
+      gpu.destroy();
+      throw new UnitcellError(
+        "BACKEND",
+        `a GPU with ${missing.join(", ")} is needed, which ${gpu.description} has not`,
+      );
+    }
+    this.device = gpu.description;
+    const engine: Engine = { ort, provider, gpu, sessions: new Map() };
+    gpu.lost.then((reason) => {
+      engine.broken ??= `the GPU was lost: ${reason}`;
+    });
+    return engine;
+  }
+
+  /** Give the memory of one session's programs back. */
+  async release(key: object): Promise<void> {
+    const engine = await this.#engine?.catch(() => undefined);
+    if (engine) await releaseSession(engine, key);
+  }
+
+  /** Give all memory back; the next batch opens everything anew. */
+  async close(): Promise<void> {
+    const engine = await this.#engine?.catch(() => undefined);
+    this.#engine = undefined;
+    if (engine) await closeEngine(engine);
+  }
+}
+
+async function closeEngine(engine: Engine): Promise<void> {
+  engine.broken ??= "it was disposed of";
+  for (const key of [...engine.sessions.keys()]) await releaseSession(engine, key);
+  engine.gpu?.destroy();
+}
+
+async function releaseSession({ ort, sessions }: Engine, key: object): Promise<void> {
+  const opening = sessions.get(key);
+  sessions.delete(key);
+  const session = await opening?.catch(() => undefined);
+  if (session) await inTurn(ort, () => session.release());
+}
+
+/** Each is called when it is the program's turn. */
+export interface Work<T> {
+  /** The ONNX file, where it is not loaded yet. */
+  readonly model: () => Uint8Array;
+  readonly feeds: () => Record<string, OrtTensor>;
+  readonly read: (results: Readonly<Record<string, OrtTensor>>) => T;
+}
+
+/**
+ * Run a program, loaded if it is not yet, its weights with it.
+ * @param key what the program is remembered by
+ * @throws {UnitcellError} BACKEND; on a GPU the engine is broken then: a second run on a lost device never returns
+ *   (onnxruntime-web 1.30)
+ */
+export async function runOn<T>(engine: Engine, key: object, { model, feeds, read }: Work<T>): Promise<T> {
+  try {
+    const session = await sessionOn(engine, key, model);
+    return await inTurn(engine.ort, async () => {
+      checkWhole(engine);
+      const results = await session.run(feeds());
+      const made = read(results);
+      for (const tensor of Object.values(results)) tensor.dispose?.();
+      return made;
+    });
+  } catch (cause) {
+    if (engine.gpu && engine.broken === undefined) await Promise.race([engine.gpu.lost, wait(LOSS_MS)]);
+    const said = engine.broken ?? `onnxruntime failed: ${(cause as Error).message}`;
+    if (engine.provider === "webgpu") engine.broken ??= said;
+    throw new UnitcellError("BACKEND", said, {}, { cause });
+  }
+}
+
+function sessionOn(engine: Engine, key: object, model: () => Uint8Array): Promise<OrtInferenceSession> {
+  const { ort, provider, gpu, sessions } = engine;
+  let session = sessions.get(key);
+  if (!session) {
+    session = inTurn(ort, () => {
+      checkWhole(engine);
+      const executionProvider = gpu ? { name: provider, device: gpu.device } : provider;
+      return ort.InferenceSession.create(model(), { executionProviders: [executionProvider] });
+    });
+    sessions.set(key, session);
+    session.catch(() => sessions.delete(key)); // a later call may try again
+  }
+  return session;
+}
+
+/** Nothing may be asked of a lost device: creating a session there spoils the whole runtime. */
+function checkWhole({ broken }: Engine): void {
+  if (broken !== undefined) throw new Error(broken);
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,46 @@
+/** What is used of onnxruntime-web and onnxruntime-node; neither is imported, the user brings it. */
+
+export interface OrtTensor {
+  readonly data: unknown;
+  dispose?(): void;
+}
+
+export interface OrtInferenceSession {
+  run(feeds: Readonly<Record<string, OrtTensor>>): Promise<Readonly<Record<string, OrtTensor>>>;
+  release(): Promise<void>;
+}
+
+/** The module's own object: `import * as ort from "onnxruntime-web/webgpu"`. */
+export interface OrtModule {
+  readonly InferenceSession: {
+    create(model: Uint8Array, options?: Record<string, unknown>): Promise<OrtInferenceSession>;
+  };
+  readonly Tensor: new (
+    type: "float32" | "int32",
+    data: Float32Array | Int32Array,
+    dims: readonly number[],
+  ) => OrtTensor;
+}
+
+/** A module, or what loads it when it is first needed. */
+export type OrtSource = OrtModule | (() => Promise<OrtModule>);
+
+/** @throws whatever the user's function throws */
+export async function loadOrt(source: OrtSource): Promise<OrtModule> {
+  return typeof source === "function" ? source() : source;
+}
+
+const queues = new WeakMap<OrtModule, Promise<unknown>>();
+
+/**
+ * One call of a module after the other. Two at a time, even of different sessions, hang onnxruntime-web's WebGPU provider or
+ * leave the memory of the whole module corrupt (1.30).
+ */
+export function inTurn<T>(ort: OrtModule, call: () => Promise<T>): Promise<T> {
+  const turn = (queues.get(ort) ?? Promise.resolve()).then(call);
+  queues.set(
+    ort,
+    turn.catch(() => {}),
+  );
+  return turn;
+}
