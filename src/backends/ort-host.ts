@@ -20,6 +20,8 @@ export interface Engine {
   readonly gpu: Gpu | undefined;
   /** By what asked for them. */
   readonly sessions: Map<object, Promise<OrtInferenceSession>>;
+  /** For InferenceSession.create. */
+  readonly options: Readonly<Record<string, unknown>>;
   /** Why nothing may run there any more. */
   broken?: string;
 }
@@ -31,17 +33,27 @@ export class OrtHost {
   readonly provider: OrtProvider;
   readonly #source: OrtSource;
   readonly #features: readonly GPUFeatureName[];
+  readonly #options: Readonly<Record<string, unknown>>;
   #engine: Promise<Engine> | undefined;
   /** Why nothing is tried any more. */
   givenUp: string | undefined;
   /** The GPU's name, once there is one. */
   device: string | undefined;
 
-  /** @param features that a GPU must have */
-  constructor(source: OrtSource, provider: OrtProvider, features: readonly GPUFeatureName[]) {
+  /**
+   * @param features that a GPU must have
+   * @param options for InferenceSession.create, beside the provider
+   */
+  constructor(
+    source: OrtSource,
+    provider: OrtProvider,
+    features: readonly GPUFeatureName[],
+    options: Readonly<Record<string, unknown>>,
+  ) {
     this.#source = source;
     this.provider = provider;
     this.#features = features;
+    this.#options = options;
   }
 
   /**
@@ -68,8 +80,8 @@ export class OrtHost {
 
   async #open(): Promise<Engine> {
     const ort = await loadOrt(this.#source);
-    const { provider } = this;
-    if (provider !== "webgpu" || !haveWebGpu()) return { ort, provider, gpu: undefined, sessions: new Map() };
+    const shared = { ort, provider: this.provider, options: this.#options, sessions: new Map() };
+    if (this.provider !== "webgpu" || !haveWebGpu()) return { ...shared, gpu: undefined };
     const gpu = await openGpu();
     const missing = this.#features.filter((feature) => !gpu.device.features.has(feature));
     if (missing.length > 0) {
@@ -80,7 +92,7 @@ export class OrtHost {
       );
     }
     this.device = gpu.description;
-    const engine: Engine = { ort, provider, gpu, sessions: new Map() };
+    const engine: Engine = { ...shared, gpu };
     gpu.lost.then((reason) => {
       engine.broken ??= `the GPU was lost: ${reason}`;
     });
@@ -147,13 +159,13 @@ export async function runOn<T>(engine: Engine, key: object, { model, feeds, read
 }
 
 function sessionOn(engine: Engine, key: object, model: () => Uint8Array): Promise<OrtInferenceSession> {
-  const { ort, provider, gpu, sessions } = engine;
+  const { ort, provider, gpu, sessions, options } = engine;
   let session = sessions.get(key);
   if (!session) {
     session = inTurn(ort, () => {
       checkWhole(engine);
       const executionProvider = gpu ? { name: provider, device: gpu.device } : provider;
-      return ort.InferenceSession.create(model(), { executionProviders: [executionProvider] });
+      return ort.InferenceSession.create(model(), { ...options, executionProviders: [executionProvider] });
     });
     sessions.set(key, session);
     session.catch(() => sessions.delete(key)); // a later call may try again

@@ -26,6 +26,8 @@ export interface OrtOptions {
   readonly weights?: "f32" | "f16";
   /** Bytes of crystals that are put together for one run: by default 256 MiB on a GPU, else 16 MiB. */
   readonly batchBytes?: number;
+  /** More for InferenceSession.create, as onnxruntime has it: intraOpNumThreads, logSeverityLevel, ... */
+  readonly sessionOptions?: Readonly<Record<string, unknown>>;
   /** What runs a batch that a GPU failed at twice: by default the Wasm kernels. */
   readonly fallback?: Backend;
 }
@@ -57,7 +59,7 @@ export function ortBackend(ort: OrtSource, options: OrtOptions = {}): OrtBackend
   const { weights = "f32", provider = haveWebGpu() ? "webgpu" : "wasm" } = options;
   if (weights === "f16" && provider !== "webgpu")
     throw new UnitcellError("ARGUMENT", `f16 weights are for provider webgpu, found ${provider}`);
-  const host = new OrtHost(ort, provider, weights === "f16" ? ["shader-f16"] : []);
+  const host = new OrtHost(ort, provider, weights === "f16" ? ["shader-f16"] : [], options.sessionOptions ?? {});
   let { fallback } = options;
   const setup: Setup = {
     name: `ort-${provider}${weights === "f16" ? "-f16" : ""}`,
