@@ -15,6 +15,7 @@ export function findChromium(): string | undefined {
   }
 }
 
-export function launchChromium(executablePath: string): Promise<Browser> {
-  return chromium.launch({ executablePath, headless: true, args: FLAGS.split(" ") });
+/** @param flags of the command line, more than all tests need */
+export function launchChromium(executablePath: string, flags: readonly string[] = []): Promise<Browser> {
+  return chromium.launch({ executablePath, headless: true, args: [...FLAGS.split(" "), ...flags] });
 }

@@ -44,6 +44,7 @@ export async function openGpu(): Promise<Gpu> {
     .catch((cause) => {
       throw new UnitcellError("BACKEND", `the GPU cannot be opened: ${(cause as Error).message}`, {}, { cause });
     });
+  mapAnyway(device);
   let destroyed = false;
   const lost = new Promise<string>((resolve) => {
     device.lost.then(({ reason, message }) => {
@@ -63,4 +64,25 @@ export async function openGpu(): Promise<Gpu> {
 
 function describe({ vendor, architecture, device, description }: GPUAdapterInfo): string {
   return [vendor, architecture, device, description].filter(Boolean).join(" ") || "unnamed GPU";
+}
+
+/**
+ * A device whose process has ended throws where a buffer is to be mapped from the beginning. onnxruntime-web 1.30 uploads
+ * weights so, and when that throws no module's session can be created on any GPU any more. Here such a buffer is mapped to
+ * memory that goes nowhere; the loss is told by `lost`, and by the first run.
+ */
+function mapAnyway(device: GPUDevice): void {
+  const create = device.createBuffer.bind(device);
+  device.createBuffer = (descriptor) => {
+    try {
+      return create(descriptor);
+    } catch (error) {
+      if (!descriptor.mappedAtCreation) throw error;
+      const buffer = create({ ...descriptor, mappedAtCreation: false });
+      const memory = new ArrayBuffer(descriptor.size);
+      buffer.getMappedRange = () => memory;
+      buffer.unmap = () => undefined;
+      return buffer;
+    }
+  };
 }
