@@ -16,13 +16,10 @@ import {
 } from "../src/index.js";
 import { type Clock, type Contender, type Context, type Step, type Timing, timeCalls } from "./compare.js";
 import { type Level, levels } from "./levels.js";
-import { exportOnnx, OnnxNetwork, onnxRuntimes } from "./onnx.js";
+import { OnnxNetwork, onnxRuntimes } from "./onnx.js";
 
-/**
- * Outputs on one graph, relative to max(1, |output|). ONNX Runtime's sigmoid is exact to an absolute and not to a relative
- * error, and ALIGNN divides sums of small gates by one another.
- */
-const TOLERANCE = { PyTorch: 2e-5, ORT: 5e-3 };
+/** Outputs on one graph, relative to max(1, |output|). */
+const TOLERANCE = 2e-5;
 
 /** Nothing here waits, and all have one thread. */
 export const CLOCK: Clock = "processor";
@@ -118,14 +115,7 @@ export class Contest {
     const model = modelFromCheckpoint(await loadCheckpoint((await readCheckpointFiles(path)).files), options);
     const { runtimes, missing } = await onnxRuntimes();
     const onnx: Record<string, OnnxNetwork> = {};
-    if (runtimes.length > 0 && context.native) {
-      try {
-        const file = await exportOnnx(path);
-        for (const runtime of runtimes) onnx[runtime.name] = await OnnxNetwork.open(runtime, file);
-      } catch (error) {
-        missing.push(`ONNX of ${path}: ${(error as Error).message.trim().split("\n").at(-1)}`);
-      }
-    }
+    for (const runtime of runtimes) onnx[runtime.name] = await OnnxNetwork.open(runtime, model.program);
     const { full, baseline: plain } = levels();
     const ours = await Ours.open(full, model);
     const baseline = plain && (await Ours.open(plain, model));
@@ -152,7 +142,7 @@ export class Contest {
     };
     const peers: Record<string, Contender> = {};
     for (const [name, network] of Object.entries(this.#onnx)) {
-      const run = kept(name, network.prepare(this.model, graphs));
+      const run = kept(name, network.prepare(graphs));
       peers[name] = (calls) => timeCalls(run, calls, CLOCK);
     }
     const own = (ours: Ours) => kept(ours.name, () => ours.run(graphs));
@@ -188,10 +178,9 @@ export class Contest {
   /** What the comparisons found, for people, and what of it is too much. */
   differences(title: string): { notes: string[]; failures: string[] } {
     const each = [...this.#worst].map(([name, by]) => ({ name, by, text: `${name} ${by.toExponential(1)}` }));
-    const bound = (name: string) => (name.startsWith("ORT") ? TOLERANCE.ORT : TOLERANCE.PyTorch);
     return {
       notes: each.length ? [`${title}: outputs differ at most by: ${each.map(({ text }) => text).join(", ")}`] : [],
-      failures: each.filter(({ name, by }) => by > bound(name)).map(({ text }) => `${title}: outputs differ: ${text}`),
+      failures: each.filter(({ by }) => by > TOLERANCE).map(({ text }) => `${title}: outputs differ: ${text}`),
     };
   }
 

@@ -185,13 +185,12 @@ async function linear(context: Context, runtimes: readonly OnnxRuntime[], shape:
 
 /** One product in ONNX Runtime, of CHAINED ones where the shape lets them follow one another. */
 async function matmul(
-  { name, ort }: OnnxRuntime,
+  { ort, provider }: OnnxRuntime,
   [rows, outputs, columns]: Shape,
   weights: Float32Array,
   values: Float32Array,
 ): Promise<Contender> {
   const times = outputs === columns ? CHAINED : 1;
-  const provider = name === "ORT Wasm SIMD" ? "wasm" : "cpu";
   const session = await ort.InferenceSession.create(matmulModel(weights, { rows, outputs, columns, times }), {
     executionProviders: [provider],
     intraOpNumThreads: 1,

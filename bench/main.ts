@@ -12,6 +12,7 @@ import { check } from "./check.js";
 import { checkpoints } from "./checkpoints.js";
 import { cold } from "./cold.js";
 import type { Context } from "./compare.js";
+import { gpu } from "./gpu.js";
 import { graphs } from "./graphs.js";
 import { growth } from "./growth.js";
 import { kernels } from "./kernels.js";
@@ -40,6 +41,7 @@ const SECTIONS: Readonly<Record<string, (context: Context) => Promise<SectionRes
   stream,
   pool,
   kernels,
+  gpu,
   size,
 };
 

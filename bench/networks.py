@@ -1,4 +1,4 @@
-"""The networks of examples/train from a checkpoint file, for what runs them: native.py and export_onnx.py."""
+"""The networks of examples/train from a checkpoint file, for native.py to run."""
 import json
 import sys
 from pathlib import Path

@@ -260,7 +260,7 @@ export async function collectRecords<Record extends object>(
 }
 
 /** The graphs as a batch, with the state asked for. */
-export function batchFor({ state }: Runner, graphs: readonly AnyGraph[]): Batch {
+export function batchFor({ state }: Pick<Runner, "state">, graphs: readonly AnyGraph[]): Batch {
   const batch = collate(graphs);
   if (state === undefined) return batch;
   return { ...batch, inputs: new Map(batch.inputs).set("state", new Int32Array(batch.sizes.B).fill(state)) };

@@ -5,6 +5,7 @@ import { CONVERT_HELP, convertCommand } from "./cli/convert.js";
 import { DIFF_HELP, diffCommand } from "./cli/diff.js";
 import { DU_HELP, duCommand } from "./cli/du.js";
 import { EMBED_HELP, embedCommand } from "./cli/embed.js";
+import { GRAPH_HELP, graphCommand } from "./cli/graph.js";
 import { HISTORY_HELP, historyCommand } from "./cli/history.js";
 import { INSPECT_HELP, inspectCommand } from "./cli/inspect.js";
 import { LS_HELP, lsCommand } from "./cli/ls.js";
@@ -31,11 +32,12 @@ Usage: unitcell <command> [options]
 Crystals:
   predict      properties of crystal structures, from a PyTorch checkpoint
   embed        crystals and atoms as vectors; each atom's share of a prediction
+  graph        crystals as the inputs of a network that convert wrote as .onnx
 
 A checkpoint:
   inspect      what it holds: values, tensors, names of code
   verify       whether it is undamaged; NaN and infinities; hashes; of a folder each
-  convert      as .pt or .safetensors, cast, stripped, renamed
+  convert      as .pt or .safetensors, cast, stripped, renamed; its network as .onnx
   diff         where two differ, and by how much
   slim         for deployment: no optimizer, half precision, small weights zero; the change measured
 
@@ -58,6 +60,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C
 const COMMANDS: ReadonlyMap<string, { help: string; run: (args: string[]) => Promise<number> }> = new Map([
   ["predict", { help: PREDICT_HELP, run: predictCommand }],
   ["embed", { help: EMBED_HELP, run: embedCommand }],
+  ["graph", { help: GRAPH_HELP, run: graphCommand }],
   ["inspect", { help: INSPECT_HELP, run: inspectCommand }],
   ["verify", { help: VERIFY_HELP, run: verifyCommand }],
   ["convert", { help: CONVERT_HELP, run: convertCommand }],

@@ -10,20 +10,23 @@ import { startServer, type WebServer } from "./web-server.js";
 
 const ORT = resolve("build/runtimes/node_modules/onnxruntime-web");
 
+/** What a page does when it is called, by name. */
+type AnyTasks = Readonly<Record<string, (...values: never[]) => unknown>>;
+
 /** A page, and its tasks run there or in its worker. */
-export interface OrtPage {
+export interface OrtPage<Of extends AnyTasks = Tasks> {
   readonly page: Page;
   /** What its console got, without colours. */
   readonly log: readonly string[];
-  window<T extends keyof Tasks>(task: T, ...values: Parameters<Tasks[T]>): Promise<Awaited<ReturnType<Tasks[T]>>>;
-  worker<T extends keyof Tasks>(task: T, ...values: Parameters<Tasks[T]>): Promise<Awaited<ReturnType<Tasks[T]>>>;
+  window<T extends keyof Of>(task: T, ...values: Parameters<Of[T]>): Promise<Awaited<ReturnType<Of[T]>>>;
+  worker<T extends keyof Of>(task: T, ...values: Parameters<Of[T]>): Promise<Awaited<ReturnType<Of[T]>>>;
 }
 
 /** Browsers for a file's tests; `stop` ends them all. */
-export interface OrtBrowsers {
+export interface OrtBrowsers<Of extends AnyTasks = Tasks> {
   /** A page in a browser of its own, where a GPU process may be killed. */
-  open(query?: string): Promise<OrtPage>;
-  close(page: OrtPage): Promise<void>;
+  open(query?: string): Promise<OrtPage<Of>>;
+  close(page: OrtPage<Of>): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -34,15 +37,19 @@ export function findOrtBrowser(): string | undefined {
   return undefined;
 }
 
-export async function startOrtBrowsers(executablePath: string): Promise<OrtBrowsers> {
-  const script = await bundlePage();
+/** @param entry the page's script, which gives its tasks to `call` */
+export async function startOrtBrowsers<Of extends AnyTasks = Tasks>(
+  executablePath: string,
+  { entry = "test/ort-browser.page.ts", flags = [] }: { entry?: string; flags?: readonly string[] } = {},
+): Promise<OrtBrowsers<Of>> {
+  const script = await bundlePage(entry);
   const server = await serve(script);
   const browsers = new Set<Browser>();
   return {
     async open(query = "") {
-      const browser = await launchChromium(executablePath, ["--enable-unsafe-webgpu"]);
+      const browser = await launchChromium(executablePath, ["--enable-unsafe-webgpu", ...flags]);
       browsers.add(browser);
-      return openPage(browser, `${server.origin}/${query}`);
+      return openPage<Of>(browser, `${server.origin}/${query}`);
     },
     async close({ page }) {
       const browser = page.context().browser()!;
@@ -66,7 +73,7 @@ export async function startOrtBrowsers(executablePath: string): Promise<OrtBrows
   };
 }
 
-async function bundlePage(): Promise<Uint8Array> {
+async function bundlePage(entry: string): Promise<Uint8Array> {
   const { outputFiles } = await build({
     bundle: true,
     format: "esm",
@@ -75,7 +82,7 @@ async function bundlePage(): Promise<Uint8Array> {
     loader: { ".wasm": "binary" },
     // As a page's own build would have it, were the package beside the test.
     alias: { "onnxruntime-web/webgpu": join(ORT, "dist/ort.webgpu.bundle.min.mjs") },
-    entryPoints: ["test/ort-browser.page.ts"],
+    entryPoints: [entry],
     logLevel: "error",
   });
   return outputFiles[0].contents;
@@ -105,7 +112,7 @@ function serve(script: Uint8Array): Promise<WebServer> {
   });
 }
 
-async function openPage(browser: Browser, address: string): Promise<OrtPage> {
+async function openPage<Of extends AnyTasks>(browser: Browser, address: string): Promise<OrtPage<Of>> {
   const page = await browser.newPage();
   const log: string[] = [];
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours
@@ -122,7 +129,7 @@ async function openPage(browser: Browser, address: string): Promise<OrtPage> {
           (globalThis as unknown as Record<string, (...values: unknown[]) => unknown>)[name](task, values),
         [name, task, values] as const,
       );
-  return { page, log, window: caller("call"), worker: caller("callWorker") } as OrtPage;
+  return { page, log, window: caller("call"), worker: caller("callWorker") } as OrtPage<Of>;
 }
 
 /** As a crash of its driver would. */

@@ -1,12 +1,12 @@
-import { existsSync } from "node:fs";
 import { CHECKPOINT_KEY, metadataKeys } from "../checkpoint/metadata.js";
 import { isUnitcellError, reworded, UnitcellError } from "../errors.js";
 import { SHARED_KEY, writeSafetensors } from "../formats/safetensors-save.js";
 import { writeTorch } from "../formats/torch-save.js";
-import { fileSink } from "../stores/fs.js";
 import type { DType } from "../tensor.js";
 import { verifyRecords } from "./checksums.js";
+import { convertToOnnx, ONNX_ENDING } from "./convert-onnx.js";
 import { CastStorages, castNote, type Rename, renamed, renameStateDict, strip } from "./edits.js";
+import { checkFree, type NextBytes, writeNewFile } from "./new-file.js";
 import { named, type OpenedCheckpoint, openCheckpoint } from "./open.js";
 import { readScalars, retie, safetensorsParts } from "./safetensors-parts.js";
 import { escaped, plural, shownName } from "./shown.js";
@@ -21,7 +21,6 @@ recognised), plain values beside them as JSON in its metadata, where predict rea
 listed. IN may be a file, an http(s) address, an index of several files or the folder with one. Tied weights stay tied.
 Tensors are streamed, so files larger than memory do; OUT appears when it is complete.
 
-Options:
       --dtype DTYPE           f32, f16, bf16 or f64: casts floating-point tensors of the state dict (of the file, where
                               there is none), rounding as PyTorch does. An optimizer's state and all else stay
       --strip KEY             leaves out a top-level key; optimizer stands for its usual spellings. May be repeated
@@ -29,9 +28,23 @@ Options:
       --metadata KEY=VALUE    adds text to a .safetensors. May be repeated
       --keep-unknown-classes  writes names of code outside the closed list to a .pt again. Without it IN is refused if it
                               has any: loading OUT with weights_only=False would import them. A .safetensors has none
+
+.onnx: the network of a CGCNN, ALIGNN or MEGNet, for any ONNX runtime (opset 17). IN is what predict --model takes: a
+file, or a folder or zip as ALIGNN and matgl write it. The graph settings, normalizer, property, unit, elements and the
+SHA-256 of IN are in the file's metadata; unitcell graph makes its inputs.
+
+      --dtype DTYPE           f32, or f16: weights and arithmetic of the linear layers in half precision, which changes
+                              predictions
+      --atom-init FILE, --normalizer=MEAN,STD, --property NAME, --unit UNIT, --neighbor-policy P
+                              what IN lacks or says otherwise, as for predict
+
       --force                 replaces OUT if it exists; OUT may be IN
   -h, --help                  this text
 `;
+
+/** Options that only a checkpoint has a use for, and those that only a network has. */
+const OF_CHECKPOINTS = ["strip", "rename", "metadata", "keep-unknown-classes"];
+const OF_NETWORKS = ["atom-init", "normalizer", "property", "unit", "neighbor-policy"];
 
 const DTYPES: readonly DType[] = ["f32", "f16", "bf16", "f64"];
 const TORCH_ENDING = /\.(pt|pth|ckpt|bin|pth\.tar)$/i;
@@ -54,6 +67,11 @@ export async function convertCommand(args: string[]): Promise<number> {
       rename: { type: "string", multiple: true },
       metadata: { type: "string", multiple: true },
       "keep-unknown-classes": { type: "boolean" },
+      "atom-init": { type: "string" },
+      normalizer: { type: "string" },
+      property: { type: "string" },
+      unit: { type: "string" },
+      "neighbor-policy": { type: "string" },
       force: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
@@ -62,10 +80,16 @@ export async function convertCommand(args: string[]): Promise<number> {
     process.stdout.write(CONVERT_HELP);
     return 0;
   }
-  if (positionals.length !== 2)
-    throw new UsageError(`convert takes IN and OUT, found ${positionals.length} names; see unitcell convert --help`);
+  if (positionals.length !== 2) {
+    const each = positionals.length > 2 && isOnnx(positionals.at(-1)!) ? "; of an ensemble convert each member" : "";
+    throw new UsageError(
+      `convert takes IN and OUT, found ${positionals.length} names${each}; see unitcell convert --help`,
+    );
+  }
   const [from, to] = positionals;
-  const isSafetensors = formatOf(to) === "safetensors";
+  checkOptions(values, isOnnx(to));
+  if (isOnnx(to)) return convertToOnnx(from, to, values);
+  const isSafetensors = formatOf(to, ", .onnx") === "safetensors";
   if (values.metadata && !isSafetensors)
     throw new UsageError("--metadata is for .safetensors; a .pt has no place for it");
   const settings: Settings = {
@@ -86,17 +110,24 @@ export async function convertCommand(args: string[]): Promise<number> {
   }
 }
 
-/** How a file is written, by its ending. */
-export function formatOf(out: string): "torch" | "safetensors" {
-  if (SAFETENSORS_ENDING.test(out)) return "safetensors";
-  if (TORCH_ENDING.test(out)) return "torch";
-  throw new UsageError(`OUT ends in .pt, .pth, .ckpt, .bin, .pth.tar or .safetensors, found "${out}"`);
+const isOnnx = (out: string) => ONNX_ENDING.test(out);
+
+/** @throws {UsageError} for options of a checkpoint with an .onnx, and the other way round */
+function checkOptions(values: Readonly<Record<string, unknown>>, onnx: boolean): void {
+  const other = (onnx ? OF_CHECKPOINTS : OF_NETWORKS).find((name) => values[name] !== undefined);
+  if (other === undefined) return;
+  throw new UsageError(
+    onnx
+      ? `--${other} is for checkpoints: an .onnx holds what the network computes and what unitcell knows of it, no more`
+      : `--${other} is for .onnx: a checkpoint is written as it is, and predict takes --${other}`,
+  );
 }
 
-/** @throws {UnitcellError} ARGUMENT where OUT exists and is not to be replaced */
-export function checkFree(out: string, force: boolean): void {
-  if (existsSync(out) && !force)
-    throw new UnitcellError("ARGUMENT", `${out} exists; --force replaces it`, { path: out });
+/** How a checkpoint is written, by its ending. @param others endings that the command knows beside these, ", .onnx" */
+export function formatOf(out: string, others = ""): "torch" | "safetensors" {
+  if (SAFETENSORS_ENDING.test(out)) return "safetensors";
+  if (TORCH_ENDING.test(out)) return "torch";
+  throw new UsageError(`OUT ends in .pt, .pth, .ckpt, .bin, .pth.tar${others} or .safetensors, found "${out}"`);
 }
 
 function parseDType(text: string | undefined): DType | undefined {
@@ -122,9 +153,8 @@ function withHint(error: UnitcellError): UnitcellError {
   return reworded(error, `${error.message}; ${hint}`);
 }
 
-type Sink = (bytes: Uint8Array) => void;
 /** Writes the file, and tells what to say of it. */
-type Writer = (opened: OpenedCheckpoint, cast: CastStorages, settings: Settings, sink: Sink) => Promise<string[]>;
+type Writer = (opened: OpenedCheckpoint, cast: CastStorages, settings: Settings, sink: NextBytes) => Promise<string[]>;
 
 async function convert(opened: OpenedCheckpoint, to: string, settings: Settings, write: Writer): Promise<number> {
   const { file, name } = opened;
@@ -138,34 +168,16 @@ async function convert(opened: OpenedCheckpoint, to: string, settings: Settings,
   if (settings.strip.length > 0) notes.push(`stripped ${strip(file.root, settings.strip).map(shownName).join(", ")}`);
   const cast = new CastStorages(file, settings.dtype ?? "f32");
   if (settings.dtype) notes.push(castNote(cast.cast(file.root), settings.dtype, file.root));
-  let interrupted = false;
-  process.once("SIGINT", () => {
-    interrupted = true;
-  });
-  const out = fileSink(to);
-  let size = 0;
-  try {
-    const said = await write(opened, cast, settings, (bytes) => {
-      if (interrupted) throw new Interrupted();
-      size += bytes.byteLength;
-      out.write(bytes);
-    });
+  const size = await writeNewFile(to, async (next) => {
+    notes.push(...(await write(opened, cast, settings, next)));
     // Where IN is OUT, it must not be open when it is replaced: some systems refuse that.
     opened.close();
-    await out.close();
-    notes.push(...said);
-  } catch (error) {
-    out.abort();
-    if (!(error instanceof Interrupted)) throw error;
-    process.stderr.write(`\nunitcell: stopped; ${to} is as it was\n`);
-    return 130;
-  }
+  });
+  if (size === undefined) return 130;
   for (const note of notes) process.stderr.write(`note: ${note}\n`);
   await writeOut(`${name} -> ${to}: ${plural(size, "byte")}\n`);
   return 0;
 }
-
-class Interrupted extends Error {}
 
 const writeAsTorch: Writer = async ({ file }, cast, { renames }, sink) => {
   if (file.format === "torchscript")

@@ -6,13 +6,13 @@ import { UnitcellError } from "../errors.js";
 import { modelFromCheckpoint } from "../models/model.js";
 import { type ChangeReport, comparePredictions } from "../prediction-change.js";
 import { type SlimOptions, slimCheckpoint } from "../slim.js";
-import { fileSink } from "../stores/fs.js";
 import type { StructureFormat } from "../structures/parse.js";
 import { findCheckpointFiles, readCheckpointFiles } from "./checkpoint-files.js";
-import { checkFree, formatOf } from "./convert.js";
+import { formatOf } from "./convert.js";
 import { parseTolerance } from "./diff.js";
 import { listInputs, readInputs } from "./inputs.js";
 import { metadataOptions, metadataPath, parseModelOptions, readMetadata, withPath } from "./models.js";
+import { checkFree, writeNewFile, writePieces } from "./new-file.js";
 import { FORMATS, parseState } from "./predict.js";
 import { brief, toJson } from "./shown.js";
 import { describeSlim, type SlimDocument } from "./slim-report.js";
@@ -108,7 +108,7 @@ export async function slimCommand(args: string[]): Promise<number> {
     ...report,
     ...(change && { change }),
   };
-  if (refusal === undefined) writeFile(to, bytes);
+  if (refusal === undefined && (await writeNewFile(to, (next) => writePieces(next, bytes))) === undefined) return 130;
   await writeOut(values.json ? toJson(document) : `${describeSlim(document).join("\n")}\n`);
   if (refusal !== undefined) throw new UnitcellError("MISMATCH", `${refusal}; ${to} is not written`);
   const beside = metadataPath(from);
@@ -135,17 +135,6 @@ function checkUsage(
     if (name in values && !values.check) throw new UsageError(`--${name} is about the structures of --check`);
   if (values.format !== undefined && !FORMATS.includes(values.format))
     throw new UsageError(`--format is one of ${FORMATS.join(", ")}, found "${values.format}"`);
-}
-
-function writeFile(path: string, bytes: Uint8Array): void {
-  const out = fileSink(path);
-  try {
-    out.write(bytes);
-    out.close();
-  } catch (error) {
-    out.abort();
-    throw error;
-  }
 }
 
 function parseSlim(values: {

@@ -1,7 +1,7 @@
 /** A model as an ONNX file that says by itself how it is to be fed and read. */
 import type { Model } from "../models/model.js";
 import { SYMBOLS } from "../structures/elements.js";
-import { type ProgramOnnxOptions, programOnnx } from "./program-onnx.js";
+import { type ProgramOnnx, type ProgramOnnxOptions, programOnnx } from "./program-onnx.js";
 
 export type OnnxExportOptions = Pick<ProgramOnnxOptions, "weights">;
 
@@ -40,6 +40,11 @@ export function onnxMetadata(model: Model): Map<string, string> {
  * @throws {UnitcellError} LIMIT for weights of 2 GiB or more
  */
 export function exportOnnx(model: Model, options: OnnxExportOptions = {}): Uint8Array {
+  return modelOnnx(model, options).bytes;
+}
+
+/** The same, with what it is to be fed. */
+export function modelOnnx(model: Model, options: OnnxExportOptions = {}): ProgramOnnx {
   const description = `${model.architecture}${model.name ? ` ${model.name}` : ""}, exported by unitcell`;
-  return programOnnx(model.program, { ...options, description, metadata: onnxMetadata(model) }).bytes;
+  return programOnnx(model.program, { ...options, description, metadata: onnxMetadata(model) });
 }

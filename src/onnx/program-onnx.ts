@@ -18,7 +18,7 @@ import { encodeModel, type OnnxValue } from "./model-proto.js";
 const EXPORT_PASSES: readonly Pass[] = [lowerBatchNorm, foldAffine, splitLinear];
 
 /** The newest opset that LayerNormalization and ONNX checkers of 2022 have in common, and its file format. */
-const OPSET = 17;
+export const OPSET = 17;
 const IR_VERSION = 8;
 
 /** Protobuf messages end at 2 GiB. */
