@@ -50,7 +50,9 @@ interface Row {
   readonly name: string;
   readonly what?: "predict" | "embed";
   readonly plan: readonly Disturbance[];
-  /** What records say, alike ones that follow each other as one. */
+  /** Two streams at once, instead of one. */
+  readonly two?: true;
+  /** What records of a stream say, alike ones that follow each other as one. */
   readonly groups: readonly RegExp[];
   /** Also without UNITCELL_WEBGPU=all. */
   readonly always?: true;
@@ -87,6 +89,13 @@ const ROWS: readonly Row[] = [
   { name: "a kill just before a batch", plan: [{ how: "kill-before-run", at: 1 }], groups: [FINE, LOST, FINE] },
   { name: "a kill while weights are uploaded", plan: [{ how: "kill-in-create", at: 0 }], groups: [LOST, FINE] },
   { name: "a device destroyed in a batch", plan: [{ how: "destroy-in-run", at: 1 }], groups: [FINE, LOST, FINE] },
+  {
+    // What is lost is told after the run that failed: the other stream's must not begin until then.
+    name: "a device destroyed in a batch while another waits",
+    two: true,
+    plan: [{ how: "destroy-in-run", at: 2 }],
+    groups: [FINE, LOST, FINE],
+  },
   { name: "a device destroyed between batches", plan: [{ how: "destroy-after-record", at: 20 }], groups: [FINE] },
   {
     name: "one destroyed just before a batch",
@@ -115,31 +124,40 @@ function testLoss(path: string): void {
     await browsers?.stop();
   });
 
-  for (const { name, what = "predict", plan, groups } of ROWS.filter(({ always }) => isAll || always))
+  for (const { name, what = "predict", plan, two, groups } of ROWS.filter(({ always }) => isAll || always))
     test(`${what}, ${name}: every record is there, in order and right`, async () => {
       const page = await browsers.open();
-      const { outcomes, events, left, devices } = await page.window("disturb", SOURCE, INPUT, what, [...plan]);
+      const ran = await page.window("disturb", SOURCE, INPUT, what, [...plan], two ? 2 : 1);
       await browsers.close(page);
-      const found = grouped(outcomes.map(said));
-      console.log(`  ${events.join(", ")}; ${devices} devices`);
-      for (const [count, word] of found) console.log(`    ${count} records: ${word}`);
-      assert.is(left, 0, "all that was planned was done");
-      const ids = structures().map(({ id }) => id);
-      assert.equal(
-        outcomes.map(({ id }) => id),
-        ids,
-      );
-      for (const [i, numbers] of (await expected(what)).entries()) {
-        const ours = outcomes[i].numbers;
-        assert.is(ours.length, numbers.length, ids[i]);
-        for (const [k, x] of numbers.entries()) {
-          const error = Math.abs(ours[k] - x) / Math.max(1, Math.abs(x));
-          assert.ok(error <= TOLERANCE, `${ids[i]}[${k}]: ${ours[k]}, expected ${x}`);
-        }
+      console.log(`  ${ran.events.join(", ")}; ${ran.devices} devices`);
+      assert.is(ran.left, 0, "all that was planned was done");
+      const right = await expected(what);
+      for (const outcomes of ran.streams) {
+        compare(outcomes, right);
+        const found = grouped(outcomes.map(said));
+        for (const [count, word] of found) console.log(`    ${count} records: ${word}`);
+        const isLike = found.length === groups.length && found.every(([, word], i) => groups[i].test(word));
+        // Of two streams one may have been spared.
+        assert.ok(isLike || (two && found.every(([, word]) => FINE.test(word))), JSON.stringify(found));
       }
-      assert.is(found.length, groups.length, `${JSON.stringify(found)}`);
-      for (const [i, [, word]] of found.entries()) assert.match(word, groups[i]);
     });
+}
+
+/** Every record is there, in order, and right. */
+function compare(outcomes: readonly Outcome[], right: readonly number[][]): void {
+  const ids = outcomes.map(({ id }) => id);
+  assert.equal(
+    ids,
+    structures().map(({ id }) => id),
+  );
+  for (const [i, numbers] of right.entries()) {
+    const ours = outcomes[i].numbers;
+    assert.is(ours.length, numbers.length, ids[i]);
+    for (const [k, x] of numbers.entries()) {
+      const error = Math.abs(ours[k] - x) / Math.max(1, Math.abs(x));
+      assert.ok(error <= TOLERANCE, `${ids[i]}[${k}]: ${ours[k]}, expected ${x}`);
+    }
+  }
 }
 
 const executablePath = findOrtBrowser();

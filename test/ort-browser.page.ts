@@ -232,20 +232,18 @@ const tasks = {
     models.clear();
   },
 
-  /** Predictions or embeddings while the GPU is disturbed; events since the beginning of it. */
-  async disturb(source: Source, input: Input, what: "predict" | "embed", plan: Disturbance[]) {
+  /** So many streams of predictions or embeddings at once while the GPU is disturbed; events since the beginning of it. */
+  async disturb(source: Source, input: Input, what: "predict" | "embed", plan: Disturbance[], count = 1) {
     const model = await modelOf(source);
     const backend = backendCalled("disturbed");
     events = [];
     numbers.run = 0;
     numbers.create = 0;
     disturbances = [...plan];
-    const outcomes = await (what === "predict" ? predictAll : embedAll)(model, input, backend);
-    return { outcomes, events, left: disturbances.length, devices: gpu.devices.length };
+    const stream = what === "predict" ? predictAll : embedAll;
+    const streams = await Promise.all(Array.from({ length: count }, () => stream(model, input, backend)));
+    return { streams, events, left: disturbances.length, devices: gpu.devices.length };
   },
-
-  /** Whether the browser still gives a GPU. */
-  haveAdapter: async () => (await navigator.gpu.requestAdapter()) !== null,
 
   /** Create a session of a model's graph, as exported, or with other outputs; its log goes to the console. */
   async place(source: Source, labels?: readonly string[]) {

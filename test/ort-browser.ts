@@ -53,21 +53,11 @@ export async function startOrtBrowsers<Of extends AnyTasks = Tasks>(
     },
     async close({ page }) {
       const browser = page.context().browser()!;
-      if (process.env.B7) {
-        const { processInfo } = await (await browser.newBrowserCDPSession()).send("SystemInfo.getProcessInfo");
-        console.log("CPU", processInfo.map(({ type, cpuTime }) => `${type} ${cpuTime.toFixed(1)}`).join(", "));
-      }
       browsers.delete(browser);
       await browser.close();
     },
     async stop() {
-      for (const browser of browsers) {
-        if (process.env.B7) {
-          const { processInfo } = await (await browser.newBrowserCDPSession()).send("SystemInfo.getProcessInfo");
-          console.log("CPU", processInfo.map(({ type, cpuTime }) => `${type} ${cpuTime.toFixed(1)}`).join(", "));
-        }
-        await browser.close();
-      }
+      for (const browser of browsers) await browser.close();
       server.stop();
     },
   };
