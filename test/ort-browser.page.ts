@@ -88,15 +88,14 @@ function disturbNow(place: "in-run" | "in-create", at: number): void {
 }
 
 async function disturb(place: "before-run" | "after-record", at: number): Promise<void> {
-  if (due(`destroy-${place}`, at)) {
-    events.push(`destroy ${place} ${at}`);
-    gpu.devices.at(-1)!.destroy();
-  }
-  if (!due(`kill-${place}`, at)) return;
-  events.push(`kill ${place} ${at}`);
-  await killGpu();
-  // Nobody calls this thread back before it is told of the loss, but in a run, where it is not waited for.
-  if (place === "after-record") await gpu.devices.at(-1)!.lost;
+  const how = (["destroy", "kill"] as const).find((how) => due(`${how}-${place}`, at));
+  if (!how) return;
+  events.push(`${how} ${place} ${at}`);
+  const device = gpu.devices.at(-1)!;
+  if (how === "kill") await killGpu();
+  else device.destroy();
+  // Where nothing runs this thread is told in time; just before a run it is not.
+  if (place === "after-record") await device.lost;
 }
 
 /** The module, with disturbances. */
@@ -122,7 +121,7 @@ const disturbed: OrtModule = {
           try {
             return await session.run(feeds);
           } catch (error) {
-            events.push(`run ${run} failed: ${(error as Error).message}`);
+            events.push(`run ${run} failed`);
             throw error;
           } finally {
             gpu.onSubmit = undefined;
@@ -233,20 +232,18 @@ const tasks = {
     models.clear();
   },
 
-  /** Predictions or embeddings while the GPU is disturbed; events since the beginning of it. */
-  async disturb(source: Source, input: Input, what: "predict" | "embed", plan: Disturbance[]) {
+  /** So many streams of predictions or embeddings at once while the GPU is disturbed; events since the beginning of it. */
+  async disturb(source: Source, input: Input, what: "predict" | "embed", plan: Disturbance[], count = 1) {
     const model = await modelOf(source);
     const backend = backendCalled("disturbed");
     events = [];
     numbers.run = 0;
     numbers.create = 0;
     disturbances = [...plan];
-    const outcomes = await (what === "predict" ? predictAll : embedAll)(model, input, backend);
-    return { outcomes, events, left: disturbances.length, devices: gpu.devices.length };
+    const stream = what === "predict" ? predictAll : embedAll;
+    const streams = await Promise.all(Array.from({ length: count }, () => stream(model, input, backend)));
+    return { streams, events, left: disturbances.length, devices: gpu.devices.length };
   },
-
-  /** Whether the browser still gives a GPU. */
-  haveAdapter: async () => (await navigator.gpu.requestAdapter()) !== null,
 
   /** Create a session of a model's graph, as exported, or with other outputs; its log goes to the console. */
   async place(source: Source, labels?: readonly string[]) {
