@@ -58,7 +58,6 @@ function testGoldens(path: string): void {
   const withAll = (name: string, source: Source, errorOf: ErrorOf) =>
     test(`${name}: ${files.length} structures within ${WEBGPU_TOLERANCE} of the goldens on WebGPU`, async () => {
       const { outcomes, device, ms } = await page.window("predict", source, { files });
-      await page.window("dispose");
       assert.is(outcomes.length, files.length);
       let worst = { id: "", error: 0 };
       for (const outcome of outcomes) {
@@ -92,7 +91,6 @@ function testGoldens(path: string): void {
         return { ...rest, numbers: [...numbers], start: [...start], source: [...source], lengths: [...lengths] };
       });
       const values = await page.window("graphs", { files: [fixture(`cgcnn/${name}.pth.tar`)] }, graphs);
-      await page.window("dispose");
       const worst = Math.max(...ids.map((id, i) => Math.abs(values[i] - expected.get(id)!.f64)));
       console.log(`  ${name}: ${ids.length} stored graphs, largest error ${worst.toExponential(2)}`);
       assert.ok(worst <= WEBGPU_TOLERANCE, `${worst}`);
@@ -104,7 +102,6 @@ function testGoldens(path: string): void {
           const { normalizer } = await publishedModel(`${name}.pth.tar`);
           const numbersOf = async (source: Source) => {
             const { outcomes } = await page.window("predict", source, { files });
-            await page.window("dispose");
             return outcomes.map(({ id, numbers: found }) => [id, found]);
           };
           const legacy = await numbersOf({ files: [fixture(`cgcnn/${name}.pth.tar`)] });

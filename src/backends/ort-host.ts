@@ -99,6 +99,12 @@ export class OrtHost {
     return engine;
   }
 
+  /** Nothing is tried any more, and no memory held for it. */
+  async giveUp(reason: string): Promise<void> {
+    this.givenUp = reason;
+    await this.close();
+  }
+
   /** Give the memory of one session's programs back. */
   async release(key: object): Promise<void> {
     const engine = await this.#engine?.catch(() => undefined);

@@ -1,4 +1,5 @@
 /** What is used of onnxruntime-web and onnxruntime-node; neither is imported, the user brings it. */
+import { UnitcellError } from "../errors.js";
 
 export interface OrtTensor {
   readonly data: unknown;
@@ -25,9 +26,14 @@ export interface OrtModule {
 /** A module, or what loads it when it is first needed. */
 export type OrtSource = OrtModule | (() => Promise<OrtModule>);
 
-/** @throws whatever the user's function throws */
+/** @throws {UnitcellError} BACKEND where the user's function fails; its error is the cause */
 export async function loadOrt(source: OrtSource): Promise<OrtModule> {
-  return typeof source === "function" ? source() : source;
+  if (typeof source !== "function") return source;
+  try {
+    return await source();
+  } catch (cause) {
+    throw new UnitcellError("BACKEND", `onnxruntime cannot be loaded: ${(cause as Error).message}`, {}, { cause });
+  }
 }
 
 const queues = new WeakMap<OrtModule, Promise<unknown>>();

@@ -11,6 +11,7 @@ import { type Gpu, haveWebGpu } from "./gpu.js";
 import { OrtHost, type OrtProvider, runOn } from "./ort-host.js";
 import type { OrtModule, OrtSource, OrtTensor } from "./ort-module.js";
 import { largestSizes, type Sizes } from "./sizes.js";
+import { UnderWay } from "./under-way.js";
 import { wasmBackend } from "./wasm.js";
 
 export interface OrtOptions {
@@ -35,7 +36,7 @@ export interface OrtOptions {
 export interface OrtBackend extends Backend {
   /** The GPU's name, once a batch has run there. */
   readonly device: string | undefined;
-  /** Give all memory back, the GPU's too. What runs later loads anew. */
+  /** Give all memory back, the GPU's too, once what runs has ended. What runs later loads anew, and tries the GPU again. */
   dispose(): Promise<void>;
 }
 
@@ -70,6 +71,7 @@ export function ortBackend(ort: OrtSource, options: OrtOptions = {}): OrtBackend
       fallback ??= wasmBackend();
       return fallback;
     },
+    underWay: new UnderWay(),
   };
   return {
     name: setup.name,
@@ -77,7 +79,11 @@ export function ortBackend(ort: OrtSource, options: OrtOptions = {}): OrtBackend
     get device() {
       return host.device;
     },
-    dispose: () => host.close(),
+    dispose: async () => {
+      await setup.underWay.ended();
+      await host.close();
+      host.givenUp = undefined;
+    },
   };
 }
 
@@ -88,6 +94,8 @@ interface Setup {
   readonly weights: "f32" | "f16";
   readonly goodBytes: number;
   readonly fallback: () => Backend;
+  /** Batches of all sessions. */
+  readonly underWay: UnderWay;
 }
 
 /** Values that are asked for together, as a program of its own to the runtime. */
@@ -128,6 +136,7 @@ class OrtSession implements Session {
   readonly #plan;
   /** By labels. */
   readonly #targets = new Map<string, Target>();
+  readonly #underWay = new UnderWay();
   #fallback: Promise<Session> | undefined;
   #disposed = false;
 
@@ -142,7 +151,7 @@ class OrtSession implements Session {
 
   async run(batch: Batch, note?: (note: RunNote) => void): Promise<Float32Array> {
     const run = async (session: Session) => [await session.run(batch, note)];
-    return (await this.#compute(batch, ["output"], run, note))[0];
+    return (await this.#begin(this.#compute(batch, ["output"], run, note)))[0];
   }
 
   async values(
@@ -151,7 +160,7 @@ class OrtSession implements Session {
     note?: (note: RunNote) => void,
   ): Promise<Map<string, Float32Array>> {
     const run = async (session: Session) => [...(await session.values(batch, labels, note)).values()];
-    const results = await this.#compute(batch, labels, run, note);
+    const results = await this.#begin(this.#compute(batch, labels, run, note));
     return new Map(labels.map((label, i) => [label, results[i]]));
   }
 
@@ -169,8 +178,13 @@ class OrtSession implements Session {
     return bytes;
   }
 
+  #begin<T>(work: Promise<T>): Promise<T> {
+    return this.#setup.underWay.add(this.#underWay.add(work));
+  }
+
   async dispose(): Promise<void> {
     this.#disposed = true;
+    await this.#underWay.ended();
     for (const target of this.#targets.values()) await this.#setup.host.release(target);
     this.#targets.clear();
     await (await this.#fallback)?.dispose();
@@ -203,7 +217,7 @@ class OrtSession implements Session {
       } catch (error) {
         if (host.provider !== "webgpu" || !(error instanceof UnitcellError)) throw error;
         if (error.code === "LIMIT") return this.#runElsewhere(error.message, elsewhere, note);
-        if (failure !== undefined) host.givenUp = `${failure}; and again: ${error.message}`;
+        if (failure !== undefined) await host.giveUp(`${failure}; and again: ${error.message}`);
         failure ??= error.message;
       }
     }

@@ -113,7 +113,9 @@ export const LOWERINGS: Partial<Record<OpName, Lowering>> = {
     const attention = g.add("Exp", [g.add("Sub", [scores, highest])]);
     const sum = segmentSum(g, attention, segments);
     const answer = g.add("Div", [segmentSum(g, g.add("Mul", [x, attention]), segments), sum]);
-    g.finish("Where", [g.add("Greater", [sum, g.scalar(0)]), answer, g.scalar(0)]);
+    // Not where the sum is above 0, which NaN is not: an answer that is lost must not look like one.
+    const filled = g.add("Greater", [segmentWeight(g, segments), g.scalar(0)]);
+    g.finish("Where", [filled, answer, g.scalar(0)]);
   },
 };
 
