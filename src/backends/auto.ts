@@ -16,8 +16,10 @@ import { wasmBackend } from "./wasm.js";
  * the next process measures anew, no more.
  */
 export interface CalibrationCache {
-  get(name: string): unknown | Promise<unknown>;
-  set(name: string, text: string): unknown | Promise<unknown>;
+  /** The text set under that name, or a promise of it; anything else is none. */
+  get(name: string): unknown;
+  /** A promise is waited for. */
+  set(name: string, text: string): unknown;
 }
 
 export interface AutoOptions {
