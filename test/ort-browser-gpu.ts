@@ -1,6 +1,8 @@
 /** What a page's GPU devices hold and do, counted at their own methods, and hooks to disturb them. */
 
 export interface GpuCounts {
+  /** Asked for so far. */
+  devices: number;
   /** Bytes and number of buffers that nobody destroyed, of devices that live. */
   bytes: number;
   buffers: number;
@@ -16,8 +18,8 @@ export interface GpuCounts {
 
 export interface GpuLedger {
   readonly counts: GpuCounts;
-  /** Every device asked for, in order. */
-  readonly devices: GPUDevice[];
+  /** The one asked for last. */
+  device?: GPUDevice | undefined;
   /** Called after each. */
   onSubmit?: (() => void) | undefined;
   onCreateBuffer?: (() => void) | undefined;
@@ -25,13 +27,23 @@ export interface GpuLedger {
 
 /** Counts all devices of this page or worker from now on. */
 export function countGpu(): GpuLedger {
-  const counts = { bytes: 0, buffers: 0, leftBytes: 0, leftBuffers: 0, pipelines: 0, submits: 0, uploaded: 0 };
-  const ledger: GpuLedger = { counts, devices: [] };
+  const counts: GpuCounts = {
+    devices: 0,
+    bytes: 0,
+    buffers: 0,
+    leftBytes: 0,
+    leftBuffers: 0,
+    pipelines: 0,
+    submits: 0,
+    uploaded: 0,
+  };
+  const ledger: GpuLedger = { counts };
   const { prototype } = GPUAdapter;
   const request = prototype.requestDevice;
   prototype.requestDevice = async function (descriptor) {
     const device = await request.call(this, descriptor);
-    ledger.devices.push(device);
+    counts.devices++;
+    ledger.device = device;
     countDevice(device, ledger);
     return device;
   };

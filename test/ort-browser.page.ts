@@ -79,7 +79,7 @@ function due(how: Disturbance["how"], at: number): boolean {
 function disturbNow(place: "in-run" | "in-create", at: number): void {
   if (due(`destroy-${place}`, at)) {
     events.push(`destroy ${place} ${at}`);
-    gpu.devices.at(-1)!.destroy();
+    gpu.device!.destroy();
   }
   if (!due(`kill-${place}`, at)) return;
   events.push(`kill ${place} ${at}`);
@@ -91,7 +91,7 @@ async function disturb(place: "before-run" | "after-record", at: number): Promis
   const how = (["destroy", "kill"] as const).find((how) => due(`${how}-${place}`, at));
   if (!how) return;
   events.push(`${how} ${place} ${at}`);
-  const device = gpu.devices.at(-1)!;
+  const device = gpu.device!;
   if (how === "kill") await killGpu();
   else device.destroy();
   // Where nothing runs this thread is told in time; just before a run it is not.
@@ -209,7 +209,11 @@ const tasks = {
     const model = await modelOf(source);
     const backend = backendCalled(name);
     const rounds = new Set<string>();
-    for (let i = 0; i < times; i++) rounds.add(JSON.stringify(await predictAll(model, input, backend)));
+    for (let i = 0; i < times; i++) {
+      events = [];
+      const outcomes = await predictAll(model, input, backend);
+      rounds.add(JSON.stringify(outcomes));
+    }
     return rounds.size === 1;
   },
 
@@ -242,7 +246,7 @@ const tasks = {
     disturbances = [...plan];
     const stream = what === "predict" ? predictAll : embedAll;
     const streams = await Promise.all(Array.from({ length: count }, () => stream(model, input, backend)));
-    return { streams, events, left: disturbances.length, devices: gpu.devices.length };
+    return { streams, events, left: disturbances.length, devices: gpu.counts.devices };
   },
 
   /** Create a session of a model's graph, as exported, or with other outputs; its log goes to the console. */
@@ -265,10 +269,9 @@ const tasks = {
       }),
     ),
 
-  counts: async (): Promise<GpuCounts & { heap: number; devices: number; runs: number; creates: number }> => ({
+  counts: async (): Promise<GpuCounts & { heap: number; runs: number; creates: number }> => ({
     ...gpu.counts,
     heap: memories.reduce((sum, { buffer }) => sum + buffer.byteLength, 0),
-    devices: gpu.devices.length,
     runs: numbers.run,
     creates: numbers.create,
   }),
