@@ -1,0 +1,46 @@
+/** A thousand predictions, and sessions opened and closed, leave the memory of an onnxruntime where it was. */
+import { execFileSync } from "node:child_process";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { onnxRuntimes } from "./onnx-runtimes.js";
+import type { Memory, Usage } from "./ort-memory.child.js";
+
+const CHILD = "build/test/ort-memory.child.js";
+const MIB = 2 ** 20;
+
+/** JavaScript's own: caches of compiled code, and what the collector leaves for later. */
+const HEAP_MIB = 4;
+/**
+ * The whole process after 1,000 predictions: pages that allocators keep. A batch of 1,000 leaked inputs and outputs would be
+ * some 60 MiB, 10 leaked sessions 70 MiB.
+ */
+const PROCESS_MIB = 32;
+
+const mib = (bytes: number) => (bytes / MIB).toFixed(1);
+const show = ({ heap, buffers, wasm, process }: Usage) =>
+  `heap ${mib(heap)}, buffers ${mib(buffers)}, wasm ${mib(wasm)}, process ${mib(process)} MiB`;
+
+for (const { name } of await onnxRuntimes())
+  test(`${name}: 1,000 predictions and 30 sessions leave memory where it was`, () => {
+    const output = execFileSync(process.execPath, ["--expose-gc", CHILD, name], { encoding: "utf8", timeout: 300_000 });
+    const { predictions, cycles, weights, warm, predicted, cycled } = JSON.parse(
+      output.trim().split("\n").at(-1)!,
+    ) as Memory;
+    assert.is(predictions, 1000);
+    assert.is(cycles, 30);
+    console.log(`  ${name}: ${show(warm)}; after 1,000 predictions ${show(predicted)}`);
+    for (const usage of cycled) console.log(`    sessions of ${mib(weights)} MiB: ${show(usage)}`);
+    const last = cycled.at(-1)!;
+    for (const [before, after] of [
+      [warm, predicted],
+      [cycled[0], last],
+    ]) {
+      assert.is(after.wasm, before.wasm, "WebAssembly memory");
+      assert.ok(after.heap - before.heap < HEAP_MIB * MIB, `heap: ${show(before)}; ${show(after)}`);
+      assert.ok(after.buffers - before.buffers < HEAP_MIB * MIB, `buffers: ${show(before)}; ${show(after)}`);
+      assert.ok(after.process - before.process < PROCESS_MIB * MIB, `process: ${show(before)}; ${show(after)}`);
+    }
+    if (name === "onnxruntime-web") assert.ok(warm.wasm > MIB, "its memory was seen");
+  });
+
+test.run();
