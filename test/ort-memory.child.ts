@@ -74,7 +74,8 @@ await predictMany(200, 200 + PREDICTIONS);
 const predicted = await usage();
 
 const large = randomAlignn({ hidden: 256, alignnLayers: 2, gcnLayers: 2 });
-const batch = collate([buildGraph(structures[0], large.config.graph)]);
+const [smallest] = structures.toSorted((a, b) => a.numbers.length - b.numbers.length);
+const batch = collate([buildGraph(smallest, large.config.graph)]);
 const cycled: Usage[] = [];
 for (let i = 1; i <= CYCLES; i++) {
   const other = ortBackend(ort, options);
