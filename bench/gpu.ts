@@ -6,9 +6,17 @@
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Session } from "../src/backends/backend.js";
+import { loadOf } from "../src/backends/calibrate.js";
 import { wasmBackend } from "../src/backends/wasm.js";
 import { readCheckpointFiles } from "../src/cli/checkpoint-files.js";
-import { buildGraph, type CrystalGraph, loadCheckpoint, modelFromCheckpoint, type Structure } from "../src/index.js";
+import {
+  buildGraph,
+  type CrystalGraph,
+  collate,
+  loadCheckpoint,
+  modelFromCheckpoint,
+  type Structure,
+} from "../src/index.js";
 import type { Program } from "../src/ops/program.js";
 import { ortBackend } from "../src/ort.js";
 import { fixturesRoot } from "../test/fixtures.js";
@@ -60,9 +68,17 @@ export async function gpu(context: Context): Promise<SectionResult> {
     ...(await nativeSides(model.program, missing)),
     ...(await webGpuSides(checkpoint, missing)),
   ];
+  const work = loadOf(model.program).work;
+  const workOf = (cells: readonly Cell[]) => work(collate(cells.map(({ graph }) => graph)).sizes);
   try {
-    for (const side of sides) await side.run([cellOf(2, 1), cellOf(5, 1)]);
-    const { rows, notes, failures } = await measure(sides, cells, counts, context.rounds);
+    const small = [cellOf(2, 1), cellOf(5, 1)];
+    const rates = new Map<Side, number>();
+    for (const side of sides) {
+      await side.run(small); // shaders and V8 compile what they need
+      rates.set(side, workOf(small) / (await side.run(small)).ms);
+    }
+    const contest = { sides, rates, workOf, rounds: context.rounds };
+    const { rows, notes, failures } = await measure(contest, cells, counts);
     const described = await Promise.all(sides.map(async (side) => side.describe?.()));
     const { numEdges } = cells[0].graph;
     return {
@@ -80,28 +96,36 @@ export async function gpu(context: Context): Promise<SectionResult> {
   }
 }
 
-/** Each batch size by each side, in turns; a side drops out when a round would take longer than is worth it. */
-async function measure(sides: readonly Side[], cells: readonly Cell[], counts: readonly number[], most: number) {
+interface Contest {
+  readonly sides: readonly Side[];
+  /** Floating-point operations a ms that each has reached last. */
+  readonly rates: Map<Side, number>;
+  readonly workOf: (cells: readonly Cell[]) => number;
+  readonly rounds: number;
+}
+
+/** Each batch size by each side, in turns; a side drops out where a round would take longer than is worth it. */
+async function measure({ sides, rates, workOf, rounds }: Contest, cells: readonly Cell[], counts: readonly number[]) {
   const rows: Omit<Row, "section">[] = [];
   const notes: string[] = [];
   const failures: string[] = [];
-  const msPerCell = new Map<Side, number>();
   for (const count of counts) {
     const batch = cells.slice(0, count);
+    const work = workOf(batch);
     const taking = sides.filter((side) => {
-      const expected = count * (msPerCell.get(side) ?? 0);
+      const expected = work / rates.get(side)!;
       if (expected > MOST_MS)
         notes.push(`${side.name}: ${count} cells would take some ${Math.round(expected / 60_000)} min`);
       return expected <= MOST_MS;
     });
     const samples = new Map(taking.map((side): [Side, number[]] => [side, []]));
     let first: readonly number[] | undefined;
-    for (let round = 0; round < most; round++)
+    for (let round = 0; round < rounds; round++)
       for (const [side, ms] of samples) {
-        if (round > 0 && count * msPerCell.get(side)! > LONG_MS) continue;
+        if (round > 0 && work / rates.get(side)! > LONG_MS) continue;
         const result = await side.run(batch);
         ms.push(result.ms / count);
-        msPerCell.set(side, result.ms / count);
+        rates.set(side, work / result.ms);
         first ??= result.outputs;
         const by = difference(first, result.outputs);
         if (!(by <= side.tolerance)) failures.push(`${side.name}: ${count} cells differ by ${by.toExponential(1)}`);

@@ -510,7 +510,7 @@ const USAGE: [args: string[], message: RegExp][] = [
   [["inspect", "--limit", "x", "a.pt"], /--limit takes a number of entries, found "x"/],
   [["verify"], /verify needs files/],
   [["convert", "a.pt"], /convert takes IN and OUT, found 1/],
-  [["convert", "a.pt", "b.onnx"], /OUT ends in .*found "b\.onnx"/],
+  [["convert", "a.pt", "b.tflite"], /OUT ends in .*found "b\.tflite"/],
   [["convert", "--dtype", "int8", "a.pt", "b.pt"], /--dtype is one of f32, f16, bf16, f64/],
   [["convert", "--rename", "a", "a.pt", "b.pt"], /--rename takes 'FROM=>TO'/],
   [["convert", "--metadata", "a=b", "a.pt", "b.pt"], /--metadata is for \.safetensors/],

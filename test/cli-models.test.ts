@@ -5,14 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { saveTorch } from "../src/formats/torch-save.js";
-import type { TorchValue } from "../src/formats/values.js";
 import { cgcnnElementTable } from "../src/graphs/features.js";
-import { ELEMENT_TABLE } from "../src/models/architecture.js";
 import type { Model } from "../src/models/model.js";
 import { predict } from "../src/predict.js";
 import type { Prediction } from "../src/prediction.js";
 import { zip } from "./build-files.js";
+import { checkpointOf } from "./checkpoint-of.js";
 import { exampleStructures } from "./examples.js";
 import { randomAlignn, randomCgcnn, randomMegnet } from "./random-models.js";
 
@@ -36,22 +34,6 @@ test.before(() => {
   writeFileSync(at("megnet.pt"), checkpointOf(megnet));
 });
 test.after(() => rmSync(scratch, { recursive: true }));
-
-function checkpointOf({ program, normalizer }: Model): Uint8Array {
-  const tensors = [...program.params]
-    .filter(([name]) => name !== ELEMENT_TABLE)
-    .map(([name, { shape, data }]): [string, TorchValue] => {
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      return [name, { dtype: "f32", shape, data: bytes } as unknown as TorchValue];
-    });
-  const { mean, std } = normalizer!;
-  return saveTorch(
-    new Map<TorchValue, TorchValue>([
-      ["state_dict", new Map(tensors)],
-      ["normalizer", new Map(Object.entries({ mean, std }))],
-    ]),
-  );
-}
 
 function unitcell(...args: string[]) {
   const { stdout, stderr, status } = spawnSync(process.execPath, ["dist/cli.js", "predict", ...args], {

@@ -23,7 +23,7 @@ const ALLOWED: Record<string, string[]> = {
   graphs: ["errors", "random", "config", "structures", "kernels"],
   ops: ["errors"],
   models: "errors config bytes tensor formats checkpoint load-report structures graphs ops".split(" "),
-  backends: ["errors", "graphs", "kernels", "ops", "onnx"],
+  backends: ["errors", "graphs", "kernels", "ops", "onnx", "version"],
   onnx: ["errors", "formats", "structures", "graphs", "ops", "models", "version"],
   "load-model": ["errors", "bytes", "formats", "checkpoint", "models", "sha256"],
   version: [],
@@ -63,7 +63,7 @@ const PACKAGES: Record<string, string[]> = {
 const NODE_TYPES = "src/pool/node.ts";
 
 /** Not what comments quote. */
-const IMPORT = /^(?! ?\*).*?(?:from |import |import\()"([^"]+)"/gm;
+const IMPORT = /^(?! *\/?\*).*?(?:from |import |import\()"([^"]+)"/gm;
 
 /** "src/graphs/ties.ts" belongs to "graphs", "src/predict.ts" to "predict". */
 const layerOf = (file: string) => file.split("/")[1].replace(/\.ts$/, "");

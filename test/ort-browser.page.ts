@@ -21,6 +21,8 @@ export interface Source {
 export interface Input {
   readonly files: readonly string[];
   readonly count?: number;
+  /** Of a batch. */
+  readonly maxAtoms?: number;
 }
 
 /** What became of a structure. */
@@ -86,15 +88,14 @@ function disturbNow(place: "in-run" | "in-create", at: number): void {
 }
 
 async function disturb(place: "before-run" | "after-record", at: number): Promise<void> {
-  if (due(`destroy-${place}`, at)) {
-    events.push(`destroy ${place} ${at}`);
-    gpu.devices.at(-1)!.destroy();
-  }
-  if (!due(`kill-${place}`, at)) return;
-  events.push(`kill ${place} ${at}`);
-  await killGpu();
-  // Nobody calls this thread back before it is told of the loss, but in a run, where it is not waited for.
-  if (place === "after-record") await gpu.devices.at(-1)!.lost;
+  const how = (["destroy", "kill"] as const).find((how) => due(`${how}-${place}`, at));
+  if (!how) return;
+  events.push(`${how} ${place} ${at}`);
+  const device = gpu.devices.at(-1)!;
+  if (how === "kill") await killGpu();
+  else device.destroy();
+  // Where nothing runs this thread is told in time; just before a run it is not.
+  if (place === "after-record") await device.lost;
 }
 
 /** The module, with disturbances. */
@@ -120,7 +121,7 @@ const disturbed: OrtModule = {
           try {
             return await session.run(feeds);
           } catch (error) {
-            events.push(`run ${run} failed: ${(error as Error).message}`);
+            events.push(`run ${run} failed`);
             throw error;
           } finally {
             gpu.onSubmit = undefined;
@@ -163,9 +164,9 @@ async function structuresOf({ files, count }: Input): Promise<Structure[]> {
   return count === undefined ? cells : scaled(cells, count);
 }
 
-async function predictAll(model: Model, structures: readonly Structure[], backend: OrtBackend): Promise<Outcome[]> {
+async function predictAll(model: Model, input: Input, backend: OrtBackend): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
-  for await (const record of predictStream(model, structures, { backend, ...stateOf(model) }))
+  for await (const record of predictStream(model, await structuresOf(input), optionsFor(model, input, backend)))
     if ("error" in record)
       outcomes.push({ id: record.id, error: record.error.message, numbers: [], backend: "", warnings: [] });
     else {
@@ -177,9 +178,9 @@ async function predictAll(model: Model, structures: readonly Structure[], backen
   return outcomes;
 }
 
-async function embedAll(model: Model, structures: readonly Structure[], backend: OrtBackend): Promise<Outcome[]> {
+async function embedAll(model: Model, input: Input, backend: OrtBackend): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
-  for await (const record of embedStream(model, structures, { backend, ...stateOf(model) })) {
+  for await (const record of embedStream(model, await structuresOf(input), optionsFor(model, input, backend))) {
     if ("error" in record) throw new Error(record.error.message);
     const { id, crystal, atoms, backend, warnings } = record;
     const said = warnings.map(({ code, message }) => `${code}: ${message}`);
@@ -189,20 +190,27 @@ async function embedAll(model: Model, structures: readonly Structure[], backend:
   return outcomes;
 }
 
-/** The first, where a model has states. */
-function stateOf({ config }: Model) {
-  return config.type === "megnet" && config.stateTypes > 0 ? { state: 0 } : {};
+function optionsFor({ config }: Model, { maxAtoms }: Input, backend: OrtBackend) {
+  const hasStates = config.type === "megnet" && config.stateTypes > 0;
+  return { backend, ...(hasStates && { state: 0 }), ...(maxAtoms !== undefined && { maxAtoms }) };
 }
-
-const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const tasks = {
   async predict(source: Source, input: Input, name = "one") {
-    const [model, structures] = [await modelOf(source), await structuresOf(input)];
+    const model = await modelOf(source);
     const backend = backendCalled(name);
     const began = performance.now();
-    const outcomes = await predictAll(model, structures, backend);
+    const outcomes = await predictAll(model, input, backend);
     return { outcomes, device: backend.device, ms: performance.now() - began };
+  },
+
+  /** The same predictions so many times over; whether they had the same bits each time. */
+  async repeat(source: Source, input: Input, times: number, name = "one") {
+    const model = await modelOf(source);
+    const backend = backendCalled(name);
+    const rounds = new Set<string>();
+    for (let i = 0; i < times; i++) rounds.add(JSON.stringify(await predictAll(model, input, backend)));
+    return rounds.size === 1;
   },
 
   /** Values of graphs as they are, each by itself. */
@@ -224,20 +232,18 @@ const tasks = {
     models.clear();
   },
 
-  /** Predictions or embeddings while the GPU is disturbed; events since the beginning of it. */
-  async disturb(source: Source, input: Input, what: "predict" | "embed", plan: Disturbance[]) {
-    const [model, structures] = [await modelOf(source), await structuresOf(input)];
+  /** So many streams of predictions or embeddings at once while the GPU is disturbed; events since the beginning of it. */
+  async disturb(source: Source, input: Input, what: "predict" | "embed", plan: Disturbance[], count = 1) {
+    const model = await modelOf(source);
     const backend = backendCalled("disturbed");
     events = [];
     numbers.run = 0;
     numbers.create = 0;
     disturbances = [...plan];
-    const outcomes = await (what === "predict" ? predictAll : embedAll)(model, structures, backend);
-    return { outcomes, events, left: disturbances.length, devices: gpu.devices.length };
+    const stream = what === "predict" ? predictAll : embedAll;
+    const streams = await Promise.all(Array.from({ length: count }, () => stream(model, input, backend)));
+    return { streams, events, left: disturbances.length, devices: gpu.devices.length };
   },
-
-  /** Whether the browser still gives a GPU. */
-  haveAdapter: async () => (await navigator.gpu.requestAdapter()) !== null,
 
   /** Create a session of a model's graph, as exported, or with other outputs; its log goes to the console. */
   async place(source: Source, labels?: readonly string[]) {
@@ -272,10 +278,6 @@ const tasks = {
     let bytes = 0;
     for (const { data } of (await modelOf(source)).program.params.values()) bytes += data.byteLength;
     return bytes;
-  },
-
-  wait: async (ms: number) => {
-    await wait(ms);
   },
 };
 

@@ -37,7 +37,8 @@ test("exported names: those and the networks", () =>
 test("exported names of unitcell/fs", () =>
   assert.equal(Object.keys(files).sort(), ["fileSink", "fileSource", "fsStore"]));
 
-test("exported names of unitcell/ort", () => assert.equal(Object.keys(ort).sort(), ["exportOnnx", "ortBackend"]));
+test("exported names of unitcell/ort", () =>
+  assert.equal(Object.keys(ort).sort(), ["autoBackend", "exportOnnx", "ortBackend"]));
 test("exported names of unitcell/pool", () => assert.equal(Object.keys(pool), ["createPool"]));
 
 test("the version in code is the package's", () => assert.is(VERSION, manifest.version));

@@ -63,7 +63,7 @@ export async function openGpu(): Promise<Gpu> {
 }
 
 function describe({ vendor, architecture, device, description }: GPUAdapterInfo): string {
-  return [vendor, architecture, device, description].filter(Boolean).join(" ") || "unnamed GPU";
+  return description || [vendor, architecture, device].filter(Boolean).join(" ") || "unnamed GPU";
 }
 
 /**

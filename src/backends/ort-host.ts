@@ -143,24 +143,19 @@ export interface Work<T> {
 /**
  * Run a program, loaded if it is not yet, its weights with it.
  * @param key what the program is remembered by
- * @throws {UnitcellError} BACKEND; on a GPU the engine is broken then: a second run on a lost device never returns
- *   (onnxruntime-web 1.30)
+ * @throws {UnitcellError} BACKEND; on a GPU the engine is broken then
  */
 export async function runOn<T>(engine: Engine, key: object, { model, feeds, read }: Work<T>): Promise<T> {
   try {
     const session = await sessionOn(engine, key, model);
-    return await inTurn(engine.ort, async () => {
-      checkWhole(engine);
+    return await turnOn(engine, async () => {
       const results = await session.run(feeds());
       const made = read(results);
       for (const tensor of Object.values(results)) tensor.dispose?.();
       return made;
     });
   } catch (cause) {
-    if (engine.gpu && engine.broken === undefined) await Promise.race([engine.gpu.lost, wait(LOSS_MS)]);
-    const said = engine.broken ?? `onnxruntime failed: ${(cause as Error).message}`;
-    if (engine.provider === "webgpu") engine.broken ??= said;
-    throw new UnitcellError("BACKEND", said, {}, { cause });
+    throw new UnitcellError("BACKEND", engine.broken ?? failed(cause), {}, { cause });
   }
 }
 
@@ -168,8 +163,7 @@ function sessionOn(engine: Engine, key: object, model: () => Uint8Array): Promis
   const { ort, provider, gpu, sessions, options } = engine;
   let session = sessions.get(key);
   if (!session) {
-    session = inTurn(ort, () => {
-      checkWhole(engine);
+    session = turnOn(engine, () => {
       const executionProvider = gpu ? { name: provider, device: gpu.device } : provider;
       return ort.InferenceSession.create(model(), { ...options, executionProviders: [executionProvider] });
     });
@@ -177,6 +171,27 @@ function sessionOn(engine: Engine, key: object, model: () => Uint8Array): Promis
     session.catch(() => sessions.delete(key)); // a later call may try again
   }
   return session;
+}
+
+/**
+ * A call of the runtime when it is its turn, which ends only when it is known whether the GPU was lost: the second run of
+ * a session on a lost device never returns, and hangs the whole thread (onnxruntime-web 1.30).
+ */
+function turnOn<T>(engine: Engine, call: () => Promise<T>): Promise<T> {
+  return inTurn(engine.ort, async () => {
+    checkWhole(engine);
+    try {
+      return await call();
+    } catch (cause) {
+      if (engine.gpu && engine.broken === undefined) await Promise.race([engine.gpu.lost, wait(LOSS_MS)]);
+      if (engine.provider === "webgpu") engine.broken ??= failed(cause);
+      throw cause;
+    }
+  });
+}
+
+function failed(cause: unknown): string {
+  return `onnxruntime failed: ${(cause as Error).message}`;
 }
 
 /** Nothing may be asked of a lost device: creating a session there spoils the whole runtime. */
