@@ -367,6 +367,14 @@ for (const provider of ["wasm", "webgpu"] as const)
         assert.is(ort.open.size, 0);
       });
 
+test("with a GPU that is a stand-in, too: ort-gpu.child.ts", () => {
+  try {
+    execFileSync(process.execPath, ["build/test/ort-gpu.child.js"], { encoding: "utf8", stdio: "pipe" });
+  } catch (error) {
+    throw new Error((error as { stdout?: string }).stdout || String(error));
+  }
+});
+
 test("onnxruntime's own types fit", () => {
   const folder = resolve("build/runtimes/node_modules");
   if (!existsSync(join(folder, "onnxruntime-web")) || !existsSync(join(folder, "onnxruntime-node"))) {
