@@ -353,7 +353,9 @@ test("disposed of: both sessions, and nothing runs any more; the backend gives t
   await noteOf(session, HEAVY);
   assert.not(wasm.events.includes("the program runs"));
   await noteOf(session, LIGHT);
+  const last = noteOf(session, HEAVY);
   await session.dispose();
+  assert.equal(await last, ON_GPU);
   for (const { events } of [gpu, wasm]) assert.is(events.at(-1), "the program disposed");
   await throwsCode(() => session.run(LIGHT), "ARGUMENT", /disposed/);
   await throwsCode(() => session.run(HEAVY), "ARGUMENT", /disposed/);
@@ -377,10 +379,11 @@ test("another use is refused", () =>
   ));
 
 test("forced onto the GPU, onnxruntime is loaded for the lightest batch", async () => {
-  const backend = autoBackend({ ort: () => Promise.reject(new Error("loaded")), use: "webgpu" });
+  const backend = autoBackend({ ort: () => Promise.reject(new Error("not there")), use: "webgpu" });
   const [structure] = exampleStructures();
-  const failed = await predict(await exampleModel(), [structure], { backend }).catch((error: Error) => error.message);
-  assert.is(failed, "loaded");
+  const [{ warnings }] = await predict(await exampleModel(), [structure], { backend });
+  const failed = warnings.find(({ code }) => code === "backend-failed");
+  assert.match(failed!.message, /not there/);
 });
 
 test("gpuWins by hand", () => {

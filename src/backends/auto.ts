@@ -8,6 +8,7 @@ import { type Calibration, calibrate, gpuWins, loadOf, readCalibration, writeCal
 import { openGpu } from "./gpu.js";
 import { type OrtBackend, ortBackend } from "./ort.js";
 import type { OrtSource } from "./ort-module.js";
+import { UnderWay } from "./under-way.js";
 import { wasmBackend } from "./wasm.js";
 
 /**
@@ -170,6 +171,7 @@ class AutoSession implements Session {
   readonly #device: Device;
   readonly #load;
   readonly #gpu: Session;
+  readonly #underWay = new UnderWay();
   #wasm: Promise<Session> | undefined;
   #goodBytes = GOOD_BYTES;
   #disposed = false;
@@ -187,11 +189,11 @@ class AutoSession implements Session {
   }
 
   run(batch: Batch, note?: (note: RunNote) => void): Promise<Float32Array> {
-    return this.#compute(batch, (session, noteRun) => session.run(batch, noteRun), note);
+    return this.#underWay.add(this.#compute(batch, (session, noteRun) => session.run(batch, noteRun), note));
   }
 
   values(batch: Batch, labels: readonly string[], note?: (note: RunNote) => void): Promise<Map<string, Float32Array>> {
-    return this.#compute(batch, (session, noteRun) => session.values(batch, labels, noteRun), note);
+    return this.#underWay.add(this.#compute(batch, (session, noteRun) => session.values(batch, labels, noteRun), note));
   }
 
   /** Those that the GPU takes: some twice as many as Wasm does, whose limit is found when a batch is run. */
@@ -201,6 +203,7 @@ class AutoSession implements Session {
 
   async dispose(): Promise<void> {
     this.#disposed = true;
+    await this.#underWay.ended();
     await this.#gpu.dispose();
     await (await this.#wasm)?.dispose();
   }
@@ -210,6 +213,7 @@ class AutoSession implements Session {
     run: (session: Session, note: (note: RunNote) => void) => Promise<Result>,
     note: ((note: RunNote) => void) | undefined,
   ): Promise<Result> {
+    if (this.#disposed) throw new UnitcellError("ARGUMENT", "session was disposed");
     const { wasm, gpu } = this.#parts;
     let onGpu = false;
     let failure: string | undefined;
@@ -218,7 +222,6 @@ class AutoSession implements Session {
     } catch (error) {
       failure = `the GPU was not measured: ${(error as Error).message}; computed by ${wasm.name}`;
     }
-    if (this.#disposed) throw new UnitcellError("ARGUMENT", "session was disposed");
     let told: RunNote | undefined;
     const session = onGpu ? this.#gpu : await this.#openWasm();
     const result = await run(session, (its) => {
