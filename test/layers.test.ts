@@ -49,7 +49,7 @@ const ALLOWED: Record<string, string[]> = {
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary sha256"
     .split(" ")
     .concat("structures graphs models batches predict embed prediction prediction-cache ensemble".split(" "))
-    .concat("architecture-summary sparsify slim prediction-change runs pool".split(" ")),
+    .concat("architecture-summary sparsify slim prediction-change runs pool onnx".split(" ")),
 };
 
 /** Packages by layer. fflate is the one that users install; the others are bundled. */

@@ -81,8 +81,13 @@ test("the tarball holds the build, the examples and the papers, and every export
 
 test("the licences of what is bundled are passed on", () => {
   const text = readFileSync("dist/THIRD-PARTY.txt", "utf8");
-  for (const name of ["asciichart", "d3-scale", "d3-array"]) assert.match(text, new RegExp(`^${name} [0-9.]+$`, "m"));
-  assert.is(text.match(/Copyright/g)?.length, text.split(/^-{80}$/m).length);
+  const parts = text.split(/^-{80}$/m);
+  for (const name of ["asciichart", "d3-scale", "d3-array", "@bufbuild/protobuf"])
+    assert.match(text, new RegExp(`^${name} [0-9.]+$`, "m"));
+  for (const part of parts) assert.match(part, /Copyright [\s\S]*(WARRANTIES|WARRANTY|DISCLAIMS)/);
+  const protobuf = parts.find((part) => part.includes("@bufbuild/protobuf"))!;
+  for (const licence of ["Google Inc.", "Buf Technologies", "TERMS AND CONDITIONS FOR USE"])
+    assert.ok(protobuf.includes(licence), licence);
 });
 
 test("the Wasm is small and the built library predicts", async () => {

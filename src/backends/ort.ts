@@ -244,7 +244,11 @@ class OrtSession implements Session {
   ): Promise<Float32Array[]> {
     const backend = this.#setup.fallback();
     this.#fallback ??= backend.createSession(this.#program);
-    const results = await run(await this.#fallback);
+    const session = await this.#fallback.catch((error) => {
+      this.#fallback = undefined; // a later batch may try again
+      throw error;
+    });
+    const results = await run(session);
     note?.(noteOf(backend.name, `${reason}; computed by ${backend.name}`));
     return results;
   }

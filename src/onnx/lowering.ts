@@ -19,7 +19,7 @@ const affine: Lowering = (g, { params: [scale, shift] }, [x]) =>
 
 /**
  * 1 / (1 + exp(-x)), whose relative error is small everywhere. ONNX Runtime's own Sigmoid has an absolute error of some
- * 1e-8, and ALIGNN divides by sums of gates that can be as small.
+ * 6e-8, and ALIGNN divides by sums of gates that can be as small.
  */
 const sigmoid: Lowering = (g, _, [x]) =>
   g.finish("Reciprocal", [g.add("Add", [g.add("Exp", [g.add("Neg", [x])]), g.scalar(1)])]);
