@@ -7,6 +7,7 @@ import * as assert from "uvu/assert";
 import type { Tasks } from "./auto-browser.page.js";
 import { launchChromium } from "./chromium.js";
 import { findOrtBrowser } from "./ort-browser.js";
+import { inFull } from "./ort-scope.js";
 import { startServer, type WebServer } from "./web-server.js";
 
 const ORT = "build/runtimes/node_modules/onnxruntime-web/dist";
@@ -91,6 +92,6 @@ function testAuto(executablePath: string): void {
 }
 
 const executablePath = findOrtBrowser();
-if (executablePath) testAuto(executablePath);
+if (executablePath && inFull("autoBackend in a browser")) testAuto(executablePath);
 
 test.run();

@@ -30,6 +30,7 @@ import { checkpointOf } from "./checkpoint-of.js";
 import { exampleStructures } from "./examples.js";
 import { fixturesRoot, haveFixtures } from "./fixtures.js";
 import { PYTHON_2 } from "./interop.js";
+import { inFull } from "./ort-scope.js";
 import { randomCgcnn, randomMegnet } from "./random-models.js";
 
 /** |ONNX Runtime's value - unitcell predict's|, in the property's unit. */
@@ -229,12 +230,13 @@ const NETWORKS: Network[] = [
 const published = (folder: string, name: string, half?: string): void => {
   NETWORKS.push({ name: `${folder} ${name}`, path: () => join(fixturesRoot, folder, name), ...(half && { half }) });
 };
-if (haveFixtures("cgcnn")) {
+const isFull = inFull("most published networks by the commands");
+if (isFull && haveFixtures("cgcnn")) {
   published("cgcnn", "formation-energy-per-atom.pth.tar", "eV/atom");
   published("cgcnn", "band-gap.pth.tar", "eV");
   published("cgcnn", "semi-metal-classification.pth.tar", "(probability)");
 }
-if (haveFixtures("alignn")) {
+if (isFull && haveFixtures("alignn")) {
   published("alignn", "alignn_default", "(random weights)");
   published("alignn", "alignn_small_extra"); // the cell is an input
   for (const name of ["alignn_small_extra_classification", "atomwise_graph"]) published("alignn", name);

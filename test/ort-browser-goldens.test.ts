@@ -1,6 +1,6 @@
 /**
  * Every checkpoint against its goldens on WebGPU, in headless Chromium on its software adapter, which does some 0.6 GFLOP/s:
- * a part of them, or with UNITCELL_WEBGPU=all (npm run test:webgpu) all.
+ * a part of them, or with UNITCELL_ORT=all (npm run test:ort) all.
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -10,11 +10,11 @@ import { alignnGoldens } from "./goldens-alignn.js";
 import { megnetGoldens } from "./goldens-megnet.js";
 import { findOrtBrowser, type OrtBrowsers, type OrtPage, startOrtBrowsers } from "./ort-browser.js";
 import type { Outcome, Source } from "./ort-browser.page.js";
+import { inFull, isAll } from "./ort-scope.js";
 
 /** |ours - upstream's float64|, of ALIGNN relative to max(1, |value|). */
 const WEBGPU_TOLERANCE = 1e-4;
 
-const isAll = process.env.UNITCELL_WEBGPU === "all";
 const executablePath = findOrtBrowser();
 const isThere = ["cgcnn", "alignn", "megnet", "structures"].map(haveFixtures).every(Boolean);
 
@@ -157,8 +157,7 @@ function testGoldens(path: string): void {
 }
 
 if (executablePath && isThere) {
-  if (isAll) console.log(`skipped: the ${HEAVY.length} heaviest structures, by all ALIGNN but ${TAKES_HEAVY}`);
-  else console.log("skipped: most checkpoints and structures (npm run test:webgpu)");
+  inFull("most checkpoints and structures on WebGPU");
   testGoldens(executablePath);
 }
 

@@ -10,6 +10,7 @@ import { embed, loadModel, parseStructures, predict, type Structure } from "../s
 import { findOrtBrowser, type OrtBrowsers, startOrtBrowsers } from "./ort-browser.js";
 import type { Disturbance, Outcome, Source } from "./ort-browser.page.js";
 import { scaled } from "./ort-browser-structures.js";
+import { inFull } from "./ort-scope.js";
 
 const CHECKPOINT = "examples/saved_models/cgcnn_ionic_best.pt";
 const SOURCE: Source = { files: [`/${CHECKPOINT}`] };
@@ -18,8 +19,6 @@ const INPUT = { files: FILES.map((file) => `/${file}`), count: 60, maxAtoms: 200
 
 /** Relative to max(1, |value|). */
 const TOLERANCE = 1e-4;
-
-const isAll = process.env.UNITCELL_WEBGPU === "all";
 
 function structures(): Structure[] {
   const cells = FILES.map((file) => parseStructures(readFileSync(file, "utf8"), { filename: file })[0]);
@@ -54,8 +53,6 @@ interface Row {
   readonly two?: true;
   /** What records of a stream say, alike ones that follow each other as one. */
   readonly groups: readonly RegExp[];
-  /** Also without UNITCELL_WEBGPU=all. */
-  readonly always?: true;
 }
 
 const FINE = /^ort-webgpu$/;
@@ -67,7 +64,6 @@ const ROWS: readonly Row[] = [
     name: "a kill in the middle of a batch",
     plan: [{ how: "kill-in-run", at: 1 }],
     groups: [FINE, LOST, FINE],
-    always: true,
   },
   {
     name: "a kill in the middle of a batch, and of its second try",
@@ -124,7 +120,7 @@ function testLoss(path: string): void {
     await browsers?.stop();
   });
 
-  for (const { name, what = "predict", plan, two, groups } of ROWS.filter(({ always }) => isAll || always))
+  for (const { name, what = "predict", plan, two, groups } of ROWS)
     test(`${what}, ${name}: every record is there, in order and right`, async () => {
       const page = await browsers.open();
       const ran = await page.window("disturb", SOURCE, INPUT, what, [...plan], two ? 2 : 1);
@@ -161,9 +157,6 @@ function compare(outcomes: readonly Outcome[], right: readonly number[][]): void
 }
 
 const executablePath = findOrtBrowser();
-if (executablePath) {
-  if (!isAll) console.log("skipped: most ways to lose a GPU (npm run test:webgpu)");
-  testLoss(executablePath);
-}
+if (executablePath && inFull("lost GPUs")) testLoss(executablePath);
 
 test.run();

@@ -4,6 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { findOrtBrowser, type OrtBrowsers, type OrtPage, startOrtBrowsers } from "./ort-browser.js";
 import type { Source } from "./ort-browser.page.js";
+import { inFull } from "./ort-scope.js";
 
 const SOURCE: Source = { files: ["/examples/saved_models/cgcnn_ionic_best.pt"] };
 
@@ -11,7 +12,6 @@ const SOURCE: Source = { files: ["/examples/saved_models/cgcnn_ionic_best.pt"] }
 const FILES = readdirSync("examples/structures").map((name) => `/examples/structures/${name}`);
 const ALONE = { files: FILES, maxAtoms: 1 };
 
-const isAll = process.env.UNITCELL_WEBGPU === "all";
 const PREDICTIONS = 1000;
 const CYCLES = 20;
 
@@ -94,7 +94,6 @@ function testMemory(path: string): void {
 }
 
 const executablePath = findOrtBrowser();
-if (executablePath && isAll) testMemory(executablePath);
-else if (executablePath) console.log("skipped: 1,000 predictions on WebGPU (npm run test:webgpu)");
+if (executablePath && inFull("1,000 predictions on WebGPU")) testMemory(executablePath);
 
 test.run();

@@ -7,6 +7,7 @@ import { CHECKPOINTS } from "./goldens.js";
 import { alignnGoldens } from "./goldens-alignn.js";
 import { findOrtBrowser, type OrtBrowsers, type OrtPage, startOrtBrowsers } from "./ort-browser.js";
 import type { Source } from "./ort-browser.page.js";
+import { inFull } from "./ort-scope.js";
 
 /** Nodes on the GPU, and what is not there: "Slice (crystal/Slice0) on CPUExecutionProvider", "MemcpyToHost (...)". */
 interface Placement {
@@ -89,11 +90,6 @@ const LEAVING: readonly [name: string, graph: OnnxModel["graph"], what: RegExp][
   ],
 ];
 
-const isAll = process.env.UNITCELL_WEBGPU === "all";
-
-/** Without it, of each architecture. */
-const SOME: readonly string[] = [CHECKPOINTS[0], "alignn_default", "alignn_small_extra_classification"];
-
 function testPlacement(path: string): void {
   let browsers: OrtBrowsers;
   let page: OrtPage;
@@ -143,21 +139,17 @@ function testPlacement(path: string): void {
 
   const fixture = (file: string) => `/fixtures/${file}`;
   if (haveFixtures("cgcnn"))
-    for (const name of CHECKPOINTS.filter((name) => isAll || SOME.includes(name)))
-      staysThere(name, { files: [fixture(`cgcnn/${name}.pth.tar`)] });
+    for (const name of CHECKPOINTS) staysThere(name, { files: [fixture(`cgcnn/${name}.pth.tar`)] });
   if (haveFixtures("megnet"))
     staysThere("MEGNet", { files: ["state.pt", "model.pt", "model.json"].map((name) => fixture(`megnet/${name}`)) });
   if (haveFixtures("alignn"))
-    for (const name of [...alignnGoldens().keys()].filter((name) => isAll || SOME.includes(name)))
+    for (const name of alignnGoldens().keys())
       staysThere(`ALIGNN ${name}`, {
         files: ["best_model.pt", "config.json"].map((file) => fixture(`alignn/${name}/${file}`)),
       });
 }
 
 const executablePath = findOrtBrowser();
-if (executablePath) {
-  if (!isAll) console.log("skipped: most checkpoints (npm run test:webgpu)");
-  testPlacement(executablePath);
-}
+if (executablePath && inFull("where operations are placed")) testPlacement(executablePath);
 
 test.run();

@@ -12,6 +12,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { fixtureNames, fixturesRoot, haveFixtures } from "./fixtures.js";
 import type { DenoRun } from "./ort-deno.runner.js";
+import { inFull, isAll } from "./ort-scope.js";
 
 const DENO = "build/runtimes/node_modules/deno/bin.cjs";
 const ORT = "build/runtimes/node_modules/onnxruntime-web/dist/ort.webgpu.bundle.min.mjs";
@@ -25,9 +26,8 @@ const ROWS: [name: string, checkpoint: string[], most: number][] = [
   ["ALIGNN, small", ["best_model.pt", "config.json"].map((file) => `alignn/atomwise_graph/${file}`), 0.05],
 ];
 
-/** One network and each n-th structure; all with UNITCELL_WEBGPU=all, but those without bonds, of which MEGNet makes nothing. */
-const ALL = process.env.UNITCELL_WEBGPU === "all";
-const EVERY = ALL ? 1 : 6;
+/** One network and each n-th structure; all with npm run test:ort, but those without bonds, of which MEGNet makes nothing. */
+const EVERY = isAll ? 1 : 6;
 
 const driver = existsSync(DRIVERS) ? readdirSync(DRIVERS).find((name) => name.startsWith("lvp_icd")) : undefined;
 const missing = [
@@ -39,6 +39,7 @@ if (missing.length > 0) console.log(`skipped: no ${missing.join(", ")} (.ci/run 
 else if (haveFixtures("cgcnn")) testRows();
 
 function testRows(): void {
+  inFull("most networks and structures on Mesa's adapter");
   const folder = mkdtempSync(join(tmpdir(), "unitcell-deno-"));
   test.after(() => rmSync(folder, { recursive: true }));
   const runner = join(folder, "runner.mjs");
@@ -60,7 +61,7 @@ function testRows(): void {
   const command = [DENO, "run", "--no-prompt", "--no-remote", "--allow-read", `--import-map=${map}`, runner];
   const env = { ...process.env, VK_ICD_FILENAMES: join(DRIVERS, driver!), XDG_RUNTIME_DIR: folder };
 
-  for (const [name, files, most] of ALL ? ROWS : ROWS.slice(0, 1))
+  for (const [name, files, most] of isAll ? ROWS : ROWS.slice(0, 1))
     test(`${name}: float32 on the GPU within 1e-4, float16 within ${most}`, () => {
       const checkpoints = files.map((file) => join(fixturesRoot, file));
       const args = [...command, checkpoints.join(","), structures.join(",")];
