@@ -230,13 +230,13 @@ const NETWORKS: Network[] = [
 const published = (folder: string, name: string, half?: string): void => {
   NETWORKS.push({ name: `${folder} ${name}`, path: () => join(fixturesRoot, folder, name), ...(half && { half }) });
 };
-const isFull = inFull("most published networks by the commands");
-if (isFull && haveFixtures("cgcnn")) {
+const isFull = inFull("networks of every kind by the commands");
+if (haveFixtures("cgcnn")) {
   published("cgcnn", "formation-energy-per-atom.pth.tar", "eV/atom");
   published("cgcnn", "band-gap.pth.tar", "eV");
   published("cgcnn", "semi-metal-classification.pth.tar", "(probability)");
 }
-if (isFull && haveFixtures("alignn")) {
+if (haveFixtures("alignn")) {
   published("alignn", "alignn_default", "(random weights)");
   published("alignn", "alignn_small_extra"); // the cell is an input
   for (const name of ["alignn_small_extra_classification", "atomwise_graph"]) published("alignn", name);
@@ -244,7 +244,7 @@ if (isFull && haveFixtures("alignn")) {
 }
 if (haveFixtures("megnet")) published("megnet", ".", "eV/atom");
 
-if (ortPython)
+if (ortPython && isFull)
   test("networks of every kind give predict's values in Python; onnx takes every file; what float16 changes", async () => {
     writeFileSync(at("states.pt"), checkpointOf(randomMegnet({ stateTypes: 4 })));
     const classifier = randomCgcnn({ task: "classification", outputs: 2 });

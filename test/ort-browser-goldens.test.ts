@@ -10,7 +10,7 @@ import { alignnGoldens } from "./goldens-alignn.js";
 import { megnetGoldens } from "./goldens-megnet.js";
 import { findOrtBrowser, type OrtBrowsers, type OrtPage, startOrtBrowsers } from "./ort-browser.js";
 import type { Outcome, Source } from "./ort-browser.page.js";
-import { inFull, isAll } from "./ort-scope.js";
+import { HEAVY, inFull, isAll } from "./ort-scope.js";
 
 /** |ours - upstream's float64|, of ALIGNN relative to max(1, |value|). */
 const WEBGPU_TOLERANCE = 1e-4;
@@ -27,20 +27,7 @@ const SOME = [
   "tricky-isolated-atom.cif",
 ];
 
-/**
- * The structures with most pairs of bonds, two thirds of all pairs, and so of the time: of ALIGNN's checkpoints only one
- * predicts these, too.
- */
-const HEAVY = [
-  "cod-1000000.cif",
-  "jvasp-97677.vasp",
-  "proto-al2o3.cif",
-  "proto-mgal2o4-spinel.cif",
-  "super-si-216.vasp",
-  "super-srtio3-200.cif",
-  "tricky-triclinic-p-1.cif",
-];
-const TAKES_HEAVY = "alignn_small_classification";
+const DEFAULT_SIZE = "alignn_default";
 
 const fixture = (path: string) => `/fixtures/${path}`;
 
@@ -143,7 +130,7 @@ function testGoldens(path: string): void {
   for (const [name, { predictions }] of alignn.filter(([name]) => isAll || some.includes(name))) {
     const source = { files: ["best_model.pt", "config.json"].map((file) => fixture(`alignn/${name}/${file}`)) };
     const isClassifier = name.includes("classification");
-    const files = name === TAKES_HEAVY ? all : light;
+    const files = name === DEFAULT_SIZE ? light : all;
     const inGoldens: ErrorOf = ({ id, error, numbers: found }) => {
       assert.is(error, undefined, id);
       const golden = [predictions[id!].f64].flat(2);
