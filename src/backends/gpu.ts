@@ -34,16 +34,19 @@ export function haveWebGpu(): boolean {
 
 /** @throws {UnitcellError} BACKEND where there is none, or it is not given */
 export async function openGpu(): Promise<Gpu> {
-  const adapter = haveWebGpu() ? await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }) : null;
+  const refused = (cause: Error) => {
+    throw new UnitcellError("BACKEND", `the GPU cannot be opened: ${cause.message}`, {}, { cause });
+  };
+  const adapter = haveWebGpu()
+    ? await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }).catch(refused)
+    : null;
   if (!adapter) throw new UnitcellError("BACKEND", "there is no GPU: WebGPU gives no adapter here");
   const device = await adapter
     .requestDevice({
       requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
       requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
     })
-    .catch((cause) => {
-      throw new UnitcellError("BACKEND", `the GPU cannot be opened: ${(cause as Error).message}`, {}, { cause });
-    });
+    .catch(refused);
   mapAnyway(device);
   let destroyed = false;
   const lost = new Promise<string>((resolve) => {

@@ -46,5 +46,6 @@ export function exportOnnx(model: Model, options: OnnxExportOptions = {}): Uint8
 /** The same, with what it is to be fed. */
 export function modelOnnx(model: Model, options: OnnxExportOptions = {}): ProgramOnnx {
   const description = `${model.architecture}${model.name ? ` ${model.name}` : ""}, exported by unitcell`;
-  return programOnnx(model.program, { ...options, description, metadata: onnxMetadata(model) });
+  const metadata = onnxMetadata(model).set("unitcell.weights", options.weights ?? "f32");
+  return programOnnx(model.program, { ...options, description, metadata });
 }

@@ -107,8 +107,15 @@ function neededFor({ nodes }: Program, wanted: readonly Value[]): ReadonlySet<nu
   return needed;
 }
 
+/** What an output is, for those who read it without unitcell; others are named after the layers of the original code. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  output: "what the network says of each crystal, before the normalizer",
+  crystal: "vector of each crystal, before the last layers",
+  atoms: "vector of each atom, after the last convolution",
+};
+
 function outputOf(label: string, { rows, columns }: Value): OnnxValue {
-  return { name: label, type: "f32", dims: [ROWS[rows], columns], description: "" };
+  return { name: label, type: "f32", dims: [ROWS[rows], columns], description: MEANINGS[label] ?? "" };
 }
 
 function checkSize({ constants }: OnnxGraph): void {
