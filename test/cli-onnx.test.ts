@@ -303,8 +303,8 @@ if (onnxPython)
     assert.is(metadata["unitcell.checkpoint.name"], "cgcnn_ionic_best.pt");
     assert.is(metadata["unitcell.property"], "electrostatic energy per atom (Ewald, formal charges)");
     assert.equal(
-      ["architecture", "task", "unit"].map((key) => metadata[`unitcell.${key}`]),
-      ["CGCNN", "regression", "eV/atom"],
+      ["architecture", "task", "unit", "weights"].map((key) => metadata[`unitcell.${key}`]),
+      ["CGCNN", "regression", "eV/atom", "f32"],
     );
     assert.equal(json("graph"), { select: "nearest", cutoff: 8, maxNeighbors: 12 });
     const elements = json("elements");

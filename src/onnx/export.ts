@@ -6,7 +6,7 @@ import { type ProgramOnnx, type ProgramOnnxOptions, programOnnx } from "./progra
 export type OnnxExportOptions = Pick<ProgramOnnxOptions, "weights">;
 
 /** Metadata that `exportOnnx` writes; each value is JSON, or text as it is. */
-export function onnxMetadata(model: Model): Map<string, string> {
+export function onnxMetadata(model: Model, weights: OnnxExportOptions["weights"] = "f32"): Map<string, string> {
   const { architecture, config, property, unit, normalizer, elements, name, sha256, assumed, trainedOn } = model;
   const rows = [...elements.rows].map(([number, row]) => [SYMBOLS[number], row] as const);
   const texts: Record<string, string | undefined> = {
@@ -16,6 +16,7 @@ export function onnxMetadata(model: Model): Map<string, string> {
     "unitcell.unit": unit,
     "unitcell.checkpoint.name": name,
     "unitcell.checkpoint.sha256": sha256,
+    "unitcell.weights": weights,
   };
   const values: Record<string, unknown> = {
     "unitcell.graph": config.graph,
@@ -46,6 +47,6 @@ export function exportOnnx(model: Model, options: OnnxExportOptions = {}): Uint8
 /** The same, with what it is to be fed. */
 export function modelOnnx(model: Model, options: OnnxExportOptions = {}): ProgramOnnx {
   const description = `${model.architecture}${model.name ? ` ${model.name}` : ""}, exported by unitcell`;
-  const metadata = onnxMetadata(model).set("unitcell.weights", options.weights ?? "f32");
+  const metadata = onnxMetadata(model, options.weights);
   return programOnnx(model.program, { ...options, description, metadata });
 }
