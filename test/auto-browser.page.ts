@@ -29,8 +29,10 @@ const calibrations: AutoOptions["calibrations"] & object = {
 };
 
 const fetched = async (path: string) => (await fetch(path)).arrayBuffer();
-const cgcnn = await loadModel(await fetched("/checkpoint"));
-const [cell] = parseStructures(await (await fetch("/structure.cif")).text(), { format: "cif" });
+const cgcnn = await loadModel(await fetched("/examples/saved_models/cgcnn_ionic_best.pt"));
+const [cell] = parseStructures(await (await fetch("/examples/structures/SrTiO3-perovskite.cif")).text(), {
+  format: "cif",
+});
 
 /** ALIGNN in its published size. */
 const alignn = randomAlignn({

@@ -1,59 +1,26 @@
 /** autoBackend in Chromium with WebGPU on its software adapter, which is a GPU to everybody but slower than Wasm. */
-import { readFileSync } from "node:fs";
-import { build } from "esbuild";
-import type { Browser, Page } from "playwright-core";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Tasks } from "./auto-browser.page.js";
-import { launchChromium } from "./chromium.js";
-import { findOrtBrowser } from "./ort-browser.js";
+import { findOrtBrowser, type OrtBrowsers, type OrtPage, startOrtBrowsers } from "./ort-browser.js";
 import { inFull } from "./ort-scope.js";
-import { startServer, type WebServer } from "./web-server.js";
 
-const ORT = "build/runtimes/node_modules/onnxruntime-web/dist";
-
-function testAuto(executablePath: string): void {
-  let browser: Browser;
-  let server: WebServer;
-  let page: Page;
-  const files = new Map<string, [type: string, body: string | Uint8Array]>([
-    ["/", ["text/html", '<!doctype html><script type="module" src="/page.js"></script>']],
-    ["/checkpoint", ["application/octet-stream", readFileSync("examples/saved_models/cgcnn_ionic_best.pt")]],
-    ["/structure.cif", ["text/plain", readFileSync("examples/structures/SrTiO3-perovskite.cif")]],
-  ]);
-  for (const [name, type] of [
-    ["ort.webgpu.bundle.min.mjs", "text/javascript"],
-    ["ort-wasm-simd-threaded.asyncify.wasm", "application/wasm"],
-  ])
-    files.set(`/ort/${name}`, [type, readFileSync(`${ORT}/${name}`)]);
-
+function testAuto(path: string): void {
+  let browsers: OrtBrowsers<Tasks>;
+  let tab: OrtPage<Tasks>;
   test.before(async () => {
-    const { outputFiles } = await build({
-      bundle: true,
-      format: "esm",
-      target: "es2022",
-      write: false,
-      loader: { ".wasm": "binary" },
-      entryPoints: ["test/auto-browser.page.ts"],
-    });
-    files.set("/page.js", ["text/javascript", outputFiles[0].contents]);
-    browser = await launchChromium(executablePath, ["--enable-unsafe-webgpu"]);
-    server = await startServer((request, response) => {
-      const [type, body] = files.get(request.url!) ?? [];
-      response.writeHead(body === undefined ? 404 : 200, { "Content-Type": type ?? "text/plain" });
-      response.end(body);
-    });
-    page = await browser.newPage();
+    browsers = await startOrtBrowsers<Tasks>(path, { entry: "test/auto-browser.page.ts" });
+    tab = await browsers.open();
   });
   test.after(async () => {
-    await browser?.close();
-    server?.stop();
+    await browsers?.stop();
   });
 
+  /** In a page that was just opened. */
   async function run<Name extends keyof Tasks>(name: Name): Promise<Awaited<ReturnType<Tasks[Name]>>> {
-    await page.goto(server.origin);
-    await page.waitForFunction("globalThis.call");
-    return page.evaluate((name) => (globalThis as unknown as { call(name: string): never }).call(name), name);
+    await tab.page.reload();
+    await tab.page.waitForFunction("globalThis.call");
+    return tab.window(name, ...([] as unknown as Parameters<Tasks[Name]>));
   }
 
   test("measured at the first heavy crystal, and kept: the next page does not load onnxruntime", async () => {
