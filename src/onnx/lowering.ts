@@ -3,7 +3,7 @@ import type { OpName } from "../ops/ops.js";
 import type { Axis, Node } from "../ops/program.js";
 import type { OnnxGraph } from "./graph.js";
 import { DATA_TYPE } from "./model-proto.js";
-import { crystalOf, gathered, indexInput, segmentMax, segmentSum, segmentWeight } from "./segments.js";
+import { gathered, indexInput, segmentMax, segmentSum, segmentWeight, zeroColumn } from "./segments.js";
 
 /** Writes an operation on tensors of these names, up to one that is `finish`ed. */
 type Lowering = (g: OnnxGraph, node: Node, inputs: readonly string[]) => void;
@@ -49,7 +49,7 @@ export const LOWERINGS: Partial<Record<OpName, Lowering>> = {
   },
   // Only of crystals, whose count is told by their row starts alone.
   zeros: (g, { output }) =>
-    g.finish("Mul", [crystalOf(g, output.rows), g.floats(new Float32Array(output.columns), [1, output.columns])]),
+    g.finish("Mul", [zeroColumn(g, output.rows), g.floats(new Float32Array(output.columns), [1, output.columns])]),
   embedding: (g, { params: [table], index, output: { rows } }) =>
     g.finish("Gather", [g.param(table), indexInput(g, index!, rows)], { axis: 0 }),
   gaussian: (g, { params: [centers], numbers: { first, step, count, gamma } }, [x]) => {

@@ -6,6 +6,7 @@ import { SEGMENT_OF } from "../ops/gates.js";
 import type { Axis } from "../ops/program.js";
 import type { OnnxGraph } from "./graph.js";
 import { countsOf, slotsOf } from "./inputs.js";
+import { DATA_TYPE } from "./model-proto.js";
 
 /** Segments of an operation: rows of `over` between the row starts, `rows` of them. */
 export interface SegmentsOf {
@@ -108,14 +109,14 @@ function places(g: OnnxGraph, starts: string, rows: Axis): Places {
 function weightsOf(g: OnnxGraph, { starts, over, rows, weights }: SegmentsOf): string {
   const { index, live } = places(g, starts, rows);
   return g.once(`${starts}/weights ${weights}`, () => {
-    if (weights === undefined) return g.add("Cast", [live], { to: 1 });
+    if (weights === undefined) return g.add("Cast", [live], { to: DATA_TYPE.f32 });
     const given = g.input({ name: weights, kind: "weights", rows: over, columns: 1 });
     return g.add("Where", [live, g.add("Gather", [given, index], { axis: 0 }), g.scalar(0)]);
   });
 }
 
 /** (B, 1) of zeros: something of the axis times nothing. */
-export function crystalOf(g: OnnxGraph, rows: Axis): string {
+export function zeroColumn(g: OnnxGraph, rows: Axis): string {
   return g.once(`zero ${rows}`, () =>
     g.add("Mul", [segmentWeight(g, { starts: "crystalStart", over: "N", rows, weights: undefined }), g.scalar(0)]),
   );
