@@ -163,25 +163,28 @@ if (version !== undefined) {
   test(`ONNX ${version}'s checker, strict, and its shape inference accept ${sources.length} models, which say what they are`, async () => {
     const folder = mkdtempSync(join(tmpdir(), "unitcell-onnx-"));
     try {
-      const written: [name: string, model: Model, file: string][] = [];
+      const written: { model: Model; weights: "f32" | "f16"; file: string; name: string }[] = [];
       for (const [i, [name, load]] of sources.entries())
         for (const weights of i < 3 ? (["f32", "f16"] as const) : (["f32"] as const)) {
           const model = await load();
           const file = join(folder, `${written.length}.onnx`);
           writeFileSync(file, exportOnnx(model, { weights }));
-          written.push([`${name}, ${weights}`, model, file]);
+          written.push({ name: `${name}, ${weights}`, model, weights, file });
         }
-      const lines = pythonOnnx(...written.map(([, , file]) => file)).trim();
+      const lines = pythonOnnx(...written.map(({ file }) => file)).trim();
       const checked = lines.split("\n").map((line) => JSON.parse(line) as Checked);
       assert.is(checked.length, written.length);
-      for (const [i, [name, model]] of written.entries()) checkFile(name, model, checked[i]);
+      for (const [i, one] of written.entries()) checkFile(one, checked[i]);
     } finally {
       rmSync(folder, { recursive: true });
     }
   });
 }
 
-function checkFile(name: string, model: Model, { ir, opsets, producer, metadata, ...file }: Checked): void {
+function checkFile(
+  { name, model, weights }: { readonly name: string; readonly model: Model; readonly weights: "f32" | "f16" },
+  { ir, opsets, producer, metadata, ...file }: Checked,
+): void {
   assert.is(ir, 8, name);
   assert.equal(opsets, [["", 17]], name);
   assert.is(producer, "unitcell", name);
@@ -192,7 +195,8 @@ function checkFile(name: string, model: Model, { ir, opsets, producer, metadata,
     assert.type(shape[0], "string", `${name}: ${input} has any number of rows`);
     assert.ok(description.length > 10, `${name}: ${input} is not described`);
   }
-  assert.equal(metadata, Object.fromEntries(onnxMetadata(model)), name);
+  assert.equal(metadata, Object.fromEntries(onnxMetadata(model, weights)), name);
+  assert.is(metadata["unitcell.weights"], weights, name);
   assert.equal(JSON.parse(metadata["unitcell.graph"]), model.config.graph, name);
   assert.is(metadata["unitcell.architecture"], model.architecture);
   assert.is(metadata["unitcell.task"], model.config.task);
