@@ -18,13 +18,13 @@ const DENO = "build/runtimes/node_modules/deno/bin.cjs";
 const ORT = "build/runtimes/node_modules/onnxruntime-web/dist/ort.webgpu.bundle.min.mjs";
 const DRIVERS = "/usr/share/vulkan/icd.d";
 
-/** Files of a checkpoint, and the largest change by f16 that README.md tells of, in the unit of the property. */
+/** Files of a checkpoint, and the largest change by f16, in the unit of the property: a little above what was measured and README.md tells. */
 const ROWS: [name: string, checkpoint: string[], most: number, structures?: readonly string[]][] = [
-  ["CGCNN, formation energy", ["cgcnn/formation-energy-per-atom.pth.tar"], 0.05],
-  ["CGCNN, band gap", ["cgcnn/band-gap.pth.tar"], 0.1],
-  ["MEGNet, formation energy", ["state.pt", "model.pt", "model.json"].map((file) => `megnet/${file}`), 0.05],
-  ["ALIGNN, small", ["best_model.pt", "config.json"].map((file) => `alignn/atomwise_graph/${file}`), 0.05],
-  ["ALIGNN, default", ["best_model.pt", "config.json"].map((file) => `alignn/alignn_default/${file}`), 0.05, HEAVY],
+  ["CGCNN, formation energy", ["cgcnn/formation-energy-per-atom.pth.tar"], 4e-3],
+  ["CGCNN, band gap", ["cgcnn/band-gap.pth.tar"], 6e-2],
+  ["MEGNet, formation energy", ["state.pt", "model.pt", "model.json"].map((file) => `megnet/${file}`), 6e-3],
+  ["ALIGNN, small", ["best_model.pt", "config.json"].map((file) => `alignn/atomwise_graph/${file}`), 2e-3],
+  ["ALIGNN, default", ["best_model.pt", "config.json"].map((file) => `alignn/alignn_default/${file}`), 1e-3, HEAVY],
 ];
 
 /** One network and each n-th structure; all with npm run test:ort, but those without bonds, of which MEGNet makes nothing. */
