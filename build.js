@@ -150,7 +150,7 @@ async function buildScripts(folder, pattern) {
 }
 
 await buildDist();
-if (tests) await buildScripts("test", /\.(test|child)\.ts$/);
+if (tests) await buildScripts("test", /(\.(test|child)|^run)\.ts$/);
 if (bench) {
   buildReferences();
   await buildScripts("bench", /\.ts$/);

@@ -61,6 +61,7 @@ export async function graphs(context: Context): Promise<SectionResult> {
   rows.push(...(await wholeCells(context)));
   const networks = await networkGraphs(context);
   rows.push(...networks.rows);
+  notes.push(...(networks.notes ?? []));
   return { rows, notes, failures: networks.failures ?? [], slow };
 }
 

@@ -20,6 +20,7 @@ import { NativeWorker, NEWER_PYTHON } from "./native.js";
 import { levels, networks } from "./networks.js";
 import { writePlots } from "./plots.js";
 import { pool } from "./pool.js";
+import { processorName } from "./processor.js";
 import { runs } from "./runs.js";
 import { size } from "./size.js";
 import { type Row, type SectionResult, type Series, tables } from "./stats.js";
@@ -84,9 +85,8 @@ const context: Context = {
   quick: options.quick,
   rounds: options.quick ? QUICK_ROUNDS : ROUNDS,
 };
-const processor = cpus();
 const machine = {
-  machine: `${processor[0].model.trim()}, ${processor.length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
+  machine: `${processorName()}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
   node: `Node ${process.version}, V8 ${process.versions.v8}${hidesRelaxed ? ", --experimental-wasm-relaxed-simd set" : ""}`,
   python: started instanceof NativeWorker ? started.description : `no Python column: ${started.missing}`,
   "newer PyTorch": startedNewer instanceof NativeWorker ? startedNewer.description : startedNewer.missing,

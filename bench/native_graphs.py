@@ -89,4 +89,14 @@ if __name__ == "__main__":
     from worker import work
 
     torch.set_num_threads(1)
-    work(globals(), {"torch": torch.__version__, "pymatgen": version("pymatgen"), "numpy": np.__version__})
+    # What numpy and its OpenBLAS fuse depends on it, and so where ALIGNN's shells are cut.
+    fused = np.core._multiarray_umath.__cpu_features__["AVX512_SKX"]
+    work(
+        globals(),
+        {
+            "torch": torch.__version__,
+            "pymatgen": version("pymatgen"),
+            "numpy": np.__version__,
+            "arithmetic": "AVX-512" if fused else "no AVX-512",
+        },
+    )

@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Tasks } from "./auto-browser.page.js";
 import { findOrtBrowser, type OrtBrowsers, type OrtPage, startOrtBrowsers } from "./ort-browser.js";
-import { inFull } from "./ort-scope.js";
+import { inFull } from "./scope.js";
 
 function testAuto(path: string): void {
   let browsers: OrtBrowsers<Tasks>;

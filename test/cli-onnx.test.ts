@@ -30,8 +30,8 @@ import { checkpointOf } from "./checkpoint-of.js";
 import { exampleStructures } from "./examples.js";
 import { fixturesRoot, haveFixtures } from "./fixtures.js";
 import { PYTHON_2 } from "./interop.js";
-import { inFull } from "./ort-scope.js";
 import { randomCgcnn, randomMegnet } from "./random-models.js";
+import { inFull } from "./scope.js";
 
 /** |ONNX Runtime's value - unitcell predict's|, in the property's unit. */
 const TOLERANCE = 2e-5;

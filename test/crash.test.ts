@@ -16,10 +16,11 @@ import { listTrash } from "../src/runs/trash.js";
 import { fsStore } from "../src/stores/fs.js";
 import type { Store } from "../src/stores/store.js";
 import type { Report } from "./crash.child.js";
+import { inPart } from "./scope.js";
 import { findBroken, maeOf, partsIn } from "./training.js";
 
 const CHILD = "build/test/crash.child.js";
-const KILLS = Number(process.env.UNITCELL_KILLS ?? 500);
+const KILLS = Number(process.env.UNITCELL_KILLS ?? inPart(500));
 /** As many as there are cores. */
 const FOLDERS = 2;
 /** Every so many kills all files are read, in between only those that are new. */

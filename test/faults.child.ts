@@ -1,7 +1,7 @@
 /**
- * faults.child.js FOLDER CODE SET MODE: a script of saving, pinning, pruning and undoing, again and again in new folders. In
- * the first everything works; in the n-th other one the n-th call of the file system fails (MODE "one"), or that and all
- * after it ("from"). Prints one line of JSON.
+ * faults.child.js FOLDER CODE SET MODE STEP: a script of saving, pinning, pruning and undoing, again and again in new folders.
+ * In the first everything works; in another the n-th call of the file system fails (MODE "one"), or that and all after it
+ * ("from"), of which each STEP-th is tried. Prints one line of JSON.
  *
  * SET: "writes" are all calls that change something, "space" those of them that need space, "reads" the others.
  */
@@ -20,7 +20,7 @@ import { fsStore } from "../src/stores/fs.js";
 import type { Store } from "../src/stores/store.js";
 import { BY, findBroken, maeOf, partsIn, RETENTION, stateAfter } from "./training.js";
 
-const [, , root, code, set, mode] = process.argv;
+const [, , root, code, set, mode, step] = process.argv;
 
 const SETS: Readonly<Record<string, readonly string[]>> = {
   writes: ["writeSync", "openSync", "unlinkSync", "fsync", "link", "rename", "mkdir", "unlink"],
@@ -227,7 +227,7 @@ patch();
 const { calls, failed, problems } = await runOnce(Number.POSITIVE_INFINITY);
 if (failed > 0) problems.push("something failed without a fault");
 let failures = 0;
-for (let at = 1; at <= calls && problems.length < 5; at++) {
+for (let at = 1; at <= calls && problems.length < 5; at += Number(step)) {
   const result = await runOnce(at);
   failures += result.failed;
   for (const problem of [...result.problems, ...stray.splice(0)])

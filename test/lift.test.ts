@@ -21,10 +21,11 @@ import { fixtureNames, fixtureText, haveFixtures } from "./fixtures.js";
 import { CHECKPOINTS, publishedModel } from "./goldens.js";
 import { alignnModel } from "./goldens-alignn.js";
 import { megnetModel } from "./goldens-megnet.js";
+import { inPart } from "./scope.js";
 
 /** |lifted - unlifted|, relative to max(1, |value|). */
 const TOLERANCE = 2e-6;
-const RUNS = 1000;
+const RUNS = inPart(1000);
 
 const examples = [
   await exampleModel("cgcnn_ionic_best.pt"),

@@ -19,8 +19,9 @@ import type { Store } from "../src/stores/store.js";
 import type { Tensor } from "../src/tensor.js";
 import { Crash, Faults, faultyStore } from "./faulty-store.js";
 import { randomNumbers } from "./interleaving.js";
+import { inPart } from "./scope.js";
 
-const LIVES = 2000;
+const LIVES = inPart(2000);
 const STEPS = 14;
 const RUN = "cgcnn_mp";
 const BY = { metric: "val_mae", mode: "min" } as const;

@@ -22,10 +22,11 @@ import { walkParts } from "../src/formats/walk.js";
 import { openZip } from "../src/formats/zip.js";
 import { fixtureBytes, fixtureJson, haveFixtures } from "./fixtures.js";
 import { type Mutation, makeSample, mutate, randomInts, type Sample } from "./mutate.js";
+import { inPart } from "./scope.js";
 import { canonical, describeValue, sha256 } from "./tagged.js";
 import { spread } from "./virtual-files.js";
 
-const INPUTS = Number(process.env.UNITCELL_FUZZ ?? 100_000);
+const INPUTS = Number(process.env.UNITCELL_FUZZ ?? inPart(100_000));
 const PROCESSES = 2;
 const MAX_SECONDS = 2;
 const MAX_MB = 700;

@@ -23,7 +23,7 @@ import { CHECKPOINTS, publishedModel, TOLERANCE } from "./goldens.js";
 import { alignnModel } from "./goldens-alignn.js";
 import { type GoldenModel, goldenModels } from "./onnx-models.js";
 import { OnnxSession, onnxRuntimes } from "./onnx-runtimes.js";
-import { inFull, isAll } from "./ort-scope.js";
+import { inFull, isFull } from "./scope.js";
 
 /** Of the same crystal alone and in a padded batch, relative to max(1, |value|). */
 const TOGETHER = 1e-6;
@@ -40,7 +40,7 @@ inFull("ALIGNN of default size, most networks in onnxruntime-web");
 for (const golden of models)
   for (const runtime of runtimes) {
     const isSome = runtime.name === "onnxruntime-node" ? golden.name !== "alignn_default" : SOME.includes(golden.name);
-    if (!isAll && !isSome) continue;
+    if (!isFull && !isSome) continue;
     // The same network, fed with other numbers of rows and with weights; on whole graphs it takes a minute.
     const isLifted = runtime.name === "onnxruntime-web";
     const graphs = isLifted ? "compressed graphs" : "graphs";

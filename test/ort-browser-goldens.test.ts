@@ -1,6 +1,6 @@
 /**
  * Every checkpoint against its goldens on WebGPU, in headless Chromium on its software adapter, which does some 0.6 GFLOP/s:
- * a part of them, or with UNITCELL_ORT=all (npm run test:ort) all.
+ * a part of them, or with UNITCELL_TESTS=full (npm run test:full) all.
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -10,7 +10,7 @@ import { alignnGoldens } from "./goldens-alignn.js";
 import { megnetGoldens } from "./goldens-megnet.js";
 import { findOrtBrowser, type OrtBrowsers, type OrtPage, startOrtBrowsers } from "./ort-browser.js";
 import type { Outcome, Source } from "./ort-browser.page.js";
-import { HEAVY, inFull, isAll } from "./ort-scope.js";
+import { HEAVY, inFull, isFull } from "./scope.js";
 
 /** |ours - upstream's float64|, of ALIGNN relative to max(1, |value|). */
 const WEBGPU_TOLERANCE = 1e-4;
@@ -34,8 +34,8 @@ const fixture = (path: string) => `/fixtures/${path}`;
 function structureFiles(): string[] {
   const all = fixtureNames("structures").filter((name) => /\.(cif|vasp|extxyz)$/.test(name));
   assert.is(all.length, 54);
-  const some = all.filter((name) => isAll || SOME.includes(name));
-  if (!isAll) assert.is(some.length, SOME.length);
+  const some = all.filter((name) => isFull || SOME.includes(name));
+  if (!isFull) assert.is(some.length, SOME.length);
   return some.map((name) => fixture(`structures/${name}`));
 }
 
@@ -79,7 +79,7 @@ function testGoldens(path: string): void {
       assert.ok(worst.error <= WEBGPU_TOLERANCE, `${worst.id}: ${worst.error}`);
     });
 
-  for (const name of isAll ? CHECKPOINTS : CHECKPOINTS.slice(0, 1)) {
+  for (const name of isFull ? CHECKPOINTS : CHECKPOINTS.slice(0, 1)) {
     const expected = goldens(name);
     const inTies: ErrorOf = ({ id, numbers: found }) => {
       const { tie_min, tie_max } = expected.get(id!)!;
@@ -88,7 +88,7 @@ function testGoldens(path: string): void {
     };
     const source = { files: [fixture(`cgcnn/${name}.pth.tar`)] };
     withAll(name, source, inTies);
-    if (!isAll) continue;
+    if (!isFull) continue;
     if (name === CHECKPOINTS[0]) withAll(name, source, inTies, { place: "worker" });
 
     test(`${name}: upstream's own graphs, not lifted, within ${WEBGPU_TOLERANCE} on WebGPU`, async () => {
@@ -127,7 +127,7 @@ function testGoldens(path: string): void {
   const some = ["alignn_small_extra_classification"];
   const alignn = [...alignnGoldens()];
   assert.is(alignn.length, 17);
-  for (const [name, { predictions }] of alignn.filter(([name]) => isAll || some.includes(name))) {
+  for (const [name, { predictions }] of alignn.filter(([name]) => isFull || some.includes(name))) {
     const source = { files: ["best_model.pt", "config.json"].map((file) => fixture(`alignn/${name}/${file}`)) };
     const isClassifier = name.includes("classification");
     const files = name === DEFAULT_SIZE ? light : all;

@@ -10,7 +10,7 @@ import { embed, loadModel, parseStructures, predict, type Structure } from "../s
 import { findOrtBrowser, type OrtBrowsers, startOrtBrowsers } from "./ort-browser.js";
 import type { Disturbance, Outcome, Source } from "./ort-browser.page.js";
 import { scaled } from "./ort-browser-structures.js";
-import { inFull } from "./ort-scope.js";
+import { inFull } from "./scope.js";
 
 const CHECKPOINT = "examples/saved_models/cgcnn_ionic_best.pt";
 const SOURCE: Source = { files: [`/${CHECKPOINT}`] };

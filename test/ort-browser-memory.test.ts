@@ -4,7 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { findOrtBrowser, type OrtBrowsers, type OrtPage, startOrtBrowsers } from "./ort-browser.js";
 import type { Source } from "./ort-browser.page.js";
-import { inFull } from "./ort-scope.js";
+import { inFull } from "./scope.js";
 
 const SOURCE: Source = { files: ["/examples/saved_models/cgcnn_ionic_best.pt"] };
 

@@ -7,7 +7,7 @@ import { CHECKPOINTS } from "./goldens.js";
 import { alignnGoldens } from "./goldens-alignn.js";
 import { findOrtBrowser, type OrtBrowsers, type OrtPage, startOrtBrowsers } from "./ort-browser.js";
 import type { Source } from "./ort-browser.page.js";
-import { inFull } from "./ort-scope.js";
+import { inFull } from "./scope.js";
 
 /** Nodes on the GPU, and what is not there: "Slice (crystal/Slice0) on CPUExecutionProvider", "MemcpyToHost (...)". */
 interface Placement {

@@ -12,7 +12,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { fixtureNames, fixturesRoot, haveFixtures } from "./fixtures.js";
 import type { DenoRun } from "./ort-deno.runner.js";
-import { HEAVY, inFull, isAll } from "./ort-scope.js";
+import { HEAVY, inFull, isFull } from "./scope.js";
 
 const DENO = "build/runtimes/node_modules/deno/bin.cjs";
 const ORT = "build/runtimes/node_modules/onnxruntime-web/dist/ort.webgpu.bundle.min.mjs";
@@ -27,8 +27,8 @@ const ROWS: [name: string, checkpoint: string[], most: number, structures?: read
   ["ALIGNN, default", ["best_model.pt", "config.json"].map((file) => `alignn/alignn_default/${file}`), 1e-3, HEAVY],
 ];
 
-/** One network and each n-th structure; all with npm run test:ort, but those without bonds, of which MEGNet makes nothing. */
-const EVERY = isAll ? 1 : 6;
+/** One network and each n-th structure; all with npm run test:full, but those without bonds, of which MEGNet makes nothing. */
+const EVERY = isFull ? 1 : 6;
 
 const driver = existsSync(DRIVERS) ? readdirSync(DRIVERS).find((name) => name.startsWith("lvp_icd")) : undefined;
 const missing = [
@@ -62,7 +62,7 @@ function testRows(): void {
   const command = [DENO, "run", "--no-prompt", "--no-remote", "--allow-read", `--import-map=${map}`, runner];
   const env = { ...process.env, VK_ICD_FILENAMES: join(DRIVERS, driver!), XDG_RUNTIME_DIR: folder };
 
-  for (const [name, files, most, chosen] of isAll ? ROWS : ROWS.slice(0, 1))
+  for (const [name, files, most, chosen] of isFull ? ROWS : ROWS.slice(0, 1))
     test(`${name}: float32 on the GPU within 1e-4, float16 within ${most}`, () => {
       const checkpoints = files.map((file) => join(fixturesRoot, file));
       const paths = chosen?.map((file) => join(fixturesRoot, "structures", file)) ?? structures;

@@ -4,7 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { onnxRuntimes } from "./onnx-runtimes.js";
 import type { Memory, Usage } from "./ort-memory.child.js";
-import { inFull } from "./ort-scope.js";
+import { inFull } from "./scope.js";
 
 const CHILD = "build/test/ort-memory.child.js";
 const MIB = 2 ** 20;

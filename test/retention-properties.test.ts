@@ -16,9 +16,10 @@ import {
   planPrune,
   type RetentionPolicy,
 } from "../src/runs/retention.js";
+import { inPart } from "./scope.js";
 
-const PLANS = 100_000;
-const PAIRS = 20_000;
+const PLANS = inPart(100_000);
+const PAIRS = inPart(20_000);
 const SEED = 20240229;
 const NOW = new Date("2026-01-01T00:00:00Z");
 
