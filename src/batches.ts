@@ -7,10 +7,8 @@ import { buildGraph } from "./graphs/graph.js";
 import { type AnyGraph, lift } from "./graphs/lift.js";
 import { countTriplets } from "./graphs/line-graph.js";
 import { distinctGraphs } from "./graphs/same-graph.js";
-import { nameAtoms } from "./graphs/warnings.js";
 import { checkElements, type Model } from "./models/model.js";
 import { type FailedPrediction, type ModelInfo, type PredictionWarning, RECORD_SCHEMA } from "./prediction.js";
-import { SYMBOLS } from "./structures/elements.js";
 import type { Structure, UnreadStructure } from "./structures/structure.js";
 
 export interface BatchOptions {
@@ -38,11 +36,6 @@ export type StructureStream = Iterable<Structure | UnreadStructure> | AsyncItera
 
 /** Batches of this size stay in cache; larger ones are no faster (bench). */
 const DEFAULT_MAX_ATOMS = 512;
-
-const NO_NORMALIZER: PredictionWarning = {
-  code: "no-normalizer",
-  message: "the checkpoint has no normalizer: the value is the network's own output, in units of its training targets",
-};
 
 /**
  * The atoms a batch may have.
@@ -293,21 +286,6 @@ export function modelInfo(model: Model): ModelInfo {
   };
   modelInfos.set(model, info);
   return info;
-}
-
-/** What the reader of a value, or of a part of one, should know of the model. */
-export function valueWarnings({ config, normalizes, normalizer }: Model): PredictionWarning[] {
-  return normalizes && config.task === "regression" && !normalizer ? [NO_NORMALIZER] : [];
-}
-
-/** Of elements that the model was trained without, where that is known. */
-export function elementWarnings({ trainedOn }: Model, structure: Structure): PredictionWarning[] {
-  if (!trainedOn) return [];
-  const atoms = Array.from(structure.numbers.keys()).filter((i) => !trainedOn.has(structure.numbers[i]));
-  if (atoms.length === 0) return [];
-  const symbols = [...new Set(atoms.map((i) => SYMBOLS[structure.numbers[i]]))].join(", ");
-  const message = `the model was trained without ${symbols} (${nameAtoms(structure, atoms)}): what it makes of them is a guess`;
-  return [{ code: "unseen-element", message, atoms }];
 }
 
 let shared: Backend | undefined;

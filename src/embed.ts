@@ -1,4 +1,5 @@
 /** Crystals as vectors: what a network makes of a structure before its last layers, for other models to start from. */
+
 import type { RunNote } from "./backends/backend.js";
 import {
   type BatchOptions,
@@ -7,7 +8,6 @@ import {
   checkOptions,
   chunksOf,
   collectRecords,
-  elementWarnings,
   modelInfo,
   openRunner,
   provenance,
@@ -17,11 +17,11 @@ import {
   runChunk,
   type StructureStream,
   stateTypes,
-  valueWarnings,
 } from "./batches.js";
 import { UnitcellError } from "./errors.js";
 import type { AnyGraph } from "./graphs/lift.js";
 import { atomShares, type Model } from "./models/model.js";
+import { elementWarnings, valueWarnings } from "./models/warnings.js";
 import { type FailedPrediction, type ModelInfo, type PredictionWarning, RECORD_SCHEMA } from "./prediction.js";
 import { chemicalFormula } from "./structures/elements.js";
 import type { Structure } from "./structures/structure.js";

@@ -7,7 +7,6 @@ import {
   checkOptions,
   chunksOf,
   collectRecords,
-  elementWarnings,
   modelInfo,
   openRunner,
   provenance,
@@ -17,12 +16,12 @@ import {
   runChunk,
   type StructureStream,
   stateTypes,
-  valueWarnings,
 } from "./batches.js";
 import { combinePredictions, type Ensemble } from "./ensemble.js";
 import { type AnyGraph, lift } from "./graphs/lift.js";
 import { tieVariants } from "./graphs/nearest.js";
 import { decodeOutput, type Model, outputRow } from "./models/model.js";
+import { elementWarnings, valueWarnings } from "./models/warnings.js";
 import { type Chunk, predictUnknown } from "./predict-unknown.js";
 import { type FailedPrediction, type Prediction, RECORD_SCHEMA, type TieRange } from "./prediction.js";
 import type { PredictionCache } from "./prediction-cache.js";

@@ -187,7 +187,7 @@ for (const runtime of ["onnxruntime-node", "onnxruntime-web"])
       });
 
 if (ortPython && hasRuntime("onnxruntime-node"))
-  test("the examples refuse inputs of another network, and tell those of another checkpoint", () => {
+  test("the examples refuse inputs of another network, and predict.mjs graphs of other settings", () => {
     done("convert", "--force", CGCNN, at("cgcnn.onnx"));
     for (const format of ["npz", "json"])
       done("graph", "-q", "-m", `${SAVED}/alignn_ionic_best.pt`, CSCL, "-o", at(`other.${format}`));
@@ -201,7 +201,16 @@ if (ortPython && hasRuntime("onnxruntime-node"))
       spawnSync(process.execPath, ["predict.mjs", "m.onnx", file], { cwd: folder, encoding: "utf8" });
     assert.match(run(at("other.json")).stderr, /other\.json is not for this network: missing \[\], unknown \[cosines,/);
     done("graph", "-q", "-m", `${SAVED}/cgcnn_ionic_final.pt`, CSCL, "-o", at("final.json"));
-    assert.match(run(at("final.json")).stderr, "warning: these graphs were made for cgcnn_ionic_final.pt, another");
+    const { stdout, stderr: told } = run(at("final.json"));
+    assert.match(stdout, /\nCsCl -3\.\d+ eV\/atom\n$/, "graphs of the same settings are as good");
+    assert.is(told, "");
+    const described = JSON.parse(readFileSync(at("final.json"), "utf8"));
+    described.model.graph.cutoff = 6;
+    writeFileSync(at("short.json"), JSON.stringify(described));
+    assert.match(
+      run(at("short.json")).stderr,
+      /short\.json has graphs of other settings than the network's: .*"cutoff":6/,
+    );
   });
 
 /** Networks of all kinds. */
@@ -375,6 +384,7 @@ test("graph: JSON on stdout, structures in order with what is said of them; a fi
     name: "cgcnn_ionic_best.pt",
     sha256: createHash("sha256").update(readFileSync(CGCNN)).digest("hex"),
     architecture: "CGCNN",
+    graph: { select: "nearest", cutoff: 8, maxNeighbors: 12 },
   });
   assert.is(lifted, false);
   assert.equal(
@@ -431,6 +441,30 @@ test("a structure that fails: each is told, nothing is written, exit code 1", ()
   }
 });
 
+test("an error is told however many warnings there are", () => {
+  const folder = at("many");
+  mkdirSync(folder);
+  for (let i = 0; i < 55; i++) copyFileSync(`${STRUCTURES}/SrTiO3-perovskite.cif`, join(folder, `${i}.cif`));
+  writeFileSync(join(folder, "z.cif"), "data_z");
+  const { status, stderr } = unitcell("graph", "-m", CGCNN, folder);
+  assert.is(status, 1);
+  assert.match(stderr, /\nwarning: .*\nand 5 more\n\nerror: z: CORRUPT: .*\n\nunitcell: 1 of 56 structures failed/s);
+});
+
+if (haveFixtures("alignn"))
+  test("a crystal with too many pairs of bonds is named", () => {
+    const folder = at("far");
+    mkdirSync(folder);
+    const source = join(fixturesRoot, "alignn/variants/radius_graph");
+    copyFileSync(join(source, "best_model.pt"), join(folder, "best_model.pt"));
+    const config = JSON.parse(readFileSync(join(source, "config.json"), "utf8"));
+    writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, cutoff: 30 }));
+    const { status, stderr } = unitcell("graph", "-q", "-m", folder, CSCL, `${STRUCTURES}/NaCl-rocksalt.cif`);
+    assert.is(status, 1);
+    assert.match(stderr, /error: NaCl-rocksalt: LIMIT: expected at most 67108864 pairs of bonds, found 203207856/);
+    assert.match(stderr, /\nunitcell: 1 of 2 structures failed; nothing is written\n$/);
+  });
+
 test("OUT is refused where it exists, replaced with --force, and as it was after an error", () => {
   writeFileSync(at("there.onnx"), "former");
   writeFileSync(at("there.npz"), "former");
@@ -453,6 +487,27 @@ test("OUT is refused where it exists, replaced with --force, and as it was after
     readdirSync(scratch).filter((name) => name.endsWith(".part")),
     [],
   );
+  mkdirSync(at("folder.onnx"));
+  assert.match(unitcell("convert", CGCNN, at("folder.onnx")).stderr, /ARGUMENT: \S+ is a folder\n$/);
+  symlinkSync(at("nowhere"), at("dangling.onnx"));
+  assert.match(unitcell("convert", CGCNN, at("dangling.onnx")).stderr, /exists; --force replaces it\n$/);
+});
+
+test("a file that comes while OUT is made is not replaced", async () => {
+  const child = spawn(process.execPath, ["dist/cli.js", "graph", "-m", CGCNN, "-", "-o", at("late.npz")]);
+  let stderr = "";
+  await new Promise<void>((resolve) => {
+    child.stderr.on("data", (chunk) => {
+      stderr += chunk;
+      if (/\n\n/.test(stderr)) resolve(); // the model is described: OUT was free, and structures are waited for
+    });
+  });
+  writeFileSync(at("late.npz"), "precious");
+  child.stdin.end(readFileSync(CSCL));
+  const status = await new Promise((resolve) => child.on("close", resolve));
+  assert.is(status, 1, stderr);
+  assert.match(stderr, /ARGUMENT: \S+ exists; --force replaces it\n$/);
+  assert.is(readFileSync(at("late.npz"), "utf8"), "precious");
 });
 
 test("convert OUT.onnx tells what predict would: settings assumed, no normalizer", () => {
@@ -461,7 +516,13 @@ test("convert OUT.onnx tells what predict would: settings assumed, no normalizer
   const { stdout, stderr } = unitcell("convert", at("untold.pt"), at("untold.onnx"));
   assert.match(stderr.replace(/\s+/g, " "), /assumed: settings not in the checkpoint, CGCNN's defaults used/);
   assert.match(stderr, "warning: the checkpoint has no normalizer: the value is the network's own output");
-  assert.match(stdout, "\nread as     value = output\n");
+  assert.match(stdout, "\nread as     output, which is not the property: it lacks its normalizer\n");
+  if (onnxPython) {
+    const [told] = JSON.parse(describe(at("untold.onnx"))[0].metadata["unitcell.warnings"]);
+    assert.match(told, /^the checkpoint has no normalizer/);
+    done("convert", "--normalizer=1,2", at("untold.pt"), at("told.onnx"));
+    assert.not.ok("unitcell.warnings" in describe(at("told.onnx"))[0].metadata);
+  }
   writeFileSync(
     at("c.pt"),
     checkpointOf(randomCgcnn({ task: "classification", outputs: 2 }), { task: "classification" }),

@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { bucketed } from "../src/backends/buckets.js";
+import { ensemble } from "../src/ensemble.js";
+import { type ErrorCode, isUnitcellError } from "../src/errors.js";
 import { collate } from "../src/graphs/batch.js";
 import { type AnyGraph, lift } from "../src/graphs/lift.js";
 import { loadModel } from "../src/load-model.js";
@@ -23,6 +25,7 @@ import { CHECKPOINTS, publishedModel, TOLERANCE } from "./goldens.js";
 import { alignnModel } from "./goldens-alignn.js";
 import { type GoldenModel, goldenModels } from "./onnx-models.js";
 import { OnnxSession, onnxRuntimes } from "./onnx-runtimes.js";
+import { randomCgcnn } from "./random-models.js";
 import { inFull, isFull } from "./scope.js";
 
 /** Of the same crystal alone and in a padded batch, relative to max(1, |value|). */
@@ -207,5 +210,25 @@ function checkFile(
     Array.from(model.elements.rows.keys(), (number) => SYMBOLS[number]),
   );
 }
+
+test("what cannot be exported is said", async () => {
+  const model = await exampleModel("cgcnn_ionic_best.pt");
+  const refused = (make: () => unknown, code: ErrorCode, message: RegExp) =>
+    assert.throws(make, (error: unknown) => isUnitcellError(error, code) && message.test(error.message));
+  refused(
+    () => exportOnnx(model, { weights: "float16" as "f16" }),
+    "ARGUMENT",
+    /weights are f32 or f16, found "float16"/,
+  );
+  refused(
+    () => exportOnnx(ensemble([model, model]) as unknown as Model),
+    "ARGUMENT",
+    /found an ensemble: export each of its members/,
+  );
+  const large = randomCgcnn();
+  large.program.params.get("fc_out.weight")!.data[1] = -1e5;
+  assert.ok(exportOnnx(large).length > 0);
+  refused(() => exportOnnx(large, { weights: "f16" }), "LIMIT", /^fc_out\.weight has -100000, float16 ends at 65504/);
+});
 
 test.run();

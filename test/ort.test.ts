@@ -6,7 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { ortBackend } from "../src/backends/ort.js";
+import { type OrtOptions, ortBackend } from "../src/backends/ort.js";
 import type { OrtModule } from "../src/backends/ort-module.js";
 import { wasmBackend } from "../src/backends/wasm.js";
 import { embed } from "../src/embed.js";
@@ -243,6 +243,14 @@ for (const [number, provider] of [
     for (const record of await records({ backend: ortBackend(ort, { provider }) }))
       assert.is((record as FailedPrediction).error.code, "CORRUPT");
   });
+
+test("an unknown provider or precision is ARGUMENT", async () => {
+  for (const [options, message] of [
+    [{ provider: "cuda" }, /provider is webgpu, wasm or cpu, found "cuda"/],
+    [{ weights: "bf16" }, /weights are f32 or f16, found "bf16"/],
+  ] as const)
+    await throwsCode(() => ortBackend(new FakeOrt(), options as OrtOptions), "ARGUMENT", message);
+});
 
 test("f16 weights are for GPUs: ARGUMENT elsewhere", async () => {
   for (const options of [{ provider: "wasm" }, { provider: "cpu" }, {}] as const)

@@ -18,6 +18,7 @@ import { decodeState, type TrainingState } from "../src/runs/training-state.js";
 import { undoRemoval } from "../src/runs/trash.js";
 import { fileSource, fsStore } from "../src/stores/fs.js";
 import { PYTHON_2 } from "./interop.js";
+import { inFull } from "./scope.js";
 
 /** Epoch, training loss and validation error, the floats in hexadecimal. */
 type Point = [epoch: number, loss: string, valMae: string];
@@ -26,7 +27,8 @@ const SCRIPT = "test/resume_training.py";
 const RUN = "mlp_toy";
 
 /** The Pythons that can train, with what differs between them to a user. */
-const PYTHONS = [process.env.UNITCELL_PYTHON ?? "/usr/bin/python3", PYTHON_2];
+const SYSTEM_PYTHON = process.env.UNITCELL_PYTHON ?? "/usr/bin/python3";
+const PYTHONS = inFull("PyTorch 1.13's training beside PyTorch 2's") ? [PYTHON_2, SYSTEM_PYTHON] : [PYTHON_2];
 
 for (const python of PYTHONS) {
   const versions = versionsOf(python);

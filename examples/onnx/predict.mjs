@@ -16,19 +16,28 @@ const model = readFileSync(modelFile);
 const metadata = onnxMetadata(model);
 const { inputs, structures, model: madeFor } = JSON.parse(readFileSync(inputsFile, "utf8"));
 
-const ort = await import("onnxruntime-node").catch(() => import("onnxruntime-web"));
+const ort = await import("onnxruntime-node").catch((error) => {
+  if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
+  return import("onnxruntime-web");
+});
 const session = await ort.InferenceSession.create(model);
 const missing = session.inputNames.filter((name) => !(name in inputs));
 const unknown = Object.keys(inputs).filter((name) => !session.inputNames.includes(name));
 if (missing.length + unknown.length > 0)
   throw new Error(`${inputsFile} is not for this network: missing [${missing}], unknown [${unknown}]`);
 
-if (madeFor.sha256 !== metadata.get("unitcell.checkpoint.sha256"))
-  console.error(`warning: these graphs were made for ${madeFor.name}, another checkpoint than the network's`);
+// Graphs made for another network are right for this one, too, if their settings are the same.
+const settings = JSON.stringify(madeFor.graph);
+if (settings !== metadata.get("unitcell.graph"))
+  throw new Error(
+    `${inputsFile} has graphs of other settings than the network's: ${settings}, ${metadata.get("unitcell.graph")}`,
+  );
+for (const warning of JSON.parse(metadata.get("unitcell.warnings") ?? "[]")) console.error(`warning: ${warning}`);
 
 const feeds = {};
 for (const [name, { type, data, dims }] of Object.entries(inputs)) feeds[name] = new ort.Tensor(type, data, dims);
 const { output } = await session.run(feeds);
+if (!output.data.every(Number.isFinite)) throw new Error("the network gives no numbers for these crystals");
 
 const columns = output.dims[1];
 console.log(metadata.get("unitcell.property") ?? "a property that the checkpoint does not name");

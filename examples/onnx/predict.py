@@ -2,7 +2,8 @@
 
     python predict.py model.onnx inputs.npz
 
-Needs numpy and onnxruntime. Prints a line for each crystal, in the order they were given to `unitcell graph`.
+Needs numpy and onnxruntime. Prints a line for each crystal, in the order they were given to `unitcell graph`. An .npz does
+not say whose graphs it has: make it with the same --model and options as the network.
 """
 
 import json
@@ -46,6 +47,10 @@ def main(model, inputs):
     metadata = session.get_modelmeta().custom_metadata_map
     (output,) = session.run(["output"], read_inputs(session, inputs))
     values = read_output(output, metadata)
+    for warning in json.loads(metadata.get("unitcell.warnings", "[]")):
+        print(f"warning: {warning}", file=sys.stderr)
+    if not np.isfinite(values).all():
+        sys.exit("the network gives no numbers for these crystals")
     print(metadata.get("unitcell.property", "a property that the checkpoint does not name"))
     for i, row in enumerate(values):
         print(i, *(f"{value:.7g}" for value in row), metadata.get("unitcell.unit", ""))

@@ -54,10 +54,14 @@ const MAX_BYTES = { webgpu: Number.POSITIVE_INFINITY, wasm: 3072 * MIB, cpu: Num
  * on a fresh device and session. If that fails, it and all later ones run on the fallback. Either is told in the records:
  * a warning "backend-failed", and `backend` names what gave the numbers.
  * @param ort onnxruntime's module (`import * as ort from "onnxruntime-web/webgpu"`), or a function that loads it
- * @throws {UnitcellError} ARGUMENT for f16 weights elsewhere than on a GPU
+ * @throws {UnitcellError} ARGUMENT for another provider or other weights, and for f16 weights elsewhere than on a GPU
  */
 export function ortBackend(ort: OrtSource, options: OrtOptions = {}): OrtBackend {
   const { weights = "f32", provider = haveWebGpu() ? "webgpu" : "wasm" } = options;
+  if (!Object.hasOwn(GOOD_BYTES, provider))
+    throw new UnitcellError("ARGUMENT", `provider is webgpu, wasm or cpu, found "${provider}"`);
+  if (weights !== "f32" && weights !== "f16")
+    throw new UnitcellError("ARGUMENT", `weights are f32 or f16, found "${weights}"`);
   if (weights === "f16" && provider !== "webgpu")
     throw new UnitcellError("ARGUMENT", `f16 weights are for provider webgpu, found ${provider}`);
   const host = new OrtHost(ort, provider, weights === "f16" ? ["shader-f16"] : [], options.sessionOptions ?? {});

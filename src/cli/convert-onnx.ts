@@ -1,7 +1,8 @@
 /** `unitcell convert IN OUT.onnx`: a checkpoint's network in a file that says how it is fed and read. */
-import { valueWarnings } from "../batches.js";
+
 import { UnitcellError } from "../errors.js";
 import type { Model } from "../models/model.js";
+import { valueWarnings } from "../models/warnings.js";
 import { modelOnnx } from "../onnx/export.js";
 import { declare, ROWS } from "../onnx/inputs.js";
 import { OPSET, type ProgramOnnx } from "../onnx/program-onnx.js";
@@ -23,14 +24,15 @@ export async function convertToOnnx(from: string, to: string, args: OnnxArgument
   const weights = parseWeights(args.dtype);
   if (/^https?:\/\//i.test(from))
     throw new UnitcellError("ARGUMENT", `${from}: for .onnx, IN is a file or folder here: download it first`);
-  checkFree(to, args.force ?? false);
+  const force = args.force ?? false;
+  checkFree(to, force);
   const { model, description } = await openModels([from], args);
   if ("members" in model) throw new Error("one path is one model");
   process.stderr.write(`${description.join("\n")}\n`);
   for (const { message } of valueWarnings(model)) process.stderr.write(`warning: ${oneLine(message)}\n`);
   process.stderr.write("\n");
   let made: ProgramOnnx | undefined;
-  const size = await writeNewFile(to, async (next) => {
+  const size = await writeNewFile(to, force, async (next) => {
     made = modelOnnx(model, { weights });
     await writePieces(next, made.bytes);
   });
@@ -64,10 +66,12 @@ function describeInputs({ inputs }: ProgramOnnx): string[] {
 }
 
 /** How a row of the output is read. */
-function readingOf({ config, normalizer, unit }: Model): string {
+function readingOf(model: Model): string {
+  const { config, normalizer, unit } = model;
   const { task, outputs } = config;
   if (task === "classification")
     return outputs === 1 ? "probability of class 1 = output" : "probability of class k = exp(output[k])";
+  if (valueWarnings(model).length > 0) return "output, which is not the property: it lacks its normalizer";
   const of = unit === undefined ? "" : `, in ${unit}`;
   if (!normalizer) return `value = output${of}`;
   const { mean, std } = normalizer;

@@ -31,7 +31,7 @@ Tensors are streamed, so files larger than memory do; OUT appears when it is com
 
 .onnx: the network of a CGCNN, ALIGNN or MEGNet, for any ONNX runtime (opset 17). IN is what predict --model takes: a
 file, or a folder or zip as ALIGNN and matgl write it. The graph settings, normalizer, property, unit, elements and the
-SHA-256 of IN are in the file's metadata; unitcell graph makes its inputs.
+SHA-256 of IN, or of the file of weights in there, are in the file's metadata; unitcell graph makes its inputs.
 
       --dtype DTYPE           f32, or f16: weights and arithmetic of the linear layers in half precision, which changes
                               predictions
@@ -55,6 +55,7 @@ interface Settings {
   readonly strip: readonly string[];
   readonly renames: readonly Rename[];
   readonly metadata: ReadonlyMap<string, string>;
+  readonly force: boolean;
 }
 
 export async function convertCommand(args: string[]): Promise<number> {
@@ -97,8 +98,9 @@ export async function convertCommand(args: string[]): Promise<number> {
     strip: values.strip ?? [],
     renames: (values.rename ?? []).map(parseRename),
     metadata: new Map((values.metadata ?? []).map(parseMetadata)),
+    force: values.force ?? false,
   };
-  checkFree(to, values.force ?? false);
+  checkFree(to, settings.force);
   const inert = isSafetensors || (values["keep-unknown-classes"] ?? false);
   const opened = await openCheckpoint(from, { unknownClasses: inert ? "inert" : "refuse" }).catch((error) => {
     throw isUnitcellError(error, "UNSAFE") ? withHint(error) : error;
@@ -168,7 +170,7 @@ async function convert(opened: OpenedCheckpoint, to: string, settings: Settings,
   if (settings.strip.length > 0) notes.push(`stripped ${strip(file.root, settings.strip).map(shownName).join(", ")}`);
   const cast = new CastStorages(file, settings.dtype ?? "f32");
   if (settings.dtype) notes.push(castNote(cast.cast(file.root), settings.dtype, file.root));
-  const size = await writeNewFile(to, async (next) => {
+  const size = await writeNewFile(to, settings.force, async (next) => {
     notes.push(...(await write(opened, cast, settings, next)));
     // Where IN is OUT, it must not be open when it is replaced: some systems refuse that.
     opened.close();

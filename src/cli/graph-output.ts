@@ -1,8 +1,9 @@
 /** What `unitcell graph` writes, and what it says of it. */
-import { elementWarnings } from "../batches.js";
+
 import type { Batch } from "../graphs/batch.js";
 import type { AnyGraph } from "../graphs/lift.js";
 import type { Model } from "../models/model.js";
+import { elementWarnings } from "../models/warnings.js";
 import type { Feed } from "../onnx/inputs.js";
 import type { PredictionWarning } from "../prediction.js";
 import { chemicalFormula } from "../structures/elements.js";
@@ -57,8 +58,8 @@ export function crystalOf(model: Model, structure: Structure, graph: AnyGraph, l
  * float32 is the same number whether it is read as one or not.
  */
 export function* graphsJson({ crystals, feeds, lifted, model }: Graphs): Generator<string> {
-  const { name, sha256, architecture } = model;
-  yield `{\n"model": ${JSON.stringify({ name, sha256, architecture })},\n"lifted": ${lifted},\n"structures": [\n`;
+  const { name, sha256, architecture, config } = model;
+  yield `{\n"model": ${JSON.stringify({ name, sha256, architecture, graph: config.graph })},\n"lifted": ${lifted},\n"structures": [\n`;
   for (const [i, crystal] of crystals.entries())
     yield `${JSON.stringify(crystal)}${i + 1 < crystals.length ? "," : ""}\n`;
   yield '],\n"inputs": {\n';

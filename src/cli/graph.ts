@@ -3,9 +3,10 @@ import { UnitcellError } from "../errors.js";
 import { npzBytes } from "../formats/npy.js";
 import { buildGraph } from "../graphs/graph.js";
 import { type AnyGraph, lift } from "../graphs/lift.js";
+import { checkTriplets } from "../graphs/line-graph.js";
 import { checkElements, type Model } from "../models/model.js";
 import { feedsOf } from "../onnx/inputs.js";
-import { programOnnx } from "../onnx/program-onnx.js";
+import { programInputs } from "../onnx/program-onnx.js";
 import type { StructureFormat } from "../structures/parse.js";
 import type { Structure, UnreadStructure } from "../structures/structure.js";
 import { type Crystal, crystalOf, describeGraphs, type Graphs, graphsJson } from "./graph-output.js";
@@ -30,7 +31,8 @@ Options:
   -o, --output FILE           where to, by default stdout
       --npz                   for numpy.load: int32 and float32 arrays under the names of the inputs, and no others
       --json                  {"inputs": {NAME: {"type", "dims", "data"}}, "structures": [{"id", "formula", "sites",
-                              "cutoff", "warnings"}], "lifted", "model"}: type, data and dims are what ort.Tensor takes.
+                              "cutoff", "warnings"}], "lifted", "model"}: type, data and dims are what ort.Tensor takes;
+                              "model" has the settings of the graphs.
                               Without either the ending of FILE tells, and on stdout it is JSON
       --lift                  atoms, bonds and pairs of bonds that symmetry makes alike once, with multiplicities: fewer
                               rows, and the same output up to rounding
@@ -42,6 +44,9 @@ Options:
       --force                 replaces FILE if it exists
   -q, --quiet                 do not describe the model, list no warnings
   -h, --help                  this text
+
+The settings of the graphs are MODEL's: give the options that \`convert\` was given. All structures are one batch, in which
+the network takes memory as for that many of the largest: sort structures of very different size into several files.
 
 A structure that fails is told on stderr, all of them are; then nothing is written, since rows would belong to others,
 and the exit code is 1.
@@ -91,14 +96,14 @@ export async function graphCommand(args: string[]): Promise<number> {
   });
   if (typeof read === "number") return read;
   const batch = batchFor({ state }, read.graphs);
-  const feeds = feedsOf(programOnnx(model.program).inputs, batch);
+  const feeds = feedsOf(programInputs(model.program), batch);
   const graphs: Graphs = { ...read, sizes: batch.sizes, feeds, lifted, model };
   if (file === undefined) {
     if (format === "npz") await writeOut(npzBytes(feeds));
     else for (const text of graphsJson(graphs)) await writeOut(text);
     return 0;
   }
-  const size = await writeNewFile(file, async (next) => {
+  const size = await writeNewFile(file, values.force ?? false, async (next) => {
     if (format === "npz") await writePieces(next, npzBytes(feeds));
     else for (const text of graphsJson(graphs)) await writePieces(next, new TextEncoder().encode(text));
   });
@@ -156,7 +161,8 @@ async function readGraphs(
   const interrupt = () => abort.abort();
   process.once("SIGINT", interrupt); // a second Ctrl-C ends the process as usual
   const turn = eventTurns();
-  const notes = new Notes();
+  const warnings = new Notes();
+  const errors = new Notes(Number.POSITIVE_INFINITY); // nothing else tells which failed
   const crystals: Crystal[] = [];
   const graphs: AnyGraph[] = [];
   let failed = 0;
@@ -165,9 +171,9 @@ async function readGraphs(
     const made = graphOf(model, input, lifted);
     if ("error" in made) {
       failed++;
-      notes.add(`error: ${input.id}: ${made.error.code}: ${made.error.message}`);
+      errors.add(`error: ${input.id}: ${made.error.code}: ${made.error.message}`);
     } else {
-      if (!quiet) for (const { message } of made.crystal.warnings) notes.add(`warning: ${input.id}: ${message}`);
+      if (!quiet) for (const { message } of made.crystal.warnings) warnings.add(`warning: ${input.id}: ${message}`);
       crystals.push(made.crystal);
       graphs.push(made.graph);
     }
@@ -175,7 +181,8 @@ async function readGraphs(
   }
   process.off("SIGINT", interrupt);
   progress.clear();
-  notes.tell();
+  warnings.tell();
+  errors.tell();
   if (!signal.aborted && failed === 0) return { crystals, graphs };
   const why = signal.aborted
     ? "stopped"
@@ -195,6 +202,7 @@ function graphOf(
     checkElements(model, structure);
     const whole = buildGraph(structure, model.config.graph);
     const graph = lifted ? lift(whole) : whole;
+    if (!("rowOf" in graph) && graph.vectors) checkTriplets(graph);
     return { graph, crystal: crystalOf(model, structure, graph, lifted) };
   } catch (error) {
     if (error instanceof UnitcellError) return { error };

@@ -1,5 +1,5 @@
 /** Files that commands make: whole under their names or not there at all, also after Ctrl-C or on a full disk. */
-import { existsSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { UnitcellError } from "../errors.js";
 import { fileSink } from "../stores/fs.js";
@@ -12,20 +12,23 @@ const PIECE_BYTES = 4 * 2 ** 20;
 
 /** @throws {UnitcellError} ARGUMENT where the file exists and is not to be replaced */
 export function checkFree(out: string, force: boolean): void {
-  if (existsSync(out) && !force)
-    throw new UnitcellError("ARGUMENT", `${out} exists; --force replaces it`, { path: out });
+  const found = force ? undefined : lstatSync(out, { throwIfNoEntry: false });
+  if (!found) return; // what else is in the way is told when it is written
+  const what = found.isDirectory() ? "is a folder" : "exists; --force replaces it";
+  throw new UnitcellError("ARGUMENT", `${out} ${what}`, { path: out });
 }
 
 class Interrupted extends Error {}
 
 /**
- * Writes a file piece by piece; a former one of its name stays until it is complete.
+ * Writes a file piece by piece; a former one of its name stays until it is complete, and also then unless `force`.
  * @param write ends with an error where there was a Ctrl-C since the last piece: what it is in the middle of is given up
  * @returns its bytes; undefined where it was given up, which was told on stderr
- * @throws {UnitcellError} as fileSink, and what `write` throws
+ * @throws {UnitcellError} as fileSink and checkFree, and what `write` throws
  */
 export async function writeNewFile(
   path: string,
+  force: boolean,
   write: (next: NextBytes) => void | Promise<void>,
 ): Promise<number | undefined> {
   let interrupted = false;
@@ -41,6 +44,7 @@ export async function writeNewFile(
       size += bytes.byteLength;
       out.write(bytes);
     });
+    checkFree(path, force); // it may have come while this one was made
     await out.close();
     return size;
   } catch (error) {

@@ -2,14 +2,17 @@ import { oneLine } from "./shown.js";
 
 /** What went wrong and what to beware of, collected while records are written and told on stderr afterwards. */
 export class Notes {
+  readonly #most: number;
   readonly #lines: string[] = [];
   #dropped = 0;
 
-  /** Kept up to this many; the others are counted. */
-  static readonly MOST = 50;
+  /** @param most lines are kept; the others are counted */
+  constructor(most = 50) {
+    this.#most = most;
+  }
 
   add(line: string): void {
-    if (this.#lines.length < Notes.MOST) this.#lines.push(oneLine(line));
+    if (this.#lines.length < this.#most) this.#lines.push(oneLine(line));
     else this.#dropped++;
   }
 

@@ -108,7 +108,11 @@ export async function slimCommand(args: string[]): Promise<number> {
     ...report,
     ...(change && { change }),
   };
-  if (refusal === undefined && (await writeNewFile(to, (next) => writePieces(next, bytes))) === undefined) return 130;
+  if (
+    refusal === undefined &&
+    (await writeNewFile(to, values.force ?? false, (next) => writePieces(next, bytes))) === undefined
+  )
+    return 130;
   await writeOut(values.json ? toJson(document) : `${describeSlim(document).join("\n")}\n`);
   if (refusal !== undefined) throw new UnitcellError("MISMATCH", `${refusal}; ${to} is not written`);
   const beside = metadataPath(from);

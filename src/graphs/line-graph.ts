@@ -26,6 +26,18 @@ export function countTriplets({ numAtoms, start, source, neighborPolicy }: Cryst
   return T;
 }
 
+/** Their count. @throws {UnitcellError} LIMIT where it is more than MAX_TRIPLETS */
+export function checkTriplets(graph: CrystalGraph): number {
+  const found = countTriplets(graph);
+  if (found > MAX_TRIPLETS)
+    throw new UnitcellError(
+      "LIMIT",
+      `expected at most ${MAX_TRIPLETS} pairs of bonds, found ${found} (${graph.numEdges} bonds)`,
+      { limit: MAX_TRIPLETS, found },
+    );
+  return found;
+}
+
 /**
  * ALIGNN's line graph. Edge e1 sends to edge e2 where e1 ends at the atom e2 starts from; the way back (e2 the reverse
  * of e1) is one of them, only the very same edge is left out, which an edge from an atom to its own image would be. In a
@@ -38,12 +50,7 @@ export function countTriplets({ numAtoms, start, source, neighborPolicy }: Cryst
 export function lineGraph(graph: CrystalGraph): LineGraph {
   const { numAtoms, numEdges: E, start: edgeStart, source: edgeSource, vectors, lengths } = graph;
   if (!vectors) throw new UnitcellError("ARGUMENT", "a line graph needs a graph with bond vectors, found none");
-  const T = countTriplets(graph);
-  if (T > MAX_TRIPLETS)
-    throw new UnitcellError("LIMIT", `expected at most ${MAX_TRIPLETS} pairs of bonds, found ${T} (${E} bonds)`, {
-      limit: MAX_TRIPLETS,
-      found: T,
-    });
+  const T = checkTriplets(graph);
   const start = new Int32Array(E + 1);
   const source = new Int32Array(T);
   const cosines = new Float64Array(T);

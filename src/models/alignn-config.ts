@@ -68,6 +68,8 @@ export function readAlignnConfig(
       "MISMATCH",
       `a classifier with log-probabilities needs 2 outputs or more, found ${outputs}`,
     );
+  if (norm === "layer" && classification && outputs !== 1)
+    throw new UnitcellError("MISMATCH", `a classifier that ends in a sigmoid has 1 output, found ${outputs}`);
   compareSizes(settings, {
     alignn_layers: config.alignnLayers,
     gcn_layers: config.gcnLayers,

@@ -61,6 +61,8 @@ export function readMegnetConfig(
   ];
   if (!sizes.every((size) => size > 0) || sizes.length < 6)
     throw new UnitcellError("MISMATCH", "shapes of the tensors are not a MEGNet's");
+  if (classification && config.outputs !== 1)
+    throw new UnitcellError("MISMATCH", `a classifier that ends in a sigmoid has 1 output, found ${config.outputs}`);
   return { config, found: settings.found, assumed: settings.assumed("MEGNet"), property: undefined };
 }
 

@@ -1,5 +1,8 @@
 /** A model as an ONNX file that says by itself how it is to be fed and read. */
+
+import { UnitcellError } from "../errors.js";
 import type { Model } from "../models/model.js";
+import { valueWarnings } from "../models/warnings.js";
 import { SYMBOLS } from "../structures/elements.js";
 import { type ProgramOnnx, type ProgramOnnxOptions, programOnnx } from "./program-onnx.js";
 
@@ -8,6 +11,7 @@ export type OnnxExportOptions = Pick<ProgramOnnxOptions, "weights">;
 /** Metadata that `exportOnnx` writes; each value is JSON, or text as it is. */
 export function onnxMetadata(model: Model, weights: OnnxExportOptions["weights"] = "f32"): Map<string, string> {
   const { architecture, config, property, unit, normalizer, elements, name, sha256, assumed, trainedOn } = model;
+  const warnings = valueWarnings(model).map(({ message }) => message);
   const rows = [...elements.rows].map(([number, row]) => [SYMBOLS[number], row] as const);
   const texts: Record<string, string | undefined> = {
     "unitcell.architecture": architecture,
@@ -25,6 +29,7 @@ export function onnxMetadata(model: Model, weights: OnnxExportOptions["weights"]
     "unitcell.elements": Object.fromEntries(rows),
     "unitcell.trained_on": trainedOn && [...trainedOn].map((number) => SYMBOLS[number]),
     "unitcell.assumed": assumed.length > 0 ? assumed : undefined,
+    "unitcell.warnings": warnings.length > 0 ? warnings : undefined,
   };
   return new Map(
     [
@@ -38,7 +43,8 @@ export function onnxMetadata(model: Model, weights: OnnxExportOptions["weights"]
  * The model as an ONNX file (opset 17): one crystal or many in a batch, of any sizes. Output "output" (crystals, outputs) is
  * the network's own; metadata `unitcell.normalizer` turns it into the property, output * std + mean. Inputs are those of
  * `collate`, described in the file and made by `unitcell graph`.
- * @throws {UnitcellError} LIMIT for weights of 2 GiB or more
+ * @throws {UnitcellError} LIMIT for weights of 2 GiB or more, or beyond float16 where that is asked for; ARGUMENT for other
+ *   weights, and for an ensemble, whose members are files of their own
  */
 export function exportOnnx(model: Model, options: OnnxExportOptions = {}): Uint8Array {
   return modelOnnx(model, options).bytes;
@@ -46,6 +52,8 @@ export function exportOnnx(model: Model, options: OnnxExportOptions = {}): Uint8
 
 /** The same, with what it is to be fed. */
 export function modelOnnx(model: Model, options: OnnxExportOptions = {}): ProgramOnnx {
+  if ("members" in model)
+    throw new UnitcellError("ARGUMENT", "expected a model, found an ensemble: export each of its members");
   const description = `${model.architecture}${model.name ? ` ${model.name}` : ""}, exported by unitcell`;
   const metadata = onnxMetadata(model, options.weights);
   return programOnnx(model.program, { ...options, description, metadata });

@@ -5,6 +5,9 @@ import type { Param, Value } from "../ops/program.js";
 import { declare, type OnnxInput } from "./inputs.js";
 import type { OnnxAttribute, OnnxNode, OnnxTensor, OnnxType } from "./model-proto.js";
 
+/** The least that float16 rounds to infinity. */
+const HALF_OVERFLOWS = 65520;
+
 type Attributes = Readonly<Record<string, OnnxAttribute>>;
 
 /** Names of tensors; each is written once. */
@@ -107,11 +110,18 @@ export class OnnxGraph {
     return this.constants.get(name)?.name ?? this.#store(name, "f32", shape, data());
   }
 
-  /** Such numbers rounded to float16. */
+  /** Such numbers rounded to float16. @throws {UnitcellError} LIMIT where one is beyond float16's range */
   halves(name: string, shape: readonly number[], data: () => Float32Array): string {
     const stored = `${name}.f16`;
     if (this.constants.has(stored)) return stored;
-    return this.#store(stored, "f16", shape, castTensor({ dtype: "f32", shape, data: bytesOf(data()) }, "f16").data);
+    const numbers = data();
+    const beyond = numbers.find((x) => Number.isFinite(x) && Math.abs(x) >= HALF_OVERFLOWS);
+    if (beyond !== undefined)
+      throw new UnitcellError("LIMIT", `${name} has ${beyond}, float16 ends at 65504: this network needs float32`, {
+        limit: 65504,
+        found: beyond,
+      });
+    return this.#store(stored, "f16", shape, castTensor({ dtype: "f32", shape, data: bytesOf(numbers) }, "f16").data);
   }
 
   #store(name: string, type: OnnxType, dims: readonly number[], data: ArrayBufferView): string {

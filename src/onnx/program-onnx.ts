@@ -45,10 +45,42 @@ export function plainProgram(program: Program): Program {
 }
 
 /**
- * @throws {UnitcellError} NOT_FOUND for a label that the program lacks, LIMIT where the file would have 2 GiB or more
+ * @throws {UnitcellError} NOT_FOUND for a label that the program lacks; ARGUMENT for other weights; LIMIT where the file would
+ *   have 2 GiB or more, or a weight is beyond float16
  */
 export function programOnnx(program: Program, options: ProgramOnnxOptions = {}): ProgramOnnx {
-  const { outputs = ["output"], weights = "f32", description = "", metadata = new Map() } = options;
+  const { description = "", metadata = new Map() } = options;
+  const { graph: g, outputs } = lower(program, options);
+  checkSize(g);
+  const bytes = encodeModel({
+    producer: "unitcell",
+    producerVersion: VERSION,
+    description,
+    irVersion: IR_VERSION,
+    opset: OPSET,
+    graph: {
+      name: "crystal",
+      nodes: g.nodes,
+      constants: [...g.constants.values()],
+      inputs: g.declared(),
+      outputs,
+    },
+    metadata,
+  });
+  return { bytes, inputs: [...g.inputs.values()] };
+}
+
+/** What a program's file is to be fed, in its order. */
+export function programInputs(program: Program): readonly OnnxInput[] {
+  return [...lower(program, {}).graph.inputs.values()];
+}
+
+function lower(
+  program: Program,
+  { outputs = ["output"], weights = "f32" }: ProgramOnnxOptions,
+): { graph: OnnxGraph; outputs: OnnxValue[] } {
+  if (weights !== "f32" && weights !== "f16")
+    throw new UnitcellError("ARGUMENT", `weights are f32 or f16, found "${weights}"`);
   const plain = plainProgram(program);
   const wanted = outputs.map((label) => {
     const value = plain.labels.get(label);
@@ -73,23 +105,7 @@ export function programOnnx(program: Program, options: ProgramOnnxOptions = {}):
     );
   }
   for (const { label, value } of wanted) if (g.value(value) !== label) g.alias(value, label);
-  checkSize(g);
-  const bytes = encodeModel({
-    producer: "unitcell",
-    producerVersion: VERSION,
-    description,
-    irVersion: IR_VERSION,
-    opset: OPSET,
-    graph: {
-      name: "crystal",
-      nodes: g.nodes,
-      constants: [...g.constants.values()],
-      inputs: g.declared(),
-      outputs: wanted.map(({ label, value }) => outputOf(label, value)),
-    },
-    metadata,
-  });
-  return { bytes, inputs: [...g.inputs.values()] };
+  return { graph: g, outputs: wanted.map(({ label, value }) => outputOf(label, value)) };
 }
 
 /** A value's first label that is an output, else its first label, else a number. */
