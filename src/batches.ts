@@ -1,7 +1,7 @@
 /** What predict and embed have in common: a stream of structures as batches of graphs, a model where it runs, errors. */
 import type { Backend, RunNote, Session } from "./backends/backend.js";
 import { wasmBackend } from "./backends/wasm.js";
-import { UnitcellError } from "./errors.js";
+import { isUnitcellError, UnitcellError } from "./errors.js";
 import { type Batch, collate } from "./graphs/batch.js";
 import { buildGraph } from "./graphs/graph.js";
 import { type AnyGraph, lift } from "./graphs/lift.js";
@@ -115,6 +115,23 @@ export async function openRunner(model: Model, options: BatchOptions): Promise<R
 export interface Ran<Result> {
   readonly result: Result;
   readonly note: RunNote | undefined;
+}
+
+/**
+ * Graphs run together; where that takes more memory than there is, which can hang on how unlike they are, in halves.
+ * @throws {UnitcellError} LIMIT where a graph alone takes more
+ */
+export async function inParts<Result>(
+  graphs: readonly AnyGraph[],
+  run: (graphs: readonly AnyGraph[]) => Promise<Result[]>,
+): Promise<Result[]> {
+  try {
+    return await run(graphs);
+  } catch (error) {
+    if (!isUnitcellError(error, "LIMIT") || graphs.length === 1) throw error;
+    const half = graphs.length >> 1;
+    return [...(await inParts(graphs.slice(0, half), run)), ...(await inParts(graphs.slice(half), run))];
+  }
 }
 
 /** Of a record: where its numbers are from, and what its reader should know of that. */
@@ -297,11 +314,11 @@ export function backendOf({ backend }: BatchOptions): Backend {
   return shared;
 }
 
-/** Sessions live as long as their model: weights are copied to the device once, not once a call. */
-const sessions = new WeakMap<Model, Map<Backend, Promise<Session>>>();
+/** Sessions live as long as their model and backend: weights are copied to the device once, not once a call. */
+const sessions = new WeakMap<Model, WeakMap<Backend, Promise<Session>>>();
 
 function sessionFor(model: Model, backend: Backend): Promise<Session> {
-  const open = sessions.get(model) ?? new Map<Backend, Promise<Session>>();
+  const open = sessions.get(model) ?? new WeakMap<Backend, Promise<Session>>();
   sessions.set(model, open);
   let session = open.get(backend);
   if (!session) {

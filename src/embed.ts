@@ -8,6 +8,7 @@ import {
   checkOptions,
   chunksOf,
   collectRecords,
+  inParts,
   modelInfo,
   openRunner,
   provenance,
@@ -96,7 +97,7 @@ export async function* embedStream(
   const runner = await openRunner(model, options);
   for await (const chunk of chunksOf(structures, maxAtoms, options.signal))
     yield* runChunk(runner, chunk, {
-      run: (graphs) => runGraphs(runner, graphs),
+      run: (graphs) => inParts(graphs, (some) => runGraphs(runner, some)),
       record: async (slot, vectors, elapsedMs) =>
         embeddingOf(runner, slot, vectors, { shares: options.shares ?? false, elapsedMs }),
     });

@@ -7,6 +7,7 @@ import {
   checkOptions,
   chunksOf,
   collectRecords,
+  inParts,
   modelInfo,
   openRunner,
   provenance,
@@ -99,10 +100,15 @@ async function* predictChunk(
 ): AsyncGenerator<Prediction | FailedPrediction> {
   const runner = await openRunner(model, options);
   yield* runChunk(runner, chunk, {
-    run: (graphs) => runGraphs(runner, graphs),
+    run: (graphs) => inParts(graphs, (some) => runGraphs(runner, some)),
     record: async (slot, ran, elapsedMs) => {
       const ties = options.tieRange ? await tieRange(runner, slot.structure, options.maxAtoms) : undefined;
-      return predictionOf(runner, slot, { ...ran, note: ties?.note ?? ran.note }, { tie: ties?.result, elapsedMs });
+      return predictionOf(
+        runner,
+        slot,
+        { ...ran, note: noteOfBoth(runner, ran.note, ties?.note) },
+        { tie: ties?.result, elapsedMs },
+      );
     },
   });
 }
@@ -146,6 +152,14 @@ async function runGraphs(runner: Runner, graphs: readonly AnyGraph[]): Promise<R
   return graphs.map((_, b) => ({ result: outputRow(runner.model, batch, outputs, b), note }));
 }
 
+/** Of a value and its ties, which may have run elsewhere: the value's backend, and what went wrong with either. */
+function noteOfBoth({ backend }: Runner, value: RunNote | undefined, ties: RunNote | undefined): RunNote | undefined {
+  if (!ties?.warning) return value;
+  const { code, message } = ties.warning;
+  if (value?.warning) return value; // told already
+  return { backend: value?.backend ?? backend, warning: { code, message: `of the tie's range: ${message}` } };
+}
+
 async function tieRange(runner: Runner, structure: Structure, maxAtoms: number): Promise<Ran<TieRange> | undefined> {
   const { model } = runner;
   if (model.config.graph.select !== "nearest") return undefined;
@@ -156,7 +170,7 @@ async function tieRange(runner: Runner, structure: Structure, maxAtoms: number):
   let note: RunNote | undefined;
   const perBatch = Math.max(1, Math.floor(maxAtoms / structure.numbers.length));
   for (let from = 0; from < chosen.length; from += perBatch)
-    for (const ran of await runGraphs(runner, chosen.slice(from, from + perBatch))) {
+    for (const ran of await inParts(chosen.slice(from, from + perBatch), (some) => runGraphs(runner, some))) {
       const { value } = decodeOutput(model, ran.result);
       if (ran.note?.warning) note = ran.note;
       min = Math.min(min, value);

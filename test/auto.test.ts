@@ -5,6 +5,7 @@ import { type AutoParts, autoBackendOf, type CalibrationCache } from "../src/bac
 import type { RunNote, Session } from "../src/backends/backend.js";
 import { type Calibration, calibrate, gpuWins, loadOf } from "../src/backends/calibrate.js";
 import type { OrtBackend } from "../src/backends/ort.js";
+import { UnitcellError } from "../src/errors.js";
 import type { Batch } from "../src/graphs/batch.js";
 import { predict } from "../src/index.js";
 import { type AutoOptions, autoBackend } from "../src/ort.js";
@@ -103,8 +104,8 @@ function start({ speed = FAST, ...changes }: { speed?: Speed } & Partial<AutoPar
     return "a GPU" as string | undefined;
   };
   const now = () => clock.ms;
-  const backend = autoBackendOf({ wasm, gpu, findGpu, now, known: new Map(), calibrations: undefined, ...changes });
-  return { clock, wasm, gpu, asked, backend };
+  const parts: AutoParts = { wasm, gpu, findGpu, now, known: new Map(), calibrations: undefined, ...changes };
+  return { clock, wasm, gpu, asked, parts, backend: autoBackendOf(parts) };
 }
 
 /** What is noted of a run. */
@@ -304,7 +305,7 @@ const FAILURES: [name: string, failing: () => RunNote][] = [
   ],
 ];
 for (const [name, failing] of FAILURES)
-  test(`a GPU ${name} while it is measured: told once, then Wasm`, async () => {
+  test(`a GPU ${name} while it is measured: Wasm, tried once more, told each time`, async () => {
     const calibrations = new Map<string, string>();
     const { gpu, asked, backend } = start({ calibrations });
     gpu.failing = failing;
@@ -312,12 +313,75 @@ for (const [name, failing] of FAILURES)
     const message = "the GPU was not measured: the GPU was lost; computed by wasm";
     const told = { backend: "wasm", warning: { code: "backend-failed", message } };
     assert.equal(await Promise.all([noteOf(session, HEAVY), noteOf(session, HEAVY)]), [told, told]);
-    assert.equal(await noteOf(session, HEAVY), ON_WASM);
-    assert.is(gpu.runs, 1);
-    assert.is(asked.count, 1);
+    assert.equal([gpu.runs, asked.count], [1, 1]);
+    for (let again = 0; again < 3; again++) assert.equal(await noteOf(session, HEAVY), told);
+    assert.equal([gpu.runs, asked.count], [2, 2]);
+    assert.equal(await noteOf(session, LIGHT), ON_WASM);
     assert.is(gpu.events.at(-1), "backend disposed");
     assert.is(calibrations.size, 0);
+    gpu.failing = undefined;
+    await backend.dispose();
+    assert.equal(await noteOf(session, HEAVY), ON_GPU, "after dispose it is tried again");
+    assert.is(calibrations.size, 1);
   });
+
+test("a GPU that is there and refused is told", async () => {
+  const findGpu = () => Promise.reject(new UnitcellError("BACKEND", "the GPU cannot be opened: busy"));
+  const { backend } = start({ findGpu });
+  const session = await backend.createSession(program);
+  const { warning } = await noteOf(session, HEAVY);
+  assert.is(warning?.message, "the GPU was not measured: the GPU cannot be opened: busy; computed by wasm");
+});
+
+test("what failed for another backend is measured by oneself, what it measured is kept in one's own cache", async () => {
+  const known: AutoParts["known"] = new Map();
+  const one = start({ known });
+  one.gpu.failing = FAILURES[0][1];
+  const calibrations = new Map<string, string>();
+  const two = start({ known, calibrations });
+  const sessions = [await one.backend.createSession(program), await two.backend.createSession(program)];
+  const [told, own] = await Promise.all(sessions.map((session) => noteOf(session, HEAVY)));
+  assert.is(told.warning?.code, "backend-failed");
+  assert.equal(own, ON_GPU);
+  const three = start({ known, calibrations: new Map() });
+  assert.equal(await noteOf(await three.backend.createSession(program), HEAVY), ON_GPU);
+  assert.ok(!three.gpu.events.includes("the calibration runs"));
+  assert.equal([calibrations.size, (three.parts.calibrations as Map<string, string>).size], [1, 1]);
+});
+
+test("dispose waits for a batch that waits for the calibration", async () => {
+  for (let ticks = 0; ticks < 40; ticks++) {
+    const { gpu, backend } = start();
+    const session = await backend.createSession(program);
+    const run = noteOf(session, HEAVY);
+    for (let i = 0; i < ticks; i++) await Promise.resolve();
+    await backend.dispose();
+    assert.is(gpu.events.at(-1), "backend disposed", `${ticks}`);
+    assert.equal(await run, ON_GPU);
+    assert.is(gpu.events.at(-1), "backend disposed", `${ticks}`);
+  }
+});
+
+test("a Wasm session that could not be made is made for the next batch", async () => {
+  const { wasm, backend } = start();
+  const make = wasm.createSession.bind(wasm);
+  let tries = 0;
+  wasm.createSession = async (made) => {
+    if (++tries === 1) throw new RangeError("out of memory");
+    return make(made);
+  };
+  const session = await backend.createSession(program);
+  await session.run(LIGHT).then(
+    () => assert.unreachable(),
+    (error) => assert.instance(error, RangeError),
+  );
+  assert.equal(await noteOf(session, LIGHT), ON_WASM);
+  await backend.dispose();
+  assert.is(wasm.events.at(-1), "the program disposed");
+  await noteOf(session, LIGHT);
+  await session.dispose();
+  assert.is(tries, 3);
+});
 
 test("what the GPU's backend says of a batch is passed on", async () => {
   const { gpu, backend } = start();

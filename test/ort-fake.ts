@@ -15,6 +15,7 @@ export type FakeFeeds = Readonly<Record<string, FakeTensor>>;
 export interface FakeBehavior {
   create?(count: number, options: Record<string, unknown>): void | Promise<void>;
   run?(count: number, feeds: FakeFeeds): void | Promise<void>;
+  release?(): void;
   /** Of each entry of an output. */
   value?(count: number): number;
 }
@@ -89,6 +90,7 @@ export class FakeOrt implements OrtModule {
       release: () =>
         this.#call(async () => {
           if (!this.open.delete(id)) throw new Error(`cannot release session. invalid session id: ${id}`);
+          this.#behavior.release?.();
           this.calls.push(`release ${id}`);
         }),
     };

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { findGpu } from "../src/backends/auto.js";
 import { bucket } from "../src/backends/buckets.js";
 import { ortBackend } from "../src/backends/ort.js";
 import { collate } from "../src/graphs/batch.js";
@@ -10,6 +11,7 @@ import { type Prediction, predict } from "../src/index.js";
 import { loadModel } from "../src/load-model.js";
 import { exampleStructures } from "./examples.js";
 import { FakeOrt } from "./ort-fake.js";
+import { throwsCode } from "./throws.js";
 
 class FakeDevice {
   readonly limits: Record<string, number>;
@@ -36,15 +38,27 @@ class FakeDevice {
 }
 
 /** What the adapter has; `missing`: there is none. */
-const gpu = { missing: false, buffer: 2 ** 28, features: ["subgroups"] as string[], devices: [] as FakeDevice[] };
+const gpu = {
+  missing: false,
+  /** It is given, and lost already. */
+  isLost: false,
+  /** It is there, and not given. */
+  isRefused: false,
+  hasInfo: true,
+  buffer: 2 ** 28,
+  features: ["subgroups"] as string[],
+  devices: [] as FakeDevice[],
+};
 const adapter = () => {
   const limits = { maxStorageBufferBindingSize: gpu.buffer, maxBufferSize: 2 * gpu.buffer };
   return {
     limits,
     features: new Set(gpu.features),
-    info: { vendor: "acme", architecture: "", device: "", description: "" },
+    info: gpu.hasInfo ? { vendor: "acme", architecture: "", device: "", description: "" } : undefined,
     requestDevice: async ({ requiredFeatures }: { requiredFeatures: string[] }) => {
+      if (gpu.isRefused) throw new DOMException("busy", "OperationError");
       gpu.devices.push(new FakeDevice(limits, requiredFeatures));
+      if (gpu.isLost) gpu.devices.at(-1)!.lose({ reason: "unknown", message: "the adapter is stale" });
       return gpu.devices.at(-1);
     },
   };
@@ -60,7 +74,8 @@ const failures = (all: readonly Prediction[]) =>
   all.flatMap(({ warnings }) => warnings.filter(({ code }) => code === "backend-failed").map(({ message }) => message));
 
 test.before.each(() => {
-  Object.assign(gpu, { missing: false, buffer: 2 ** 28, features: ["subgroups"], devices: [] });
+  const usual = { missing: false, isLost: false, isRefused: false, hasInfo: true };
+  Object.assign(gpu, { ...usual, buffer: 2 ** 28, features: ["subgroups"], devices: [] });
 });
 
 test("a GPU that is there is used: a device of our own, sizes of buckets, arrays again", async () => {
@@ -77,6 +92,11 @@ test("a GPU that is there is used: a device of our own, sizes of buckets, arrays
   assert.equal((ort.options[0].executionProviders as { name: string; device: unknown }[])[0].name, "webgpu");
   assert.is((ort.options[0].executionProviders as { device: unknown }[])[0].device, gpu.devices[0]);
   for (const feeds of ort.feeds) for (const { dims } of Object.values(feeds)) assert.is(dims[0], bucket(dims[0]));
+  const [first, , third] = ort.feeds;
+  assert.ok(
+    Object.keys(first).some((name) => first[name].data === third[name].data),
+    "padded arrays are used again",
+  );
   await backend.dispose();
   assert.ok(gpu.devices[0].destroyed);
   assert.is(ort.open.size, 0);
@@ -130,12 +150,46 @@ test("f16 weights on a GPU without shader-f16: told, computed by the Wasm kernel
 });
 
 test("a batch that the GPU has no buffers for: the Wasm kernels, this time", async () => {
-  gpu.buffer = 2 ** 12;
+  gpu.buffer = 2 ** 6;
   const ort = new FakeOrt();
   const backend = ortBackend(ort);
   const all = await run(backend);
+  assert.is(failures(all).length, all.length);
   assert.match(failures(all)[0], /needs a buffer of \d+ MiB, acme has such of 0 MiB; computed by wasm/);
   assert.is(ort.runs, 0);
+});
+
+test("a batch that the GPU has no buffers for runs in halves where those fit", async () => {
+  const ort = new FakeOrt();
+  await run(ortBackend(ort));
+  const together = ort.runs;
+  gpu.buffer = 2 ** 14;
+  const smaller = new FakeOrt();
+  const all = await run(ortBackend(smaller));
+  assert.equal(failures(all), []);
+  assert.ok(all.every(({ backend }) => backend === "ort-webgpu"));
+  assert.ok(smaller.runs > together, `${smaller.runs} ${together}`);
+});
+
+test("a GPU that is lost as soon as it is given: the Wasm kernels, after two tries", async () => {
+  gpu.isLost = true;
+  const ort = new FakeOrt();
+  const all = await run(ortBackend(ort));
+  assert.match(failures(all)[0], /^the GPU was lost: the adapter is stale; and again: .*; computed by wasm/);
+  assert.ok(gpu.devices.length <= 4, `${gpu.devices.length}`);
+  assert.ok(gpu.devices.every(({ destroyed }) => destroyed));
+});
+
+test("a GPU that tells nothing of itself is used; one that is refused is told, by autoBackend, too", async () => {
+  gpu.hasInfo = false;
+  const backend = ortBackend(new FakeOrt());
+  assert.equal(failures(await run(backend)), []);
+  assert.is(backend.device, "unnamed GPU");
+  gpu.isRefused = true;
+  assert.match(failures(await run(ortBackend(new FakeOrt())))[0], /^the GPU cannot be opened: busy; and again/);
+  await throwsCode(findGpu, "BACKEND", /^the GPU cannot be opened: busy$/);
+  gpu.missing = true;
+  assert.is(await findGpu(), undefined);
 });
 
 test.run();

@@ -5,7 +5,9 @@ import type { Program } from "../ops/program.js";
 import { VERSION } from "../version.js";
 import type { Backend, RunNote, Session } from "./backend.js";
 import { type Calibration, calibrate, gpuWins, loadOf, readCalibration, writeCalibration } from "./calibrate.js";
-import { openGpu } from "./gpu.js";
+import { findAdapter, openGpu } from "./gpu.js";
+import { Living } from "./living.js";
+import { OnDemand } from "./on-demand.js";
 import { type OrtBackend, ortBackend } from "./ort.js";
 import type { OrtSource } from "./ort-module.js";
 import { UnderWay } from "./under-way.js";
@@ -58,16 +60,12 @@ export function autoBackend({ ort, use = "auto", calibrations }: AutoOptions): O
 /** Calibrations of this process, by device. */
 const known: AutoParts["known"] = new Map();
 
-/** The GPU's name, if there is one that can be had. */
-async function findGpu(): Promise<string | undefined> {
-  try {
-    const gpu = await openGpu();
-    gpu.destroy();
-    return gpu.description;
-  } catch (error) {
-    if (error instanceof UnitcellError) return undefined;
-    throw error;
-  }
+/** The GPU's name, if there is one. @throws {UnitcellError} BACKEND where it cannot be had */
+export async function findGpu(): Promise<string | undefined> {
+  if (!(await findAdapter())) return undefined;
+  const gpu = await openGpu();
+  gpu.destroy();
+  return gpu.description;
 }
 
 /** What an automatic backend is made of. */
@@ -85,56 +83,75 @@ export interface AutoParts {
 export function autoBackendOf(parts: AutoParts): OrtBackend {
   const { gpu } = parts;
   const device = new Device(parts);
+  const underWay = new UnderWay();
+  const sessions = new Living<AutoSession>();
   return {
     name: "auto",
-    createSession: async (program) => new AutoSession(program, await gpu.createSession(program), parts, device),
+    createSession: async (program) =>
+      sessions.add(new AutoSession(program, await gpu.createSession(program), { ...parts, device, underWay })),
     get device() {
       return gpu.device;
     },
-    dispose: () => gpu.dispose(),
+    dispose: async () => {
+      await underWay.ended(); // also what waits for the calibration, of which the GPU's backend does not know
+      device.forget();
+      await Promise.all([gpu.dispose(), ...[...sessions].map((session) => session.rest())]);
+    },
   };
 }
 
-/** The GPU's calibration, asked for once. */
+/** The GPU's calibration: asked for once, after a failure once more. */
 class Device {
   readonly #parts: AutoParts;
   #calibration: Promise<Calibration | undefined> | undefined;
+  #failures = 0;
 
   constructor(parts: AutoParts) {
     this.#parts = parts;
   }
 
-  /** None where there is no GPU, or it has failed before. @throws whatever it failed with, to those who wait for it then */
+  /** None where there is no GPU. @throws whatever it failed with, from the second time on to all who ask */
   calibration(): Promise<Calibration | undefined> {
-    if (!this.#calibration) {
-      const finding = this.#find();
-      this.#calibration = finding;
-      finding.catch(() => {
-        this.#calibration = Promise.resolve(undefined);
-      });
-    }
+    this.#calibration ??= this.#find().catch((error) => {
+      if (++this.#failures === 1) this.#calibration = undefined;
+      throw error;
+    });
     return this.#calibration;
   }
 
+  /** What is asked for later is found anew. */
+  forget(): void {
+    this.#calibration = undefined;
+    this.#failures = 0;
+  }
+
   async #find(): Promise<Calibration | undefined> {
-    const { wasm, findGpu, known } = this.#parts;
+    const { wasm, findGpu, known, calibrations } = this.#parts;
     const gpu = await findGpu();
     if (gpu === undefined) return undefined;
     const device = `${gpu}, ${wasm.name}, unitcell ${VERSION}`;
-    const calibration = known.get(device) ?? this.#keptOrMeasured(device);
-    known.set(device, calibration);
-    calibration.catch(() => known.delete(device));
+    const name = `unitcell-calibration-${device.replace(/[^\w.-]+/g, "-")}.json`;
+    const kept = readCalibration(await attempt(() => calibrations?.get(name)), device);
+    // Another backend's may have failed for its own reasons, such as an onnxruntime that cannot be loaded.
+    const calibration = kept ?? (await known.get(device)?.catch(() => undefined)) ?? (await this.#measured(device));
+    if (!kept) await attempt(() => calibrations?.set(name, writeCalibration(calibration, device)));
     return calibration;
   }
 
-  async #keptOrMeasured(device: string): Promise<Calibration> {
-    const { wasm, gpu, now, calibrations } = this.#parts;
-    const name = `unitcell-calibration-${device.replace(/[^\w.-]+/g, "-")}.json`;
-    const kept = readCalibration(await attempt(() => calibrations?.get(name)), device);
-    if (kept) return kept;
+  #measured(device: string): Promise<Calibration> {
+    const { known } = this.#parts;
+    const measuring = this.#measure();
+    known.set(device, measuring);
+    measuring.catch(() => {
+      if (known.get(device) === measuring) known.delete(device);
+    });
+    return measuring;
+  }
+
+  async #measure(): Promise<Calibration> {
+    const { wasm, gpu, now } = this.#parts;
     try {
       const measured = await calibrate(wasm, gpu, now);
-      await attempt(() => calibrations?.set(name, writeCalibration(measured, device)));
       if (measured.gpuRate <= measured.wasmRate) await gpu.dispose(); // it will not be used
       return measured;
     } catch (error) {
@@ -165,23 +182,30 @@ const FLOOR = 6e9;
  */
 const GOOD_BYTES = 64 * 2 ** 20;
 
+/** What the sessions of a backend have in common. */
+interface Setup extends AutoParts {
+  readonly device: Device;
+  /** Batches of all sessions. */
+  readonly underWay: UnderWay;
+}
+
 class AutoSession implements Session {
-  readonly #program: Program;
-  readonly #parts: AutoParts;
-  readonly #device: Device;
+  readonly #setup: Setup;
   readonly #load;
   readonly #gpu: Session;
   readonly #underWay = new UnderWay();
-  #wasm: Promise<Session> | undefined;
+  readonly #wasm: OnDemand<Session>;
   #goodBytes = GOOD_BYTES;
   #disposed = false;
 
-  constructor(program: Program, gpu: Session, parts: AutoParts, device: Device) {
-    this.#program = program;
+  constructor(program: Program, gpu: Session, setup: Setup) {
     this.#gpu = gpu;
-    this.#parts = parts;
-    this.#device = device;
+    this.#setup = setup;
     this.#load = loadOf(program);
+    this.#wasm = new OnDemand(
+      () => setup.wasm.createSession(program),
+      (session) => session.dispose(),
+    );
   }
 
   get goodBytes(): number {
@@ -189,11 +213,15 @@ class AutoSession implements Session {
   }
 
   run(batch: Batch, note?: (note: RunNote) => void): Promise<Float32Array> {
-    return this.#underWay.add(this.#compute(batch, (session, noteRun) => session.run(batch, noteRun), note));
+    return this.#begin(this.#compute(batch, (session, noteRun) => session.run(batch, noteRun), note));
   }
 
   values(batch: Batch, labels: readonly string[], note?: (note: RunNote) => void): Promise<Map<string, Float32Array>> {
-    return this.#underWay.add(this.#compute(batch, (session, noteRun) => session.values(batch, labels, noteRun), note));
+    return this.#begin(this.#compute(batch, (session, noteRun) => session.values(batch, labels, noteRun), note));
+  }
+
+  #begin<T>(work: Promise<T>): Promise<T> {
+    return this.#setup.underWay.add(this.#underWay.add(work));
   }
 
   /** Those that the GPU takes: some twice as many as Wasm does, whose limit is found when a batch is run. */
@@ -205,7 +233,12 @@ class AutoSession implements Session {
     this.#disposed = true;
     await this.#underWay.ended();
     await this.#gpu.dispose();
-    await (await this.#wasm)?.dispose();
+    await this.rest();
+  }
+
+  /** Give the memory on Wasm back; what runs later takes it again. */
+  async rest(): Promise<void> {
+    await this.#wasm.close();
   }
 
   async #compute<Result>(
@@ -214,7 +247,7 @@ class AutoSession implements Session {
     note: ((note: RunNote) => void) | undefined,
   ): Promise<Result> {
     if (this.#disposed) throw new UnitcellError("ARGUMENT", "session was disposed");
-    const { wasm, gpu } = this.#parts;
+    const { wasm, gpu } = this.#setup;
     let onGpu = false;
     let failure: string | undefined;
     try {
@@ -223,10 +256,10 @@ class AutoSession implements Session {
       failure = `the GPU was not measured: ${(error as Error).message}; computed by ${wasm.name}`;
     }
     let told: RunNote | undefined;
-    const session = onGpu ? this.#gpu : await this.#openWasm();
-    const result = await run(session, (its) => {
+    const noteRun = (its: RunNote) => {
       told = its;
-    });
+    };
+    const result = await (onGpu ? run(this.#gpu, noteRun) : this.#wasm.use((session) => run(session, noteRun)));
     const warning = failure === undefined ? {} : { warning: { code: "backend-failed" as const, message: failure } };
     note?.(told ?? { backend: onGpu ? gpu.name : wasm.name, ...warning });
     return result;
@@ -236,16 +269,11 @@ class AutoSession implements Session {
   async #prefersGpu({ sizes }: Batch): Promise<boolean> {
     const { nodes, work: workOf } = this.#load;
     const work = workOf(sizes);
-    const calibration = work < FLOOR ? undefined : await this.#device.calibration();
+    const calibration = work < FLOOR ? undefined : await this.#setup.device.calibration();
     if (!calibration) return false;
     const { goodBytes } = this.#gpu;
     const largest = work * Math.max(1, goodBytes / this.#gpu.bytes(sizes));
     this.#goodBytes = gpuWins(calibration, largest, nodes) ? goodBytes : GOOD_BYTES;
     return gpuWins(calibration, work, nodes);
-  }
-
-  #openWasm(): Promise<Session> {
-    this.#wasm ??= this.#parts.wasm.createSession(this.#program);
-    return this.#wasm;
   }
 }

@@ -32,14 +32,20 @@ export function haveWebGpu(): boolean {
   return typeof navigator !== "undefined" && "gpu" in navigator && navigator.gpu != null;
 }
 
-/** @throws {UnitcellError} BACKEND where there is none, or it is not given */
-export async function openGpu(): Promise<Gpu> {
-  const refused = (cause: Error) => {
-    throw new UnitcellError("BACKEND", `the GPU cannot be opened: ${cause.message}`, {}, { cause });
-  };
-  const adapter = haveWebGpu()
+function refused(cause: Error): never {
+  throw new UnitcellError("BACKEND", `the GPU cannot be opened: ${cause.message}`, {}, { cause });
+}
+
+/** null where there is no GPU. @throws {UnitcellError} BACKEND where one cannot be asked for */
+export async function findAdapter(): Promise<GPUAdapter | null> {
+  return haveWebGpu()
     ? await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }).catch(refused)
     : null;
+}
+
+/** @throws {UnitcellError} BACKEND where there is none, or it is not given */
+export async function openGpu(): Promise<Gpu> {
+  const adapter = await findAdapter();
   if (!adapter) throw new UnitcellError("BACKEND", "there is no GPU: WebGPU gives no adapter here");
   const device = await adapter
     .requestDevice({
@@ -56,7 +62,7 @@ export async function openGpu(): Promise<Gpu> {
   });
   return {
     device,
-    description: describe(adapter.info),
+    description: describe(adapter.info ?? {}), // browsers of 2023 have none
     lost,
     destroy: () => {
       destroyed = true;
@@ -65,7 +71,7 @@ export async function openGpu(): Promise<Gpu> {
   };
 }
 
-function describe({ vendor, architecture, device, description }: GPUAdapterInfo): string {
+function describe({ vendor, architecture, device, description }: Partial<GPUAdapterInfo>): string {
   return description || [vendor, architecture, device].filter(Boolean).join(" ") || "unnamed GPU";
 }
 

@@ -1,6 +1,7 @@
 /** ONNX Runtime with what is loaded in it: the device, programs, and whether they can still be trusted. */
 import { UnitcellError } from "../errors.js";
 import { type Gpu, haveWebGpu, openGpu } from "./gpu.js";
+import { OnDemand } from "./on-demand.js";
 import {
   inTurn,
   loadOrt,
@@ -34,11 +35,9 @@ export class OrtHost {
   readonly #source: OrtSource;
   readonly #features: readonly GPUFeatureName[];
   readonly #options: Readonly<Record<string, unknown>>;
-  #engine: Promise<Engine> | undefined;
-  /** Why nothing is tried any more. */
-  givenUp: string | undefined;
-  /** The GPU's name, once there is one. */
-  device: string | undefined;
+  readonly #engine = new OnDemand(() => this.#open(), closeEngine);
+  #givenUp: string | undefined;
+  #device: string | undefined;
 
   /**
    * @param features that a GPU must have
@@ -56,29 +55,33 @@ export class OrtHost {
     this.#options = options;
   }
 
+  /** Why nothing is tried any more. */
+  get givenUp(): string | undefined {
+    return this.#givenUp;
+  }
+
+  /** The GPU's name, once there was one. */
+  get device(): string | undefined {
+    return this.#device;
+  }
+
   /**
-   * The runtime with a device that works, as far as is known.
-   * @throws {UnitcellError} BACKEND where there is none
+   * Work with the runtime and a device that works, as far as is known: one that is broken is replaced.
+   * @throws {UnitcellError} BACKEND where there is none, or the new one is broken, too; what `work` throws
    */
-  async engine(): Promise<Engine> {
-    this.#engine ??= this.#open();
-    const opening = this.#engine;
-    let engine: Engine;
-    try {
-      engine = await opening;
-    } catch (error) {
-      if (this.#engine === opening) this.#engine = undefined;
-      throw error;
+  async use<Result>(work: (engine: Engine) => Promise<Result>): Promise<Result> {
+    for (let replaced = false; ; replaced = true) {
+      const done = await this.#engine.use(async (engine) =>
+        engine.broken === undefined ? { result: await work(engine) } : { engine },
+      );
+      if ("result" in done) return done.result;
+      await this.#engine.close(done.engine);
+      if (replaced) throw new UnitcellError("BACKEND", done.engine.broken!);
     }
-    if (engine.broken === undefined) return engine;
-    if (this.#engine === opening) {
-      this.#engine = undefined;
-      await closeEngine(engine);
-    }
-    return this.engine();
   }
 
   async #open(): Promise<Engine> {
+    if (this.#givenUp !== undefined) throw new UnitcellError("BACKEND", this.#givenUp);
     const ort = await loadOrt(this.#source);
     const shared = { ort, provider: this.provider, options: this.#options, sessions: new Map() };
     if (this.provider !== "webgpu" || !haveWebGpu()) return { ...shared, gpu: undefined };
@@ -91,7 +94,7 @@ export class OrtHost {
         `a GPU with ${missing.join(", ")} is needed, which ${gpu.description} has not`,
       );
     }
-    this.device = gpu.description;
+    this.#device = gpu.description;
     const engine: Engine = { ...shared, gpu };
     gpu.lost.then((reason) => {
       engine.broken ??= `the GPU was lost: ${reason}`;
@@ -99,23 +102,22 @@ export class OrtHost {
     return engine;
   }
 
-  /** Nothing is tried any more, and no memory held for it. */
+  /** Nothing is tried any more, for the first such reason, and no memory held for it. */
   async giveUp(reason: string): Promise<void> {
-    this.givenUp = reason;
-    await this.close();
+    this.#givenUp ??= reason;
+    await this.#engine.close();
   }
 
   /** Give the memory of one session's programs back. */
   async release(key: object): Promise<void> {
-    const engine = await this.#engine?.catch(() => undefined);
+    const engine = this.#engine.value;
     if (engine) await releaseSession(engine, key);
   }
 
-  /** Give all memory back; the next batch opens everything anew. */
+  /** Give all memory back; the next batch opens everything anew, also what was given up. */
   async close(): Promise<void> {
-    const engine = await this.#engine?.catch(() => undefined);
-    this.#engine = undefined;
-    if (engine) await closeEngine(engine);
+    this.#givenUp = undefined;
+    await this.#engine.close();
   }
 }
 
@@ -129,7 +131,8 @@ async function releaseSession({ ort, sessions }: Engine, key: object): Promise<v
   const opening = sessions.get(key);
   sessions.delete(key);
   const session = await opening?.catch(() => undefined);
-  if (session) await inTurn(ort, () => session.release());
+  // What a runtime cannot release, as after it ran out of memory, concerns no prediction.
+  if (session) await inTurn(ort, () => session.release()).catch(() => {});
 }
 
 /** Each is called when it is the program's turn. */
@@ -150,9 +153,12 @@ export async function runOn<T>(engine: Engine, key: object, { model, feeds, read
     const session = await sessionOn(engine, key, model);
     return await turnOn(engine, async () => {
       const results = await session.run(feeds());
-      const made = read(results);
-      for (const tensor of Object.values(results)) tensor.dispose?.();
-      return made;
+      try {
+        checkWhole(engine); // a lost device's results are nothing
+        return read(results);
+      } finally {
+        for (const tensor of Object.values(results)) tensor.dispose?.();
+      }
     });
   } catch (cause) {
     throw new UnitcellError("BACKEND", engine.broken ?? failed(cause), {}, { cause });

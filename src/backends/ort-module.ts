@@ -36,16 +36,17 @@ export async function loadOrt(source: OrtSource): Promise<OrtModule> {
   }
 }
 
-const queues = new WeakMap<OrtModule, Promise<unknown>>();
+/** By InferenceSession, which a module has in common with its default export and with what a user wraps it in. */
+const queues = new WeakMap<object, Promise<unknown>>();
 
 /**
  * One call of a module after the other. Two at a time, even of different sessions, hang onnxruntime-web's WebGPU provider or
  * leave the memory of the whole module corrupt (1.30).
  */
-export function inTurn<T>(ort: OrtModule, call: () => Promise<T>): Promise<T> {
-  const turn = (queues.get(ort) ?? Promise.resolve()).then(call);
+export function inTurn<T>({ InferenceSession }: OrtModule, call: () => Promise<T>): Promise<T> {
+  const turn = (queues.get(InferenceSession) ?? Promise.resolve()).then(call);
   queues.set(
-    ort,
+    InferenceSession,
     turn.catch(() => {}),
   );
   return turn;

@@ -1,13 +1,15 @@
-import { UnitcellError } from "../errors.js";
+import { isUnitcellError, UnitcellError } from "../errors.js";
 import type { Batch } from "../graphs/batch.js";
 import { FeedArrays, type FeedSizes, feedSizes, feedsOf, type OnnxInput, slotsOf } from "../onnx/inputs.js";
-import { plainProgram, programOnnx } from "../onnx/program-onnx.js";
+import { plainProgram, programInputs, programOnnx } from "../onnx/program-onnx.js";
 import type { Program, Value } from "../ops/program.js";
 import { planArena, runBytes } from "./arena.js";
 import type { Backend, RunNote, Session } from "./backend.js";
 import { bucketed } from "./buckets.js";
 import { checkInputs, checksOf, readingsOf } from "./check-inputs.js";
 import { type Gpu, haveWebGpu } from "./gpu.js";
+import { Living } from "./living.js";
+import { OnDemand } from "./on-demand.js";
 import { OrtHost, type OrtProvider, runOn } from "./ort-host.js";
 import type { OrtModule, OrtSource, OrtTensor } from "./ort-module.js";
 import { largestSizes, type Sizes } from "./sizes.js";
@@ -77,16 +79,16 @@ export function ortBackend(ort: OrtSource, options: OrtOptions = {}): OrtBackend
     },
     underWay: new UnderWay(),
   };
+  const sessions = new Living<OrtSession>();
   return {
     name: setup.name,
-    createSession: async (program) => new OrtSession(program, setup),
+    createSession: async (program) => sessions.add(new OrtSession(program, setup)),
     get device() {
       return host.device;
     },
     dispose: async () => {
       await setup.underWay.ended();
-      await host.close();
-      host.givenUp = undefined;
+      await Promise.all([host.close(), ...[...sessions].map((session) => session.rest())]);
     },
   };
 }
@@ -110,26 +112,24 @@ class Target {
   readonly arrays = new FeedArrays();
   readonly #program: Program;
   readonly #weights: "f32" | "f16";
-  #bytes: Uint8Array | undefined;
 
-  /** @throws {UnitcellError} NOT_FOUND for a label that the program lacks */
+  /** @throws {UnitcellError} NOT_FOUND for a label that the program lacks, LIMIT for weights beyond float16 */
   constructor(program: Program, labels: readonly string[], weights: "f32" | "f16") {
     this.#program = program;
     this.#weights = weights;
     this.labels = labels;
-    const { bytes, inputs } = programOnnx(program, { outputs: labels, weights });
-    this.#bytes = bytes;
-    this.inputs = inputs;
+    this.inputs = programInputs(program, { outputs: labels, weights });
     this.values = labels.map((label) => program.labels.get(label)!);
   }
 
-  /** The file; made anew for a second session, rather than kept beside the weights in the first. */
+  /** The file, made for each session, rather than kept beside the weights in there. */
   model(): Uint8Array {
-    const bytes = this.#bytes ?? programOnnx(this.#program, { outputs: this.labels, weights: this.#weights }).bytes;
-    this.#bytes = undefined;
-    return bytes;
+    return programOnnx(this.#program, { outputs: this.labels, weights: this.#weights }).bytes;
   }
 }
+
+/** The batch at hand in another session. */
+type Run = (session: Session, note: (note: RunNote) => void) => Promise<Float32Array[]>;
 
 class OrtSession implements Session {
   readonly goodBytes: number;
@@ -141,7 +141,7 @@ class OrtSession implements Session {
   /** By labels. */
   readonly #targets = new Map<string, Target>();
   readonly #underWay = new UnderWay();
-  #fallback: Promise<Session> | undefined;
+  readonly #fallback: OnDemand<Session>;
   #disposed = false;
 
   constructor(program: Program, setup: Setup) {
@@ -151,10 +151,14 @@ class OrtSession implements Session {
     this.#checks = checksOf(readingsOf(program));
     this.#plain = plainProgram(program);
     this.#plan = planArena(this.#plain);
+    this.#fallback = new OnDemand(
+      () => setup.fallback().createSession(program),
+      (session) => session.dispose(),
+    );
   }
 
   async run(batch: Batch, note?: (note: RunNote) => void): Promise<Float32Array> {
-    const run = async (session: Session) => [await session.run(batch, note)];
+    const run: Run = async (session, noteRun) => [await session.run(batch, noteRun)];
     return (await this.#begin(this.#compute(batch, ["output"], run, note)))[0];
   }
 
@@ -163,7 +167,8 @@ class OrtSession implements Session {
     labels: readonly string[],
     note?: (note: RunNote) => void,
   ): Promise<Map<string, Float32Array>> {
-    const run = async (session: Session) => [...(await session.values(batch, labels, note)).values()];
+    if (labels.length === 0) return new Map();
+    const run: Run = async (session, noteRun) => [...(await session.values(batch, labels, noteRun)).values()];
     const results = await this.#begin(this.#compute(batch, labels, run, note));
     return new Map(labels.map((label, i) => [label, results[i]]));
   }
@@ -190,8 +195,13 @@ class OrtSession implements Session {
     this.#disposed = true;
     await this.#underWay.ended();
     for (const target of this.#targets.values()) await this.#setup.host.release(target);
+    await this.rest();
+  }
+
+  /** Give the memory back that is not the host's; what runs later takes it again. */
+  async rest(): Promise<void> {
     this.#targets.clear();
-    await (await this.#fallback)?.dispose();
+    await this.#fallback.close();
   }
 
   /** Bytes of the largest rows that are reduced to segments, of which there are twice: as gathered, and weighted. */
@@ -205,10 +215,11 @@ class OrtSession implements Session {
   async #compute(
     batch: Batch,
     labels: readonly string[],
-    elsewhere: (session: Session) => Promise<Float32Array[]>,
+    elsewhere: Run,
     note: ((note: RunNote) => void) | undefined,
   ): Promise<Float32Array[]> {
     if (this.#disposed) throw new UnitcellError("ARGUMENT", "session was disposed");
+    this.bytes(batch.sizes); // throws
     checkInputs(this.#checks, batch);
     const { host, name } = this.#setup;
     const target = this.#target(labels);
@@ -219,8 +230,10 @@ class OrtSession implements Session {
         if (failure !== undefined) note?.(noteOf(name, `${failure}; the batch ran again on a fresh session`));
         return results;
       } catch (error) {
-        if (host.provider !== "webgpu" || !(error instanceof UnitcellError)) throw error;
-        if (error.code === "LIMIT") return this.#runElsewhere(error.message, elsewhere, note);
+        if (host.provider !== "webgpu") throw error;
+        if (isUnitcellError(error, "LIMIT") && batch.sizes.B === 1)
+          return this.#runElsewhere(error.message, elsewhere, note);
+        if (!isUnitcellError(error, "BACKEND")) throw error;
         if (failure !== undefined) await host.giveUp(`${failure}; and again: ${error.message}`);
         failure ??= error.message;
       }
@@ -229,31 +242,29 @@ class OrtSession implements Session {
   }
 
   /** @throws {UnitcellError} BACKEND where it fails, LIMIT for a batch that the GPU has no buffers for */
-  async #attempt(batch: Batch, target: Target): Promise<Float32Array[]> {
-    const engine = await this.#setup.host.engine();
-    const exact = feedSizes(target.inputs, batch);
-    const sizes = engine.gpu ? bucketed(exact) : exact;
-    if (engine.gpu) checkBuffers(this.#plain, sizes, engine.gpu);
-    return runOn(engine, target, {
-      model: () => target.model(),
-      feeds: () => tensorsOf(engine.ort, target, batch, sizes),
-      read: (results) => target.values.map((value, i) => liveRows(results[target.labels[i]], value, batch.sizes)),
+  #attempt(batch: Batch, target: Target): Promise<Float32Array[]> {
+    return this.#setup.host.use(async (engine) => {
+      const exact = feedSizes(target.inputs, batch);
+      const sizes = engine.gpu ? bucketed(exact) : exact;
+      if (engine.gpu) checkBuffers(this.#plain, sizes, engine.gpu);
+      return runOn(engine, target, {
+        model: () => target.model(),
+        feeds: () => tensorsOf(engine.ort, target, batch, sizes),
+        read: (results) => target.values.map((value, i) => liveRows(results[target.labels[i]], value, batch.sizes)),
+      });
     });
   }
 
-  async #runElsewhere(
-    reason: string,
-    run: (session: Session) => Promise<Float32Array[]>,
-    note: ((note: RunNote) => void) | undefined,
-  ): Promise<Float32Array[]> {
-    const backend = this.#setup.fallback();
-    this.#fallback ??= backend.createSession(this.#program);
-    const session = await this.#fallback.catch((error) => {
-      this.#fallback = undefined; // a later batch may try again
-      throw error;
-    });
-    const results = await run(session);
-    note?.(noteOf(backend.name, `${reason}; computed by ${backend.name}`));
+  async #runElsewhere(reason: string, run: Run, note: ((note: RunNote) => void) | undefined): Promise<Float32Array[]> {
+    let its: RunNote | undefined;
+    const results = await this.#fallback.use((session) =>
+      run(session, (said) => {
+        its = said;
+      }),
+    );
+    const by = its?.backend ?? this.#setup.fallback().name;
+    const why = its?.warning ? `; ${its.warning.message}` : "";
+    note?.(noteOf(by, `${reason}${why}; computed by ${by}`));
     return results;
   }
 

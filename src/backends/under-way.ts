@@ -15,8 +15,8 @@ export class UnderWay {
     return work;
   }
 
-  /** Resolves when all has ended, what begins meanwhile too. */
+  /** Resolves when all that is under way now has ended. */
   async ended(): Promise<void> {
-    while (this.#all.size > 0) await Promise.all(this.#all);
+    await Promise.all(this.#all);
   }
 }

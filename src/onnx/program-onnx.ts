@@ -70,9 +70,9 @@ export function programOnnx(program: Program, options: ProgramOnnxOptions = {}):
   return { bytes, inputs: [...g.inputs.values()] };
 }
 
-/** What a program's file is to be fed, in its order. */
-export function programInputs(program: Program): readonly OnnxInput[] {
-  return [...lower(program, {}).graph.inputs.values()];
+/** What a program's file is to be fed, in its order. @throws {UnitcellError} as programOnnx, but for the file's size */
+export function programInputs(program: Program, options: ProgramOnnxOptions = {}): readonly OnnxInput[] {
+  return [...lower(program, options).graph.inputs.values()];
 }
 
 function lower(
