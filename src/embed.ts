@@ -21,8 +21,8 @@ import {
 } from "./batches.js";
 import { UnitcellError } from "./errors.js";
 import type { AnyGraph } from "./graphs/lift.js";
+import { elementWarnings, valueWarnings } from "./model-warnings.js";
 import { atomShares, type Model } from "./models/model.js";
-import { elementWarnings, valueWarnings } from "./models/warnings.js";
 import { type FailedPrediction, type ModelInfo, type PredictionWarning, RECORD_SCHEMA } from "./prediction.js";
 import { chemicalFormula } from "./structures/elements.js";
 import type { Structure } from "./structures/structure.js";

@@ -21,8 +21,8 @@ import {
 import { combinePredictions, type Ensemble } from "./ensemble.js";
 import { type AnyGraph, lift } from "./graphs/lift.js";
 import { tieVariants } from "./graphs/nearest.js";
+import { elementWarnings, valueWarnings } from "./model-warnings.js";
 import { decodeOutput, type Model, outputRow } from "./models/model.js";
-import { elementWarnings, valueWarnings } from "./models/warnings.js";
 import { type Chunk, predictUnknown } from "./predict-unknown.js";
 import { type FailedPrediction, type Prediction, RECORD_SCHEMA, type TieRange } from "./prediction.js";
 import type { PredictionCache } from "./prediction-cache.js";

@@ -24,7 +24,7 @@ const ALLOWED: Record<string, string[]> = {
   ops: ["errors"],
   models: "errors config bytes tensor formats checkpoint load-report structures graphs ops".split(" "),
   backends: ["errors", "graphs", "kernels", "ops", "onnx", "version"],
-  onnx: ["errors", "formats", "structures", "graphs", "ops", "models", "version"],
+  onnx: ["errors", "formats", "structures", "graphs", "ops", "models", "model-warnings", "version"],
   "load-model": ["errors", "bytes", "formats", "checkpoint", "models", "sha256"],
   version: [],
   prediction: ["errors", "graphs"],
@@ -33,11 +33,12 @@ const ALLOWED: Record<string, string[]> = {
   "prediction-cache": ["errors", "bytes", "formats", "prediction", "record-values", "version"],
   ensemble: ["errors", "models", "prediction"],
   batches: ["errors", "structures", "graphs", "models", "backends", "prediction"],
-  embed: ["errors", "batches", "structures", "graphs", "models", "backends", "prediction"],
+  "model-warnings": ["structures", "graphs", "models", "prediction"],
+  embed: ["errors", "batches", "structures", "graphs", "models", "model-warnings", "backends", "prediction"],
   "predict-unknown": ["errors", "batches", "structures", "prediction", "prediction-cache", "prediction-key"],
   predict: "errors batches structures graphs models backends ensemble prediction prediction-cache prediction-key"
     .split(" ")
-    .concat("predict-unknown"),
+    .concat("model-warnings", "predict-unknown"),
   pool: "errors batches structures models ops ensemble predict prediction prediction-cache prediction-key predict-unknown".split(
     " ",
   ),
@@ -49,7 +50,7 @@ const ALLOWED: Record<string, string[]> = {
   cli: "errors bytes tensor tensor-stats element-blocks formats stores checkpoint load-report summary sha256"
     .split(" ")
     .concat("structures graphs models batches predict embed prediction prediction-cache ensemble".split(" "))
-    .concat("architecture-summary sparsify slim prediction-change runs pool onnx".split(" ")),
+    .concat("model-warnings architecture-summary sparsify slim prediction-change runs pool onnx".split(" ")),
 };
 
 /** Packages by layer. fflate is the one that users install; the others are bundled. */

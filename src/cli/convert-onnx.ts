@@ -1,8 +1,8 @@
 /** `unitcell convert IN OUT.onnx`: a checkpoint's network in a file that says how it is fed and read. */
 
 import { UnitcellError } from "../errors.js";
+import { valueWarnings } from "../model-warnings.js";
 import type { Model } from "../models/model.js";
-import { valueWarnings } from "../models/warnings.js";
 import { modelOnnx } from "../onnx/export.js";
 import { declare, ROWS } from "../onnx/inputs.js";
 import { OPSET, type ProgramOnnx } from "../onnx/program-onnx.js";

@@ -2,8 +2,8 @@
 
 import type { Batch } from "../graphs/batch.js";
 import type { AnyGraph } from "../graphs/lift.js";
+import { elementWarnings } from "../model-warnings.js";
 import type { Model } from "../models/model.js";
-import { elementWarnings } from "../models/warnings.js";
 import type { Feed } from "../onnx/inputs.js";
 import type { PredictionWarning } from "../prediction.js";
 import { chemicalFormula } from "../structures/elements.js";

@@ -1,8 +1,8 @@
 /** A model as an ONNX file that says by itself how it is to be fed and read. */
 
 import { UnitcellError } from "../errors.js";
+import { valueWarnings } from "../model-warnings.js";
 import type { Model } from "../models/model.js";
-import { valueWarnings } from "../models/warnings.js";
 import { SYMBOLS } from "../structures/elements.js";
 import { type ProgramOnnx, type ProgramOnnxOptions, programOnnx } from "./program-onnx.js";
 

@@ -1,9 +1,9 @@
 /** What a model is to be warned of, whatever the structure's graph. */
-import { nameAtoms } from "../graphs/warnings.js";
-import type { PredictionWarning } from "../prediction.js";
-import { SYMBOLS } from "../structures/elements.js";
-import type { Structure } from "../structures/structure.js";
-import type { Model } from "./model.js";
+import { nameAtoms } from "./graphs/warnings.js";
+import type { Model } from "./models/model.js";
+import type { PredictionWarning } from "./prediction.js";
+import { SYMBOLS } from "./structures/elements.js";
+import type { Structure } from "./structures/structure.js";
 
 const NO_NORMALIZER: PredictionWarning = {
   code: "no-normalizer",
