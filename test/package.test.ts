@@ -66,6 +66,7 @@ test("the tarball holds the build, the examples and the papers, and every export
     "dist/prediction.schema.json",
     "dist/THIRD-PARTY.txt",
     "examples/saved_models/cgcnn_ionic_best.pt",
+    "examples/onnx/predict.py",
     "LICENSE",
     "README.md",
     "CHANGELOG.md",
