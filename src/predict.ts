@@ -154,9 +154,8 @@ async function runGraphs(runner: Runner, graphs: readonly AnyGraph[]): Promise<R
 
 /** Of a value and its ties, which may have run elsewhere: the value's backend, and what went wrong with either. */
 function noteOfBoth({ backend }: Runner, value: RunNote | undefined, ties: RunNote | undefined): RunNote | undefined {
-  if (!ties?.warning) return value;
+  if (!ties?.warning || value?.warning) return value; // what went wrong is told already
   const { code, message } = ties.warning;
-  if (value?.warning) return value; // told already
   return { backend: value?.backend ?? backend, warning: { code, message: `of the tie's range: ${message}` } };
 }
 
