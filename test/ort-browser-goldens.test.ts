@@ -10,7 +10,7 @@ import { alignnGoldens } from "./goldens-alignn.js";
 import { megnetGoldens } from "./goldens-megnet.js";
 import { findOrtBrowser, type OrtBrowsers, type OrtPage, startOrtBrowsers } from "./ort-browser.js";
 import type { Outcome, Source } from "./ort-browser.page.js";
-import { HEAVY, inFull, isFull } from "./scope.js";
+import { inFull, isFull } from "./scope.js";
 
 /** |ours - upstream's float64|, of ALIGNN relative to max(1, |value|). */
 const WEBGPU_TOLERANCE = 1e-4;
@@ -27,8 +27,6 @@ const SOME = [
   "tricky-isolated-atom.cif",
 ];
 
-const DEFAULT_SIZE = "alignn_default";
-
 const fixture = (path: string) => `/fixtures/${path}`;
 
 function structureFiles(): string[] {
@@ -44,7 +42,6 @@ type ErrorOf = (outcome: Outcome) => number;
 
 function testGoldens(path: string): void {
   const all = structureFiles();
-  const light = all.filter((file) => !HEAVY.some((name) => file.endsWith(`/${name}`)));
   let browsers: OrtBrowsers;
   let page: OrtPage;
   test.before(async () => {
@@ -55,14 +52,10 @@ function testGoldens(path: string): void {
     await browsers?.stop();
   });
 
-  interface Where {
-    readonly place?: "window" | "worker";
-    readonly files?: readonly string[];
-  }
-  const withAll = (name: string, source: Source, errorOf: ErrorOf, { place = "window", files = all }: Where = {}) =>
-    test(`${name}, in a ${place}: ${files.length} structures within ${WEBGPU_TOLERANCE} of the goldens`, async () => {
-      const { outcomes, device, ms } = await page[place]("predict", source, { files });
-      assert.is(outcomes.length, files.length);
+  const withAll = (name: string, source: Source, errorOf: ErrorOf, place: "window" | "worker" = "window") =>
+    test(`${name}, in a ${place}: ${all.length} structures within ${WEBGPU_TOLERANCE} of the goldens`, async () => {
+      const { outcomes, device, ms } = await page[place]("predict", source, { files: all });
+      assert.is(outcomes.length, all.length);
       let worst = { id: "", error: 0 };
       for (const outcome of outcomes) {
         const error = errorOf(outcome);
@@ -73,7 +66,7 @@ function testGoldens(path: string): void {
         assert.equal(failed, [], outcome.id);
       }
       console.log(
-        `  ${name} in a ${place} on ${device}: ${files.length} structures, largest error ${worst.error.toExponential(2)} (${worst.id}), ` +
+        `  ${name} in a ${place} on ${device}: ${all.length} structures, largest error ${worst.error.toExponential(2)} (${worst.id}), ` +
           `${(ms / 1000).toFixed(1)} s`,
       );
       assert.ok(worst.error <= WEBGPU_TOLERANCE, `${worst.id}: ${worst.error}`);
@@ -89,7 +82,7 @@ function testGoldens(path: string): void {
     const source = { files: [fixture(`cgcnn/${name}.pth.tar`)] };
     withAll(name, source, inTies);
     if (!isFull) continue;
-    if (name === CHECKPOINTS[0]) withAll(name, source, inTies, { place: "worker" });
+    if (name === CHECKPOINTS[0]) withAll(name, source, inTies, "worker");
 
     test(`${name}: upstream's own graphs, not lifted, within ${WEBGPU_TOLERANCE} on WebGPU`, async () => {
       const ids = [...expected.keys()];
@@ -130,7 +123,6 @@ function testGoldens(path: string): void {
   for (const [name, { predictions }] of alignn.filter(([name]) => isFull || some.includes(name))) {
     const source = { files: ["best_model.pt", "config.json"].map((file) => fixture(`alignn/${name}/${file}`)) };
     const isClassifier = name.includes("classification");
-    const files = name === DEFAULT_SIZE ? light : all;
     const inGoldens: ErrorOf = ({ id, error, numbers: found }) => {
       assert.is(error, undefined, id);
       const golden = [predictions[id!].f64].flat(2);
@@ -139,7 +131,7 @@ function testGoldens(path: string): void {
       assert.is(ours.length, golden.length);
       return Math.max(...golden.map((x, i) => Math.abs(ours[i] - x) / Math.max(1, Math.abs(x))));
     };
-    withAll(`ALIGNN ${name}`, source, inGoldens, { files });
+    withAll(`ALIGNN ${name}`, source, inGoldens);
   }
 }
 
