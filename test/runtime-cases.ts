@@ -9,6 +9,8 @@ export interface Files {
 
 export interface Case {
   readonly name: string;
+  /** Names the facts where cases of one backend have other names: the builds are alike where multiply-adds are not fused. */
+  readonly kind?: string;
   readonly passed: boolean;
   /** Of the error that it ended with. */
   readonly message?: string;
@@ -20,6 +22,7 @@ export interface Case {
 
 type Facts = Record<string, string>;
 interface Found {
+  readonly kind?: string;
   readonly facts: Facts;
   readonly worst?: number;
 }
@@ -167,7 +170,9 @@ async function writeAndRead(run: Run, network: Network): Promise<Found> {
     const again = await library.loadCheckpoint(bytes);
     const what = `${format}${one === slim ? ", slim" : ""}`;
     check((await predictionOf(again)) === value, `${what}: another prediction`);
-    check((await sha256(library.saveCheckpoint(again, format))) === (await sha256(bytes)), `${what}: other bytes`);
+    // What is read from JSON does not tell 0.0 from 0.
+    if (format === "torch")
+      check((await sha256(library.saveCheckpoint(again, format))) === (await sha256(bytes)), `${what}: other bytes`);
     facts[what] = await sha256(bytes);
   }
   return { facts };
@@ -214,7 +219,7 @@ async function predictAll(run: Run, network: Network, build: Build): Promise<Fou
     check(recordText(record) === texts[i], `${keys[i]} alone: ${recordText(record)}, in a batch ${texts[i]}`);
     i++;
   }
-  return { facts, worst };
+  return { kind: `${network.name} on ${backend.name}`, facts, worst };
 }
 
 /** Distance of the numbers of a record from the goldens; Infinity where one is a prediction and the other is not. */
@@ -246,7 +251,7 @@ async function embedAll(run: Run, network: Network, build: Build): Promise<Found
     facts[`${key} atoms`] = await sha256(new Uint8Array(Float32Array.from(record.atoms).buffer));
     if (record.shares) facts[`${key} shares`] = bitsOf(record.shares.subarray(0, 4));
   }
-  return { facts };
+  return { kind: `${network.name}: vectors and shares on ${backend.name}`, facts };
 }
 
 /** Made in another process and perhaps another runtime, its keys and values are ours. */

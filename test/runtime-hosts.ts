@@ -22,6 +22,8 @@ export interface Host {
   readonly name: string;
   version(): string;
   readonly builds: readonly Build[];
+  /** Whether it rounds a relaxed multiply-add once, where the processor can: JavaScriptCore does not. */
+  readonly fuses: boolean;
   start(installed: InstalledPackage, base: string): Promise<Running>;
 }
 
@@ -60,8 +62,10 @@ export function findHosts(): Found[] {
       ? [script("Node, relaxed SIMD by flag", process.execPath, [process.execPath, RELAXED_FLAG], ["relaxed"])]
       : []),
     script("newest Node", newest, [newest]),
-    script("Deno", `${RUNTIMES}/deno/bin.cjs`, [process.execPath, `${RUNTIMES}/deno/bin.cjs`], BOTH, DENO),
-    script("Bun", `${RUNTIMES}/@oven/bun-linux-x64/bin/bun`, [`${RUNTIMES}/@oven/bun-linux-x64/bin/bun`]),
+    script("Deno", `${RUNTIMES}/deno/bin.cjs`, [process.execPath, `${RUNTIMES}/deno/bin.cjs`], BOTH, { flags: DENO }),
+    script("Bun", `${RUNTIMES}/@oven/bun-linux-x64/bin/bun`, [`${RUNTIMES}/@oven/bun-linux-x64/bin/bun`], BOTH, {
+      fuses: false,
+    }),
     workerd(),
     chromium(),
     firefox(),
@@ -120,7 +124,7 @@ function script(
   needs: string,
   command: readonly string[],
   builds: readonly Build[] = BOTH,
-  flags: readonly string[] = [],
+  { flags = [] as readonly string[], fuses = true } = {},
 ): Found {
   if (!existsSync(needs)) return { name, missing: `no ${name} at ${needs} (${INSTALLS})` };
   const [program, ...first] = command;
@@ -128,6 +132,7 @@ function script(
     name,
     version: () => versionOf(program, ...first, "--version"),
     builds,
+    fuses,
     start: async ({ folder }, base) => startProcess([...command, ...flags, "main.mjs", base], folder, { isDone: true }),
   };
 }
@@ -144,6 +149,7 @@ function workerd(): Found {
     name,
     version: () => versionOf(binary, "--version"),
     builds: BOTH,
+    fuses: true,
     async start({ folder }, base) {
       const out = join(folder, "workerd");
       writeFileSync(
@@ -206,6 +212,7 @@ function chromium(): Found {
     name: "Chromium",
     version: () => versionOf(path, "--version"),
     builds: BOTH,
+    fuses: true,
     async start(_, base) {
       const browser = await launchChromium(path);
       const page = await browser.newPage();
@@ -248,6 +255,7 @@ function firefox(): Found {
     name: "Firefox",
     version: () => versionOf(path, "--version"),
     builds: BOTH,
+    fuses: true,
     async start({ folder }, base) {
       const profile = join(folder, "firefox");
       mkdirSync(profile, { recursive: true });
@@ -274,6 +282,7 @@ function webkit(name: string, builds: readonly Build[], env: Readonly<Record<str
     name,
     version: () => versionOf(display, "-a", browser, "--version"),
     builds,
+    fuses: false,
     async start({ folder }, base) {
       const home = join(folder, "webkit");
       mkdirSync(home, { recursive: true });

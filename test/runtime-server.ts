@@ -50,6 +50,8 @@ export async function startRuntimeServer(installed: InstalledPackage, served: Se
   const server: Server = createServer((request, response) => {
     answer(request, response).catch((error) => response.writeHead(500).end(String(error)));
   });
+  // A runtime that computes for longer than the usual 5 s would send into a connection that is closed meanwhile.
+  server.keepAliveTimeout = 0;
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
