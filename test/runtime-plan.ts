@@ -7,11 +7,12 @@ import { fixtureNames, fixturesRoot, haveFixtures } from "./fixtures.js";
 import { CHECKPOINTS, goldens, TOLERANCE } from "./goldens.js";
 import { ALIGNN_TOLERANCE, alignnGoldens } from "./goldens-alignn.js";
 import { megnetGoldens } from "./goldens-megnet.js";
+import type { Terms } from "./runtime-server.js";
 import type { Golden, Network, Plan } from "./runtime-suite.js";
 
 /** A plan, and the files that it names by key. */
 export interface Served {
-  readonly plan: Omit<Plan, "builds">;
+  readonly plan: Omit<Plan, keyof Terms>;
   file(key: string): Uint8Array | undefined;
 }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { json } from "node:stream/consumers";
 import { type InstalledPackage, importMap } from "./installed-package.js";
 import type { Served } from "./runtime-plan.js";
-import type { Build, Outcome, Plan } from "./runtime-suite.js";
+import type { Outcome, Plan } from "./runtime-suite.js";
 
 /** One run of the suite. */
 export interface SuiteRun {
@@ -16,15 +16,18 @@ export interface SuiteRun {
   readonly outcome: Promise<Outcome>;
 }
 
+/** What a plan asks of one runtime and not of another. */
+export type Terms = Pick<Plan, "builds" | "mayLackMemory">;
+
 export interface RuntimeServer {
-  expect(builds: readonly Build[]): SuiteRun;
+  expect(terms: Terms): SuiteRun;
   stop(): void;
 }
 
 const JAVASCRIPT = /\.m?js$/;
 
 export async function startRuntimeServer(installed: InstalledPackage, served: Served): Promise<RuntimeServer> {
-  const runs: { builds: readonly Build[]; found(outcome: Outcome): void; failed(error: Error): void }[] = [];
+  const runs: { terms: Terms; found(outcome: Outcome): void; failed(error: Error): void }[] = [];
   let origin = "";
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -35,7 +38,7 @@ export async function startRuntimeServer(installed: InstalledPackage, served: Se
     if (!expected) response.writeHead(404).end();
     else if (path === "") send("text/html", page(installed, `${origin}/${run}/`));
     else if (path === "plan.json")
-      send("application/json", JSON.stringify({ ...served.plan, builds: expected.builds } satisfies Plan));
+      send("application/json", JSON.stringify({ ...served.plan, ...expected.terms } satisfies Plan));
     else if (path.startsWith("files/")) send("application/octet-stream", served.file(path.slice("files/".length))!);
     else if (path === "outcome") {
       const body = (await json(request)) as Outcome | { failure: string };
@@ -55,8 +58,8 @@ export async function startRuntimeServer(installed: InstalledPackage, served: Se
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    expect(builds) {
-      const outcome = new Promise<Outcome>((found, failed) => runs.push({ builds, found, failed }));
+    expect(terms) {
+      const outcome = new Promise<Outcome>((found, failed) => runs.push({ terms, found, failed }));
       return { base: `${origin}/${runs.length - 1}/`, outcome };
     },
     stop() {

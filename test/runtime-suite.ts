@@ -31,6 +31,8 @@ export interface Network {
 export interface Plan {
   /** Those to run where the engine has them. */
   readonly builds: readonly Build[];
+  /** A structure for which memory does not suffice is told of, and is no failure. */
+  readonly mayLackMemory: boolean;
   readonly networks: readonly Network[];
   /** The same values in several containers. */
   readonly containers: readonly (readonly string[])[];
