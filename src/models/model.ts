@@ -7,6 +7,7 @@ import type { ElementTable } from "../graphs/features.js";
 import { type LoadReport, matchStateDict } from "../load-report.js";
 import type { Param, Program } from "../ops/program.js";
 import { SYMBOLS } from "../structures/elements.js";
+import { exponential } from "../structures/exponential.js";
 import type { Structure } from "../structures/structure.js";
 import { numElements, type Tensor, toFloat32 } from "../tensor.js";
 import { ELEMENT_TABLE, type ModelTensor, type Settings } from "./architecture.js";
@@ -152,7 +153,7 @@ export function decodeOutput(
   output: Float32Array,
 ): { value: number; values?: number[]; probabilities?: number[] } {
   if (model.config.task === "classification") {
-    const probabilities = output.length === 1 ? [1 - output[0], output[0]] : Array.from(output, Math.exp);
+    const probabilities = output.length === 1 ? [1 - output[0], output[0]] : Array.from(output, exponential);
     return { value: probabilities[1], probabilities };
   }
   const { mean, std } = model.normalizer ?? { mean: 0, std: 1 };
@@ -171,8 +172,7 @@ function shareRule({ config, program }: Model): ShareRule | undefined {
 
 /**
  * What each atom contributes to a regression's outputs, in the property's unit: (N, outputs) row-major, adding up to them;
- * by the rules of shares.ts from the atoms' last features (N, F). In float64 arithmetic; unlike a prediction's, last bits
- * may differ between engines, whose Math.exp and Math.log1p do.
+ * by the rules of shares.ts from the atoms' last features (N, F), in float64 arithmetic.
  * @returns undefined where that is not defined: for classifiers, and where more than the mean of the atoms is read
  */
 export function atomShares(model: Model, atoms: Float32Array, count: number): Float64Array | undefined {
