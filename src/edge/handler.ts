@@ -108,7 +108,10 @@ function onlyStructure(text: string, filename: string | undefined): Structure {
 
 function checkSites({ numbers: { length } }: Structure, limit: number): void {
   if (length > limit)
-    throw new UnitcellError("LIMIT", `the structure has ${length} atoms, the limit is ${limit}`, { found: length, limit });
+    throw new UnitcellError("LIMIT", `the structure has ${length} atoms, the limit is ${limit}`, {
+      found: length,
+      limit,
+    });
 }
 
 function failure({ code, message }: UnitcellError): FailedPrediction {
