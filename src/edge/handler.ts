@@ -98,6 +98,7 @@ function nameIn(request: Request): string | undefined {
 
 /** @throws {UnitcellError} what the text's one structure gives, CORRUPT where it has several */
 function onlyStructure(text: string, filename: string | undefined): Structure {
+  if (text.trim() === "") throw new UnitcellError("CORRUPT", "expected a structure's text, the body is empty");
   const [first, second] = parseEach(text, { filename: filename ?? "structure" });
   if ("error" in first) throw first.error;
   if (second) throw new UnitcellError("CORRUPT", "expected one structure, the text has more; send one at a time");
