@@ -18,9 +18,10 @@ export async function writeSuite({ folder }: InstalledPackage): Promise<void> {
   });
   const host = `
     import * as library from "unitcell";
+    import * as edge from "unitcell/edge";
     import * as onnx from "unitcell/ort";
     import { runSuite } from "./suite.mjs";
-    export const run = (base) => runSuite(library, onnx, base);`;
+    export const run = (base) => runSuite({ library, edge, onnx }, base);`;
   writeFileSync(join(folder, "host.mjs"), host);
   writeFileSync(join(folder, "main.mjs"), `import { run } from "./host.mjs";\nawait run(process.argv[2]);\n`);
 }
