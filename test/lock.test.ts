@@ -78,6 +78,22 @@ test("a second writer is refused, and told who has it and since when", async () 
   await next.release();
 });
 
+test("a ticket that is renewed while it is read is read again", async () => {
+  const store = memoryStore();
+  let renewals = 0;
+  const renewed: Store = {
+    ...store,
+    get: async (key) => {
+      if (renewals++ < 3) throw new UnitcellError("MISMATCH", `${key} has changed while it was read`);
+      return store.get(key);
+    },
+  };
+  const holder = await acquireLock(store, "name", { what: WHAT });
+  await throwsCode(() => acquireLock(renewed, "name", { what: WHAT }), "BACKEND", /another writer/);
+  assert.ok(renewals > 3);
+  await holder.release();
+});
+
 test("one that waits gets it when it is given back", async () => {
   const store = memoryStore();
   const lock = await acquireLock(store, "name", { what: WHAT });

@@ -252,9 +252,18 @@ async function deleteBelow(store: Store, folder: string, number: number): Promis
   for (const key of keys) await store.delete(key, FAST);
 }
 
-/** undefined where it is gone. */
-async function readTicket(store: Store, folder: string, number: number): Promise<Ticket | undefined> {
-  const bytes = await readFile(store, keyOf(folder, number));
+/** Readings of a ticket that its holder renews meanwhile; it does so once in seconds. */
+const MOST_READINGS = 5;
+
+/** undefined where it is gone. @throws {UnitcellError} MISMATCH where it changes again and again while it is read */
+async function readTicket(store: Store, folder: string, number: number, reading = 1): Promise<Ticket | undefined> {
+  let bytes: Uint8Array | undefined;
+  try {
+    bytes = await readFile(store, keyOf(folder, number));
+  } catch (error) {
+    if (!isUnitcellError(error, "MISMATCH") || reading === MOST_READINGS) throw error;
+    return readTicket(store, folder, number, reading + 1);
+  }
   if (!bytes) return undefined;
   try {
     const { writer, id, since, beat } = JSON.parse(new TextDecoder().decode(bytes));
