@@ -1,0 +1,181 @@
+/** A table of any number of rows of which only those in sight are in the page; columns sort by buttons in their heads. */
+import { button, el, oncePerFrame } from "./dom.js";
+
+export interface Column<Row> {
+  readonly title: string;
+  readonly right?: boolean;
+  /** CSS width; the first column takes what is left. */
+  readonly width?: string;
+  text(row: Row): string;
+  /** What it sorts by; its text where absent. Nothing is last, whichever way. */
+  by?(row: Row): number | string | undefined;
+}
+
+export interface TableOptions<Row> {
+  readonly caption: string;
+  readonly columns: readonly Column<Row>[];
+  /** CSS length below which it scrolls sideways. */
+  readonly minWidth: string;
+  /** Makes the first cell of every row a button. */
+  readonly onOpen?: (row: Row) => void;
+  /** A class for a row. */
+  readonly tone?: (row: Row) => string;
+  readonly isCurrent?: (row: Row) => boolean;
+}
+
+/** px, as in demo.css. */
+const ROW_HEIGHT = 34;
+/** Rows beyond those in sight, so that scrolling shows no gaps. */
+const OVERSCAN = 6;
+
+export class VirtualTable<Row extends object> {
+  readonly element: HTMLElement;
+  /** Asks for new text in all rows. */
+  readonly refresh: () => void;
+  private readonly options: TableOptions<Row>;
+  private readonly table: HTMLTableElement;
+  private readonly body = el("tbody");
+  private readonly above = el("tr", { "aria-hidden": "true", class: "spacer" });
+  private readonly below = el("tr", { "aria-hidden": "true", class: "spacer" });
+  private readonly heads: HTMLTableCellElement[];
+  private readonly shown = new Map<Row, HTMLTableRowElement>();
+  private rows: readonly Row[] = [];
+  private order: readonly Row[] = [];
+  private sort: { readonly column: number; readonly descending: boolean } | undefined;
+
+  constructor(options: TableOptions<Row>) {
+    this.options = options;
+    const { caption, columns } = options;
+    this.heads = columns.map(({ title, right }, i) =>
+      el(
+        "th",
+        { scope: "col", class: right ? "right" : "" },
+        button(title, () => this.sortBy(i), { class: "sort" }),
+      ),
+    );
+    for (const spacer of [this.above, this.below]) spacer.append(el("td", { colspan: columns.length }));
+    this.table = el(
+      "table",
+      { class: "virtual" },
+      el("caption", { class: "hidden" }, caption),
+      el("colgroup", {}, ...columns.map(({ width }) => withWidth(el("col"), width))),
+      el("thead", {}, el("tr", {}, ...this.heads)),
+      this.body,
+    );
+    this.table.style.minWidth = options.minWidth;
+    this.element = el("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": caption }, this.table);
+    const draw = oncePerFrame(() => this.draw(false));
+    this.refresh = oncePerFrame(() => {
+      this.reorder();
+      this.draw(true);
+    });
+    this.element.addEventListener("scroll", draw, { passive: true });
+    new ResizeObserver(draw).observe(this.element);
+  }
+
+  setRows(rows: readonly Row[]): void {
+    this.rows = rows;
+    this.refresh();
+  }
+
+  private sortBy(column: number): void {
+    const again = this.sort?.column === column;
+    this.sort = { column, descending: again && !this.sort!.descending };
+    for (const [i, head] of this.heads.entries()) {
+      head.removeAttribute("aria-sort");
+      if (i === column) head.setAttribute("aria-sort", this.sort.descending ? "descending" : "ascending");
+    }
+    this.refresh();
+  }
+
+  private reorder(): void {
+    if (!this.sort) {
+      this.order = this.rows;
+      return;
+    }
+    const { column, descending } = this.sort;
+    const { by, text } = this.options.columns[column];
+    const keyed = this.rows.map((row) => ({ row, key: by ? by(row) : text(row) }));
+    keyed.sort((a, b) => compare(a.key, b.key, descending ? -1 : 1));
+    this.order = keyed.map(({ row }) => row);
+  }
+
+  private draw(anew: boolean): void {
+    const { element, order, shown } = this;
+    const first = Math.max(0, Math.floor(element.scrollTop / ROW_HEIGHT) - OVERSCAN);
+    const count = Math.ceil(element.clientHeight / ROW_HEIGHT) + 2 * OVERSCAN;
+    const inSight = order.slice(first, first + count);
+    const wanted = new Set(inSight);
+    for (const [row, line] of shown)
+      if (!wanted.has(row)) {
+        // Focus must not fall to the page's start when its row scrolls away.
+        if (line.contains(document.activeElement)) element.focus({ preventScroll: true });
+        line.remove();
+        shown.delete(row);
+      }
+    this.table.setAttribute("aria-rowcount", String(order.length + 1));
+    setHeight(this.above, first * ROW_HEIGHT);
+    setHeight(this.below, Math.max(0, order.length - first - inSight.length) * ROW_HEIGHT);
+    const lines = inSight.map((row, i) => {
+      const line = shown.get(row);
+      if (line && !anew) return line;
+      return this.fill(line ?? this.newLine(row), row, first + i);
+    });
+    // Rows that stand where they should are not touched: moving an element takes its focus.
+    const current = [this.above, ...lines, this.below];
+    for (const [i, line] of current.entries())
+      if (this.body.children[i] !== line) this.body.insertBefore(line, this.body.children[i] ?? null);
+  }
+
+  private newLine(row: Row): HTMLTableRowElement {
+    const { columns, onOpen } = this.options;
+    const cells = columns.map(({ right }, i) => {
+      const cell = el(i === 0 ? "th" : "td", { class: right ? "right" : "", scope: i === 0 ? "row" : undefined });
+      if (i === 0 && onOpen) cell.append(button("", () => onOpen(row), { class: "link" }));
+      return cell;
+    });
+    const line = el("tr", {}, ...cells);
+    this.shown.set(row, line);
+    return line;
+  }
+
+  private fill(line: HTMLTableRowElement, row: Row, at: number): HTMLTableRowElement {
+    const { columns, tone, isCurrent } = this.options;
+    line.setAttribute("aria-rowindex", String(at + 2));
+    line.className = tone?.(row) ?? "";
+    for (const [i, { text }] of columns.entries()) {
+      const cell = line.cells[i];
+      const target = (cell.firstElementChild ?? cell) as HTMLElement;
+      const now = text(row);
+      if (target.textContent !== now) {
+        target.textContent = now;
+        cell.title = now;
+      }
+    }
+    if (isCurrent) {
+      const target = line.cells[0].firstElementChild;
+      if (isCurrent(row)) target?.setAttribute("aria-current", "true");
+      else target?.removeAttribute("aria-current");
+    }
+    return line;
+  }
+}
+
+function withWidth<T extends HTMLElement>(element: T, width: string | undefined): T {
+  if (width) element.style.width = width;
+  return element;
+}
+
+function setHeight(spacer: HTMLTableRowElement, height: number): void {
+  spacer.hidden = height === 0;
+  spacer.style.height = `${height}px`;
+}
+
+function compare(a: number | string | undefined, b: number | string | undefined, sign: number): number {
+  const [noA, noB] = [isNothing(a), isNothing(b)];
+  if (noA || noB) return Number(noA) - Number(noB);
+  if (typeof a === "number" && typeof b === "number") return sign * (a - b);
+  return sign * String(a).localeCompare(String(b), "en", { numeric: true });
+}
+
+const isNothing = (key: number | string | undefined) => key === undefined || key === "" || Number.isNaN(key);
