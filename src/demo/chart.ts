@@ -81,10 +81,15 @@ function uplotOptions(
     labelSize: 22,
   });
   const range = square && { range: [...square] as [number, number] };
+  // A bar's length says its number only from zero on.
+  const fromZero = series.some(({ as }) => as === "bars") &&
+    !logY && {
+      range: (_: UPlot, __: number, most: number): [number, number] => [0, most * 1.05],
+    };
   return {
     width,
     height,
-    scales: { x: { time: false, ...range }, y: { ...(logY && { distr: 3 as const }), ...range } },
+    scales: { x: { time: false, ...range }, y: { ...(logY && { distr: 3 as const }), ...fromZero, ...range } },
     axes: [axis(x), { ...axis(y), size: 64 }],
     legend: { show: false },
     cursor: { drag: { x: false, y: false } },

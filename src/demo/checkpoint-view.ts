@@ -19,6 +19,7 @@ export class CheckpointView {
   private readonly onError: (error: unknown) => void;
   private readonly tensors: VirtualTable<IndexedTensor>;
   private readonly histogram = new HistogramView(byId("histogram"));
+  private rows: readonly IndexedTensor[] = [];
   private shown: number | undefined;
   private tensor: number | undefined;
 
@@ -27,15 +28,20 @@ export class CheckpointView {
     this.onError = onError;
     this.tensors = new VirtualTable<IndexedTensor>({
       caption: "Tensors of the checkpoint; a name opens the histogram",
-      minWidth: "34rem",
+      minWidth: "38rem",
       onOpen: (row) => void this.openTensor(row).catch(onError),
       isCurrent: ({ index }) => index === this.tensor,
       columns: [
         { title: "Name", text: ({ name }) => name, by: ({ name }) => name },
-        { title: "Type", width: "6rem", text: ({ dtype }) => dtype },
-        { title: "Shape", width: "8rem", text: ({ shape }) => shape, by: ({ shape }) => shape },
+        { title: "Type", width: "5.5rem", text: ({ dtype }) => dtype },
+        { title: "Shape", width: "6.5rem", text: ({ shape }) => shape, by: ({ shape }) => shape },
         { title: "Size", width: "6rem", right: true, text: ({ bytes }) => sized(bytes), by: ({ bytes }) => bytes },
-        { title: "Notes", width: "9rem", text: ({ notes }) => notes },
+        {
+          title: "Notes",
+          width: "9rem",
+          text: ({ notes }) => notes,
+          isHidden: () => this.rows.every(({ notes }) => notes === ""),
+        },
       ],
     });
     byId("tensors").append(this.tensors.element);
@@ -66,7 +72,8 @@ export class CheckpointView {
     this.showFacts(details);
     this.tensor = undefined;
     this.histogram.clear();
-    this.tensors.setRows(details.tensors.map((row, index) => ({ ...row, index })));
+    this.rows = details.tensors.map((row, index) => ({ ...row, index }));
+    this.tensors.setRows(this.rows);
     byId("tensor-count").textContent = `${details.tensors.length.toLocaleString("en")}`;
     byId("tree").replaceChildren(await this.level(id, [], NODES));
   }

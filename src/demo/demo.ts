@@ -4,7 +4,7 @@ import { CheckpointView } from "./checkpoint-view.js";
 import { preload3dmol } from "./crystal-canvas.js";
 import { button, byId, el, saveBlob } from "./dom.js";
 import { LibraryView } from "./library-view.js";
-import type { CheckpointCard, GivenFile, OpenSummary, Problem, Told } from "./messages.js";
+import type { CheckpointCard, GivenFile, OpenSummary, PredictRequest, Problem, Told } from "./messages.js";
 import { listenForFiles } from "./opening.js";
 import { problemView } from "./prediction-view.js";
 import { Screening } from "./screening.js";
@@ -48,7 +48,15 @@ class Page {
     byId("predict").addEventListener("click", () => void this.predict().catch(onError));
     byId("cancel").addEventListener("click", () => void client.call("cancel").catch(onError));
     byId("clear").addEventListener("click", () => void this.clear().catch(onError));
-    byId("state").addEventListener("change", () => void this.restart().catch(onError));
+    for (const id of ["state", "property", "unit"])
+      byId(id).addEventListener(
+        "change",
+        () =>
+          void client
+            .call("forget")
+            .then(() => this.restart())
+            .catch(onError),
+      );
     for (const format of ["csv", "json"] as const)
       byId(`save-${format}`).addEventListener("click", () => {
         client.call("download", format).then((blob) => saveBlob(blob, `predictions.${format}`), onError);
@@ -111,6 +119,7 @@ class Page {
     const states = Math.min(...cards.filter(({ used, states }) => used && states > 0).map(({ states }) => states));
     byId("state-box").hidden = !Number.isFinite(states);
     byId<HTMLInputElement>("state").max = String(states - 1);
+    byId("names-box").hidden = !cards.some(({ used, property, unit }) => used && !(property && unit));
     this.drawModels();
     this.drawControls(false);
   }
@@ -119,15 +128,20 @@ class Page {
     return this.cards.some(({ used }) => used) && this.screening.entries.length > 0;
   }
 
-  private get state(): number | undefined {
-    return byId("state-box").hidden ? undefined : byId<HTMLInputElement>("state").valueAsNumber;
+  private get request(): PredictRequest {
+    const text = (id: string) => byId<HTMLInputElement>(id).value.trim() || undefined;
+    return {
+      state: byId("state-box").hidden ? undefined : byId<HTMLInputElement>("state").valueAsNumber,
+      property: text("property"),
+      unit: text("unit"),
+    };
   }
 
   private async predict(): Promise<void> {
     const asked = ++this.asked;
     this.drawControls(true);
     try {
-      const summary = await this.client.call("predict", { state: this.state });
+      const summary = await this.client.call("predict", this.request);
       if (asked === this.asked) this.screening.finish(summary);
     } catch (error) {
       this.report("", error);
@@ -145,7 +159,7 @@ class Page {
 
   private async showStructure(index: number): Promise<void> {
     this.screening.setCurrent(index);
-    await this.structure.show(index, this.state);
+    await this.structure.show(index, this.request);
   }
 
   private async use(id: number, used: boolean): Promise<void> {

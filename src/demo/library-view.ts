@@ -135,7 +135,7 @@ export class LibraryView {
       el("td", {}, tag),
       el("td", { class: "right" }, epoch === undefined ? "" : String(epoch)),
       el("td", {}, metric ? `${metric[0]} ${shownNumber(metric[1])}` : ""),
-      el("td", { class: "actions" }, open, pin),
+      el("td", {}, el("div", { class: "actions" }, open, pin)),
     );
   }
 

@@ -142,6 +142,9 @@ export interface PredictSummary {
 
 export interface PredictRequest {
   readonly state: number | undefined;
+  /** Of the models that do not name it themselves. */
+  readonly property: string | undefined;
+  readonly unit: string | undefined;
 }
 
 /** A retention policy as the form gives it: what any of the given rules keeps is kept. */
@@ -185,6 +188,8 @@ export interface Calls {
   histogram(id: number, tensor: number): Histogram;
   predict(request: PredictRequest): PredictSummary;
   cancel(): void;
+  /** Predictions that are no longer asked for in the same way. */
+  forget(): void;
   structure(index: number): StructureDetails;
   shares(index: number, id: number, request: PredictRequest): Shares;
   download(format: "csv" | "json"): Blob;

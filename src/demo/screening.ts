@@ -31,13 +31,13 @@ export class Screening {
     const reference = ({ row }: Entry) => this.referenceOf(row);
     this.table = new VirtualTable<Entry>({
       caption: "Structures and their predictions; an id opens the structure",
-      minWidth: "40rem",
+      minWidth: "38rem",
       onOpen: ({ row }) => onOpen(row.index),
       isCurrent: ({ row }) => row.index === this.current,
       tone: (entry) => (problemOf(entry) ? "failed" : ""),
       columns: [
         { title: "Structure", text: ({ row }) => row.id },
-        { title: "Formula", width: "7rem", text: ({ row }) => row.formula ?? "" },
+        { title: "Formula", width: "6rem", text: ({ row }) => row.formula ?? "" },
         {
           title: "Sites",
           width: "4rem",
@@ -47,20 +47,28 @@ export class Screening {
         },
         {
           title: "Value",
-          width: "6.5rem",
+          width: "6rem",
           right: true,
           text: (entry) => shownValue(entry.result?.value),
           by: (entry) => entry.result?.value,
         },
         {
           title: "± std",
+          isHidden: () => !this.entries.some(({ result }) => result?.std !== undefined),
           width: "5.5rem",
           right: true,
           text: (entry) => shownValue(entry.result?.std),
           by: (entry) => entry.result?.std,
         },
-        { title: "Known", width: "6rem", right: true, text: (entry) => shownValue(reference(entry)), by: reference },
-        { title: "Remarks", width: "11rem", text: remarkOf },
+        {
+          title: "Known",
+          isHidden: () => this.references.size === 0,
+          width: "6rem",
+          right: true,
+          text: (entry) => shownValue(reference(entry)),
+          by: reference,
+        },
+        { title: "Remarks", width: "9rem", text: remarkOf },
       ],
     });
     byId("results").append(this.table.element);

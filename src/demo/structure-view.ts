@@ -1,7 +1,7 @@
 /** One structure: its cell in 3D, its atoms, its prediction, and the atoms' shares of that. */
 import { CrystalCanvas, elementColor, MOST_ATOMS } from "./crystal-canvas.js";
 import { button, byId, el } from "./dom.js";
-import type { CheckpointCard, Shares, StructureDetails } from "./messages.js";
+import type { CheckpointCard, PredictRequest, Shares, StructureDetails } from "./messages.js";
 import { predictionView, problemView } from "./prediction-view.js";
 import { SHARE_GRADIENT, shareColor } from "./share-colors.js";
 import { shownValue } from "./shown.js";
@@ -24,7 +24,7 @@ export class StructureView {
   private readonly atoms: VirtualTable<AtomRow>;
   private cards: readonly CheckpointCard[] = [];
   private details: StructureDetails | undefined;
-  private state: number | undefined;
+  private request: PredictRequest | undefined;
   /** Of the last thing asked for: an answer that comes late is no longer shown. */
   private turn = 0;
   private drawn: number | undefined;
@@ -61,7 +61,7 @@ export class StructureView {
       ["Turn down", "↓", () => this.canvas.turn("x", 1)],
       ["Nearer", "+", () => this.canvas.zoom(1)],
       ["Farther", "−", () => this.canvas.zoom(-1)],
-      ["Whole cell", "⛶", () => this.canvas.reset()],
+      ["Show the whole cell", "Reset", () => this.canvas.reset()],
     ] as const;
     byId("turns").append(
       ...turns.map(([label, sign, run]) => button(sign, run, { "aria-label": label, title: label, class: "small" })),
@@ -83,12 +83,12 @@ export class StructureView {
     byId("structure").hidden = true;
   }
 
-  async show(index: number, state: number | undefined): Promise<void> {
+  async show(index: number, request: PredictRequest): Promise<void> {
     const turn = ++this.turn;
     const details = await this.client.call("structure", index);
     if (turn !== this.turn) return;
     this.details = details;
-    this.state = state;
+    this.request = request;
     const { row, crystal } = details;
     byId("structure").hidden = false;
     byId("structure-title").textContent = row.formula ? `${row.id} · ${row.formula}` : row.id;
@@ -124,7 +124,7 @@ export class StructureView {
     let shares: Shares | undefined;
     if (this.colorBy.value !== BY_ELEMENT)
       try {
-        shares = await this.client.call("shares", details.row.index, Number(this.colorBy.value), { state: this.state });
+        shares = await this.client.call("shares", details.row.index, Number(this.colorBy.value), this.request!);
       } catch (error) {
         if (!(error instanceof CallError)) throw error;
         message.replaceChildren(problemView(error.problem));

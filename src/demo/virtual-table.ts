@@ -7,6 +7,8 @@ export interface Column<Row> {
   /** CSS width; the first column takes what is left. */
   readonly width?: string;
   text(row: Row): string;
+  /** Whether it is left out for now. */
+  isHidden?(): boolean;
   /** What it sorts by; its text where absent. Nothing is last, whichever way. */
   by?(row: Row): number | string | undefined;
 }
@@ -100,8 +102,19 @@ export class VirtualTable<Row extends object> {
     this.order = keyed.map(({ row }) => row);
   }
 
+  /** Columns that have nothing to say give their place to others. */
+  private hideColumns(): void {
+    const columns = this.table.querySelectorAll("col");
+    for (const [i, { isHidden }] of this.options.columns.entries()) {
+      const hidden = isHidden?.() ?? false;
+      columns[i].hidden = hidden;
+      this.heads[i].hidden = hidden;
+    }
+  }
+
   private draw(anew: boolean): void {
     const { element, order, shown } = this;
+    if (anew) this.hideColumns();
     const first = Math.max(0, Math.floor(element.scrollTop / ROW_HEIGHT) - OVERSCAN);
     const count = Math.ceil(element.clientHeight / ROW_HEIGHT) + 2 * OVERSCAN;
     const inSight = order.slice(first, first + count);
@@ -145,6 +158,7 @@ export class VirtualTable<Row extends object> {
     line.className = tone?.(row) ?? "";
     for (const [i, { text }] of columns.entries()) {
       const cell = line.cells[i];
+      cell.hidden = this.heads[i].hidden;
       const target = (cell.firstElementChild ?? cell) as HTMLElement;
       const now = text(row);
       if (target.textContent !== now) {

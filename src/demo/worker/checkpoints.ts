@@ -3,6 +3,7 @@
 import { summarizeArchitecture } from "../../architecture-summary.js";
 import type { Input } from "../../bytes.js";
 import { type Bundle, openBundle } from "../../checkpoint/bundle.js";
+import { type Metadata, metadataOptions, parseMetadata } from "../../cli/run-metadata.js";
 import { sized } from "../../cli/shown.js";
 import { sizes } from "../../cli/tree.js";
 import { UnitcellError } from "../../errors.js";
@@ -32,6 +33,8 @@ export interface OpenCheckpoint {
   readonly files: readonly GivenFile[];
   readonly bundle: Bundle;
   readonly summary: CheckpointSummary;
+  /** What the run's metadata beside it say. */
+  readonly metadata: Metadata;
   readonly model: Model | undefined;
   readonly problem: Problem | undefined;
   used: boolean;
@@ -42,19 +45,35 @@ export class Checkpoints {
   private next = 1;
 
   /** @throws {UnitcellError} when the file is no checkpoint at all; one of which no model is made is open, and says why */
-  async open(name: string, files: readonly GivenFile[], used: boolean): Promise<OpenCheckpoint> {
+  async open(
+    { name, used }: { readonly name: string; readonly used: boolean },
+    files: readonly GivenFile[],
+    metadata: GivenFile | undefined,
+  ): Promise<OpenCheckpoint> {
     const input = inputOf(files);
     // Inert: a file that names code can be looked at, since nothing it names is ever run.
     const bundle = await openBundle(input, { unknownClasses: "inert" });
     const summary = summarize(bundle.torch, await readBeside(bundle));
     let model: Model | undefined;
     let problem: Problem | undefined;
+    let said: Metadata = {};
     try {
-      model = await loadModel(input, { name });
+      if (metadata) said = parseMetadata(await metadata.file.text(), metadata.path);
+      model = await loadModel(input, { name, ...metadataOptions(said) });
     } catch (error) {
       problem = problemOf(error);
     }
-    const opened = { id: this.next++, name, files, bundle, summary, model, problem, used: used && model !== undefined };
+    const opened = {
+      id: this.next++,
+      name,
+      files,
+      bundle,
+      summary,
+      metadata: said,
+      model,
+      problem,
+      used: used && model !== undefined,
+    };
     this.all.push(opened);
     return opened;
   }
@@ -142,7 +161,7 @@ function reasonAgainstShares(model: Model): string | undefined {
   return "this ALIGNN's readout is not linear in its atoms";
 }
 
-function factsOf({ files, summary, bundle, model }: OpenCheckpoint): Facts {
+function factsOf({ files, summary, bundle, model, metadata }: OpenCheckpoint): Facts {
   const normalizer = model?.normalizer;
   const metrics = Object.entries(summary.metrics).map(([name, value]) => `${name} ${value}`);
   return [
@@ -161,6 +180,8 @@ function factsOf({ files, summary, bundle, model }: OpenCheckpoint): Facts {
       : []),
     ...(summary.epoch === undefined ? [] : [["Epoch", String(summary.epoch)] as const]),
     ...(metrics.length > 0 ? [["Metrics", metrics.join(", ")] as const] : []),
+    ...(metadata.test_mae === undefined ? [] : [["Test error", `MAE ${metadata.test_mae}`] as const]),
+    ...(metadata.limits ? [["Limits", metadata.limits] as const] : []),
     ...(model?.sha256 ? [["SHA-256", model.sha256] as const] : []),
     ["Fetched to open", sized(bundle.torch.bytesRead)],
   ];

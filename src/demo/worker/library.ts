@@ -1,7 +1,9 @@
 /** Checkpoints kept in the browser: a store in its private file system, with the commands of the command line. */
+import { MATGL_ARGS, MATGL_STATE, MATGL_TEXT } from "../../checkpoint/file-names.js";
+import { listDescribed } from "../../cli/described.js";
+import { metadataName } from "../../cli/run-metadata.js";
 import { UnitcellError } from "../../errors.js";
 import { readHistory } from "../../runs/history.js";
-import { listCheckpoints } from "../../runs/listing.js";
 import { pinCheckpoint, unpinCheckpoint } from "../../runs/pins.js";
 import { planStorePrune, pruneStore } from "../../runs/prune.js";
 import type { PrunePlan } from "../../runs/prune-plan.js";
@@ -29,7 +31,7 @@ export class KeptCheckpoints {
 
   async view(): Promise<Library> {
     const store = await this.store();
-    const checkpoints = await listCheckpoints(store);
+    const checkpoints = await listDescribed(store);
     const runs = [...new Set(checkpoints.map(({ run }) => run))];
     const histories: RunCurves[] = [];
     for (const run of runs) histories.push(...(await curvesOf(store, run)));
@@ -61,9 +63,12 @@ export class KeptCheckpoints {
   async read(key: string): Promise<GivenFile[]> {
     const store = await this.store();
     const folder = key.slice(0, key.lastIndexOf("/") + 1);
-    const beside = ["config.json", "model.pt", "model.json"].map((name) => folder + name);
+    const name = key.slice(folder.length);
+    const beside = ["config.json", ...(name === MATGL_STATE ? [MATGL_ARGS, MATGL_TEXT] : []), metadataName(name)].map(
+      (other) => folder + other,
+    );
     const files: GivenFile[] = [];
-    for (const path of [key, ...beside.filter((other) => other !== key)]) {
+    for (const path of [key, ...beside]) {
       const bytes = await readFile(store, path);
       if (bytes) files.push({ path, file: new File([bytes as Uint8Array<ArrayBuffer>], path.slice(folder.length)) });
       else if (path === key) throw new UnitcellError("NOT_FOUND", `there is no file ${key}`, { key });

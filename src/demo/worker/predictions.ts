@@ -56,7 +56,8 @@ export class Predictions {
   ): Promise<PredictSummary> {
     await this.cancel();
     if (models.length === 0) throw new UnitcellError("ARGUMENT", "no checkpoint is chosen to predict with");
-    this.model = models.length === 1 ? models[0] : ensemble(models);
+    const named = models.map((model) => withNames(model, request));
+    this.model = named.length === 1 ? named[0] : ensemble(named);
     const abort = new AbortController();
     const work = this.predict(this.model, structures, request, abort.signal);
     const running = { abort, ended: work.catch(() => undefined) };
@@ -106,11 +107,12 @@ export class Predictions {
   }
 
   /** @throws {UnitcellError} UNSUPPORTED where the network has no split */
-  async shares(checkpoint: OpenCheckpoint, structure: Structure, { state }: PredictRequest): Promise<Shares> {
-    const { model, name } = checkpoint;
-    if (!model) throw new UnitcellError("ARGUMENT", `${name} has no model`);
+  async shares(checkpoint: OpenCheckpoint, structure: Structure, request: PredictRequest): Promise<Shares> {
+    const { name } = checkpoint;
+    if (!checkpoint.model) throw new UnitcellError("ARGUMENT", `${name} has no model`);
+    const model = withNames(checkpoint.model, request);
     const hasStates = model.config.type === "megnet" && model.config.stateTypes > 0;
-    const options = { shares: true, ...(hasStates && state !== undefined && { state }) };
+    const options = { shares: true, ...(hasStates && request.state !== undefined && { state: request.state }) };
     const [{ shares, unit, sites, warnings }] = await embed(model, [structure], options);
     if (!shares) throw new UnitcellError("UNSUPPORTED", `${name} has no split of its prediction among atoms`);
     const outputs = shares.length / sites;
@@ -126,6 +128,11 @@ export class Predictions {
     parts.push(writer.end());
     return new Blob(parts, { type: format === "csv" ? "text/csv" : "application/json" });
   }
+}
+
+/** What the checkpoint says goes before what the user does. */
+function withNames(model: Model, { property, unit }: PredictRequest): Model {
+  return { ...(property && { property }), ...(unit && { unit }), ...model };
 }
 
 async function* withPauses(structures: readonly OpenStructure[]): AsyncGenerator<Structure | UnreadStructure> {

@@ -1,4 +1,5 @@
 /** The worker of the page: files are opened, crystals predicted and checkpoints kept here, so that the page never waits. */
+import { metadataName } from "../../cli/run-metadata.js";
 import { sortFiles } from "../file-kinds.js";
 import type { Answer, Calls, GivenFile, OpenSummary, Request, StructureRow, Told } from "../messages.js";
 import { parseReferences } from "../references.js";
@@ -52,6 +53,7 @@ const calls: Async<Calls> = {
   histogram: (id, tensor) => checkpoints.histogram(id, tensor),
   predict: (request) => predictions.run(checkpoints.models, structures.all, request),
   cancel: () => predictions.cancel(),
+  forget: () => predictions.reset(),
   structure(index) {
     const { row, structure } = structures.all[index];
     const record = predictions.record(index);
@@ -94,9 +96,11 @@ async function open(files: readonly GivenFile[]): Promise<OpenSummary> {
   const kinds = sortFiles([...byPath.keys()]);
   const found = { checkpoints: 0, structures: 0, references: 0, runFiles: kinds.runFiles.length };
   for (const path of kinds.runFiles) runFiles.set(path, byPath.get(path)!);
-  for (const { name, paths, used } of kinds.checkpoints) {
-    const given = paths.map((path) => byPath.get(path)!);
-    const done = await attempt(name, () => checkpoints.open(name, given, used));
+  for (const group of kinds.checkpoints) {
+    const given = group.paths.map((path) => byPath.get(path)!);
+    const [{ path, file }] = given;
+    const metadata = runFiles.get(folderOf(path) + metadataName(file.name));
+    const done = await attempt(group.name, () => checkpoints.open(group, given, metadata));
     if (!done) continue;
     found.checkpoints++;
     await predictions.reset();
