@@ -21,10 +21,17 @@ const SCALE = 0.28;
 const TURN = 20;
 const NEARER = 1.2;
 
-/**
- * Without upscaling: it draws every picture at four times the pixels, which a computer without a GPU does in half a second.
- */
-const CONFIG = { backgroundAlpha: 0, disableFog: true, antialias: true, upscale: false };
+/** Names of renderers that are programs. */
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
+
+/** Smooth edges are drawn at four times the pixels: without a GPU every picture would take half a second. */
+function hasGpu(): boolean {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  const info = gl?.getExtension("WEBGL_debug_renderer_info");
+  const name = info ? String(gl!.getParameter(info.UNMASKED_RENDERER_WEBGL)) : "";
+  gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  return !SOFTWARE.test(name);
+}
 
 let library: Promise<Library> | undefined;
 
@@ -69,7 +76,8 @@ export class CrystalCanvas {
    */
   async draw(crystal: Crystal, colors: readonly string[], keepView: boolean): Promise<void> {
     const { createViewer } = await load3dmol();
-    this.viewer ??= createViewer(this.element, CONFIG) ?? undefined;
+    this.viewer ??=
+      createViewer(this.element, { backgroundAlpha: 0, disableFog: true, antialias: hasGpu() }) ?? undefined;
     const { viewer } = this;
     if (!viewer) throw new Error("3Dmol made no viewer");
     const view = keepView ? viewer.getView() : undefined;

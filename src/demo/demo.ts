@@ -15,6 +15,9 @@ import { CallError, startWorker, type WorkerClient } from "./worker-client.js";
 /** Problems that are listed; beyond, only their number. */
 const MOST_PROBLEMS = 20;
 
+/** Structures of which the first is opened without being asked for: to draw it takes the page a while. */
+const FEW = 50;
+
 class Page {
   private readonly client: WorkerClient;
   private readonly screening: Screening;
@@ -151,10 +154,11 @@ class Page {
     if (asked === this.asked) await this.showFirst();
   }
 
-  /** The one that is shown, with what is known now; else the first. */
+  /** The one that is shown, with what is known now; else the first of few: of many, the table is what was asked for. */
   private async showFirst(): Promise<void> {
-    const index = this.structure.index ?? 0;
-    if (index < this.screening.entries.length) await this.showStructure(index);
+    const { length } = this.screening.entries;
+    const index = this.structure.index ?? (length > 0 && length <= FEW ? 0 : undefined);
+    if (index !== undefined) await this.showStructure(index);
   }
 
   private async showStructure(index: number): Promise<void> {

@@ -1,4 +1,7 @@
-/** A table of any number of rows of which only those in sight are in the page; columns sort by buttons in their heads. */
+/**
+ * A table of any number of rows of which only those in sight are in the page; columns sort by buttons in their heads. Of the
+ * rows' buttons one is in the tab order, and arrows go on from there: nobody presses Tab a thousand times to get past it.
+ */
 import { button, el, oncePerFrame } from "./dom.js";
 
 export interface Column<Row> {
@@ -43,6 +46,8 @@ export class VirtualTable<Row extends object> {
   private readonly shown = new Map<Row, HTMLTableRowElement>();
   private rows: readonly Row[] = [];
   private order: readonly Row[] = [];
+  /** The row whose button is in the tab order, where it is in sight. */
+  private active: Row | undefined;
   private sort: { readonly column: number; readonly descending: boolean } | undefined;
 
   constructor(options: TableOptions<Row>) {
@@ -65,13 +70,15 @@ export class VirtualTable<Row extends object> {
       this.body,
     );
     this.table.style.minWidth = options.minWidth;
-    this.element = el("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": caption }, this.table);
+    const label = options.onOpen ? `${caption}; arrow keys go from row to row` : caption;
+    this.element = el("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": label }, this.table);
     const draw = oncePerFrame(() => this.draw(false));
     this.refresh = oncePerFrame(() => {
       this.reorder();
       this.draw(true);
     });
     this.element.addEventListener("scroll", draw, { passive: true });
+    this.element.addEventListener("keydown", (event) => this.onKey(event));
     new ResizeObserver(draw).observe(this.element);
   }
 
@@ -138,13 +145,52 @@ export class VirtualTable<Row extends object> {
     const current = [this.above, ...lines, this.below];
     for (const [i, line] of current.entries())
       if (this.body.children[i] !== line) this.body.insertBefore(line, this.body.children[i] ?? null);
+    const inTabOrder = this.active && wanted.has(this.active) ? this.active : inSight[0];
+    for (const [row, line] of shown) {
+      const target = line.querySelector("button");
+      if (target) target.tabIndex = row === inTabOrder ? 0 : -1;
+    }
+  }
+
+  private open(row: Row): void {
+    this.active = row;
+    this.draw(false);
+    this.options.onOpen!(row);
+  }
+
+  private onKey(event: KeyboardEvent): void {
+    const { order, shown } = this;
+    const from = [...shown].find(([, line]) => line.contains(document.activeElement))?.[0];
+    if (!from) return;
+    const at = order.indexOf(from);
+    const page = Math.max(1, Math.floor(this.element.clientHeight / ROW_HEIGHT) - 2);
+    const steps: Readonly<Record<string, number>> = {
+      ArrowDown: at + 1,
+      ArrowUp: at - 1,
+      PageDown: at + page,
+      PageUp: at - page,
+      Home: 0,
+      End: order.length - 1,
+    };
+    const wanted = steps[event.key];
+    if (wanted === undefined) return;
+    event.preventDefault();
+    const to = Math.min(Math.max(wanted, 0), order.length - 1);
+    const { scrollTop, clientHeight } = this.element;
+    // The head covers the first row's height of what is in sight.
+    if (to * ROW_HEIGHT < scrollTop) this.element.scrollTop = to * ROW_HEIGHT;
+    else if ((to + 2) * ROW_HEIGHT > scrollTop + clientHeight)
+      this.element.scrollTop = (to + 2) * ROW_HEIGHT - clientHeight;
+    this.active = order[to];
+    this.draw(false);
+    shown.get(this.active)?.querySelector("button")?.focus({ preventScroll: true });
   }
 
   private newLine(row: Row): HTMLTableRowElement {
     const { columns, onOpen } = this.options;
     const cells = columns.map(({ right }, i) => {
       const cell = el(i === 0 ? "th" : "td", { class: right ? "right" : "", scope: i === 0 ? "row" : undefined });
-      if (i === 0 && onOpen) cell.append(button("", () => onOpen(row), { class: "link" }));
+      if (i === 0 && onOpen) cell.append(button("", () => this.open(row), { class: "link" }));
       return cell;
     });
     const line = el("tr", {}, ...cells);
