@@ -164,7 +164,7 @@ function testPage(path: string): void {
     await page.waitForTimeout(1000);
     await longTasks(page);
     const began = performance.now();
-    await page.setInputFiles("#pick-folder", structures);
+    await drop(page, [structures]);
     await page.waitForFunction(() => document.querySelector<HTMLProgressElement>("#progress")!.value >= 500);
     const status = await waitForStatus(page, PREDICTED);
     const tasks = await longTasks(page);

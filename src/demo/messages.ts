@@ -179,7 +179,9 @@ export interface PlanView {
 
 /** What the page asks of the worker. */
 export interface Calls {
-  open(files: readonly GivenFile[]): OpenSummary;
+  /** Hands files over for `open`: some at a time, since to copy the handles of many keeps the page busy. */
+  give(files: readonly GivenFile[]): void;
+  open(): OpenSummary;
   use(id: number, used: boolean): void;
   close(id: number): void;
   clearStructures(): void;

@@ -24,7 +24,7 @@ export class Screening {
   private progress = { done: 0, total: 0 };
   private plotted = 0;
   private said = 0;
-  private axis = "value";
+  private axis = "predicted value";
   private current: number | undefined;
 
   constructor(onOpen: (index: number) => void) {
@@ -180,8 +180,8 @@ export class Screening {
     this.chart.draw(
       {
         label: title,
-        x: `known, ${this.axis}`,
-        y: `predicted`,
+        x: "known",
+        y: this.axis,
         square: [least - margin, most + margin],
         height: 320,
         series: [

@@ -1,7 +1,10 @@
-/** Colours for numbers: cividis, whose order can be seen by the colour-blind and in grey. */
+/**
+ * Colours for numbers: from blue to yellow, lighter at every step, so that the order can be seen by the colour-blind and in
+ * grey; the darkest still stands out from a dark page, the lightest from a light one.
+ */
 
-/** At equal steps from the least to the greatest. Source: matplotlib's cividis. */
-const STOPS = ["#00224e", "#35456c", "#666970", "#948e77", "#c8b866", "#fee838"];
+/** At equal steps from the least to the greatest. */
+const STOPS = ["#3d5fa8", "#3c88b0", "#55ac96", "#9cc172", "#f2c53d"];
 
 /** The same as a CSS gradient. */
 export const SHARE_GRADIENT = `linear-gradient(to right, ${STOPS.join(", ")})`;

@@ -28,6 +28,7 @@ export class StructureView {
   /** Of the last thing asked for: an answer that comes late is no longer shown. */
   private turn = 0;
   private drawn: number | undefined;
+  private hasShares = false;
   /** What the user chose to colour by; undefined until then. */
   private chosen: string | undefined;
 
@@ -35,11 +36,18 @@ export class StructureView {
     this.client = client;
     this.atoms = new VirtualTable<AtomRow>({
       caption: "Atoms of the unit cell",
-      minWidth: "22rem",
+      minWidth: "29rem",
       columns: [
         { title: "Atom", width: "4rem", text: ({ index }) => String(index + 1), by: ({ index }) => index },
         { title: "Element", width: "5rem", text: ({ symbol }) => symbol },
-        { title: "Share", right: true, text: ({ share }) => shownValue(share), by: ({ share }) => share },
+        {
+          title: "Share",
+          width: "6rem",
+          right: true,
+          isHidden: () => !this.hasShares,
+          text: ({ share }) => shownValue(share),
+          by: ({ share }) => share,
+        },
         ...(["x", "y", "z"] as const).map((title, k) => ({
           title: `${title} / Å`,
           right: true,
@@ -61,7 +69,7 @@ export class StructureView {
       ["Turn down", "↓", () => this.canvas.turn("x", 1)],
       ["Nearer", "+", () => this.canvas.zoom(1)],
       ["Farther", "−", () => this.canvas.zoom(-1)],
-      ["Show the whole cell", "Reset", () => this.canvas.reset()],
+      ["Reset the view", "Reset", () => this.canvas.reset()],
     ] as const;
     byId("turns").append(
       ...turns.map(([label, sign, run]) => button(sign, run, { "aria-label": label, title: label, class: "small" })),
@@ -131,6 +139,7 @@ export class StructureView {
       }
     if (turn !== this.turn) return;
     const { symbols, positions } = crystal;
+    this.hasShares = shares !== undefined;
     this.atoms.setRows(
       symbols.map((symbol, index) => ({
         index,

@@ -32,8 +32,17 @@ type Async<T> = {
   [K in keyof T]: T[K] extends (...values: infer V) => infer R ? (...values: V) => R | Promise<R> : never;
 };
 
+let given: GivenFile[] = [];
+
 const calls: Async<Calls> = {
-  open,
+  give(files) {
+    given.push(...files);
+  },
+  open() {
+    const files = given;
+    given = [];
+    return open(files);
+  },
   async use(id, used) {
     checkpoints.get(id).used = used;
     await predictions.reset();
@@ -97,10 +106,10 @@ async function open(files: readonly GivenFile[]): Promise<OpenSummary> {
   const found = { checkpoints: 0, structures: 0, references: 0, runFiles: kinds.runFiles.length };
   for (const path of kinds.runFiles) runFiles.set(path, byPath.get(path)!);
   for (const group of kinds.checkpoints) {
-    const given = group.paths.map((path) => byPath.get(path)!);
-    const [{ path, file }] = given;
+    const files = group.paths.map((path) => byPath.get(path)!);
+    const [{ path, file }] = files;
     const metadata = runFiles.get(folderOf(path) + metadataName(file.name));
-    const done = await attempt(group.name, () => checkpoints.open(group, given, metadata));
+    const done = await attempt(group.name, () => checkpoints.open(group, files, metadata));
     if (!done) continue;
     found.checkpoints++;
     await predictions.reset();
