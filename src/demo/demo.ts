@@ -19,7 +19,7 @@ const MOST_PROBLEMS = 20;
 const FEW = 50;
 
 /** Files in one message: to copy the handle of a file takes up to half a millisecond. */
-const FILES_AT_ONCE = 40;
+const FILES_AT_ONCE = 8;
 
 class Page {
   private readonly client: WorkerClient;

@@ -48,6 +48,19 @@ export function oncePerFrame(run: () => void): () => void {
   };
 }
 
+/** Calls `run` once when the browser is idle, however often it is asked to. */
+export function oncePerIdle(run: () => void): () => void {
+  let asked = false;
+  return () => {
+    if (asked) return;
+    asked = true;
+    whenIdle(() => {
+      asked = false;
+      run();
+    });
+  };
+}
+
 /** Hands a file to the browser's downloads. */
 export function saveBlob(blob: Blob, name: string): void {
   const url = URL.createObjectURL(blob);

@@ -1,7 +1,7 @@
 /** All structures with their predictions: a table that sorts, a plot, progress. */
 import { binned } from "./bins.js";
 import { Chart } from "./chart.js";
-import { byId, oncePerFrame } from "./dom.js";
+import { byId, oncePerFrame, oncePerIdle } from "./dom.js";
 import type { PredictSummary, ResultRow, StructureRow } from "./messages.js";
 import { shownTime, shownValue } from "./shown.js";
 import { VirtualTable } from "./virtual-table.js";
@@ -21,6 +21,8 @@ export class Screening {
   private readonly chart = new Chart();
   private readonly references = new Map<string, number>();
   private readonly drawProgress: () => void;
+  /** Apart from the frame in which the table is drawn: together they would take too long. */
+  private readonly askPlot = oncePerIdle(() => this.plot());
   private progress = { done: 0, total: 0 };
   private plotted = 0;
   private said = 0;
@@ -97,7 +99,7 @@ export class Screening {
     this.progress = { done: 0, total: 0 };
     this.table.setRows(this.entries);
     this.drawProgress();
-    this.plot();
+    this.askPlot();
   }
 
   /** Records of other models are no longer true. */
@@ -107,13 +109,13 @@ export class Screening {
     this.progress = { done: 0, total: this.entries.length };
     this.drawProgress();
     this.table.refresh();
-    this.plot();
+    this.askPlot();
   }
 
   addReferences(values: readonly (readonly [string, number])[]): void {
     for (const [id, value] of values) this.references.set(id, value);
     this.table.refresh();
-    this.plot();
+    this.askPlot();
   }
 
   /** Cheap, since it is called while the worker computes: what is drawn is drawn once a frame, the plot once a second. */
@@ -123,7 +125,10 @@ export class Screening {
     this.drawProgress();
     if (rows.length > 0) this.table.refresh();
     const now = performance.now();
-    if (now - this.plotted > PLOT_EVERY) this.plot();
+    if (now - this.plotted > PLOT_EVERY) {
+      this.plotted = now;
+      this.askPlot();
+    }
     if (now - this.said > SAY_EVERY && done < total) {
       this.said = now;
       this.say(`Predicted ${done} of ${total} structures.`);
@@ -131,7 +136,7 @@ export class Screening {
   }
 
   finish({ done, total, failed, cancelled, elapsedMs, backend }: PredictSummary): void {
-    this.plot();
+    this.askPlot();
     const errors = failed > 0 ? `, ${failed} of them with errors` : "";
     const how = backend ? ` by ${backend}` : "";
     this.say(
@@ -151,7 +156,6 @@ export class Screening {
 
   /** Known against predicted where known values were given, else how the predictions are distributed. */
   private plot(): void {
-    this.plotted = performance.now();
     const pairs: [known: number, value: number][] = [];
     const values: number[] = [];
     for (const { row, result } of this.entries) {

@@ -36,13 +36,13 @@ export class StructureView {
     this.client = client;
     this.atoms = new VirtualTable<AtomRow>({
       caption: "Atoms of the unit cell",
-      minWidth: "29rem",
+      minWidth: "25rem",
       columns: [
-        { title: "Atom", width: "4rem", text: ({ index }) => String(index + 1), by: ({ index }) => index },
-        { title: "Element", width: "5rem", text: ({ symbol }) => symbol },
+        { title: "Atom", width: "3.6rem", text: ({ index }) => String(index + 1), by: ({ index }) => index },
+        { title: "Element", width: "4.8rem", text: ({ symbol }) => symbol },
         {
           title: "Share",
-          width: "6rem",
+          width: "5rem",
           right: true,
           isHidden: () => !this.hasShares,
           text: ({ share }) => shownValue(share),
@@ -51,7 +51,7 @@ export class StructureView {
         ...(["x", "y", "z"] as const).map((title, k) => ({
           title: `${title} / Å`,
           right: true,
-          width: "4.2rem",
+          width: "3.8rem",
           text: ({ at }: AtomRow) => at[k].toFixed(2),
           by: ({ at }: AtomRow) => at[k],
         })),
