@@ -31,6 +31,8 @@ export class Chart {
   private plot: UPlot | undefined;
   private drawn: { readonly options: ChartOptions; readonly data: readonly Values[] } | undefined;
   private width = 0;
+  /** All that a new plot is needed for when it changes; else numbers alone do, which is far less work. */
+  private look = "";
 
   constructor() {
     DARK.addEventListener("change", () => this.redraw());
@@ -50,24 +52,45 @@ export class Chart {
     this.drawn = undefined;
     this.plot?.destroy();
     this.plot = undefined;
+    this.look = "";
   }
 
   private redraw(): void {
     this.width = this.element.clientWidth;
     if (!this.drawn || this.width === 0) return;
     const { options, data } = this.drawn;
+    const values = data.map((one) => [...one]) as UPlot.AlignedData;
+    const { label, square, ...rest } = options;
+    const look = JSON.stringify([rest, square !== undefined, this.width, DARK.matches]);
+    if (this.plot && look === this.look) {
+      this.plot.setData(values);
+      return;
+    }
+    this.look = look;
     this.plot?.destroy();
-    this.plot = new UPlot(
-      uplotOptions(options, this.width),
-      data.map((values) => [...values]) as UPlot.AlignedData,
-      this.element,
-    );
+    const range = square && (() => [...this.drawn!.options.square!] as [number, number]);
+    this.plot = new UPlot(uplotOptions(options, this.width, range), values, this.element);
   }
 }
 
+/** Draws one that nobody sees: the first takes several times as long as those after it. */
+export function prepareCharts(): void {
+  const options: ChartOptions = { label: "", x: "x", y: "y", series: [{ label: "y", color: "--text", as: "bars" }] };
+  new UPlot(
+    uplotOptions(options, 300),
+    [
+      [0, 1],
+      [1, 2],
+    ],
+    el("div"),
+  ).destroy();
+}
+
+/** @param square the range of both axes */
 function uplotOptions(
-  { x, y, series, logY = false, height = 260, square }: ChartOptions,
+  { x, y, series, logY = false, height = 260 }: Omit<ChartOptions, "square">,
   width: number,
+  square?: () => [number, number],
 ): UPlot.Options {
   const style = getComputedStyle(document.documentElement);
   const color = (name: string) => style.getPropertyValue(name).trim();
@@ -80,7 +103,7 @@ function uplotOptions(
     labelFont: "12px system-ui, sans-serif",
     labelSize: 22,
   });
-  const range = square && { range: [...square] as [number, number] };
+  const range = square && { range: square };
   // A bar's length says its number only from zero on.
   const fromZero = series.some(({ as }) => as === "bars") &&
     !logY && {

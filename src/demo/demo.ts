@@ -1,8 +1,9 @@
 /** The page: what is open, what is shown, and who does it. Its parts know the worker and the page, not each other. */
 import { sized } from "../cli/shown.js";
+import { prepareCharts } from "./chart.js";
 import { CheckpointView } from "./checkpoint-view.js";
 import { preload3dmol } from "./crystal-canvas.js";
-import { button, byId, el, saveBlob } from "./dom.js";
+import { button, byId, el, saveBlob, whenIdle } from "./dom.js";
 import { LibraryView } from "./library-view.js";
 import type { CheckpointCard, GivenFile, OpenSummary, PredictRequest, Problem, Told } from "./messages.js";
 import { listenForFiles } from "./opening.js";
@@ -316,6 +317,7 @@ const client = await startWorker(
 );
 page = new Page(client);
 document.documentElement.dataset.ready = "true";
+whenIdle(prepareCharts);
 preload3dmol((error) => {
   byId("canvas-message").textContent = `3Dmol could not be loaded: ${String(error)}`;
 });

@@ -31,7 +31,7 @@ export interface TableOptions<Row> {
 /** px, as in demo.css. */
 const ROW_HEIGHT = 34;
 /** Rows beyond those in sight, so that scrolling shows no gaps. */
-const OVERSCAN = 6;
+const OVERSCAN = 4;
 
 export class VirtualTable<Row extends object> {
   readonly element: HTMLElement;
@@ -78,6 +78,11 @@ export class VirtualTable<Row extends object> {
       this.draw(true);
     });
     this.element.addEventListener("scroll", draw, { passive: true });
+    // What is cut off is told where someone points at it, and not to every cell at once.
+    this.element.addEventListener("mouseover", ({ target }) => {
+      const cell = (target as Element).closest("td, th") as HTMLElement | null;
+      if (cell) cell.title = cell.textContent ?? "";
+    });
     this.element.addEventListener("keydown", (event) => this.onKey(event));
     new ResizeObserver(draw).observe(this.element);
   }
@@ -207,10 +212,7 @@ export class VirtualTable<Row extends object> {
       cell.hidden = this.heads[i].hidden;
       const target = (cell.firstElementChild ?? cell) as HTMLElement;
       const now = text(row);
-      if (target.textContent !== now) {
-        target.textContent = now;
-        cell.title = now;
-      }
+      if (target.textContent !== now) target.textContent = now;
     }
     if (isCurrent) {
       const target = line.cells[0].firstElementChild;

@@ -15,7 +15,7 @@ import type { OpenStructure } from "./structures.js";
 type PredictionRecord = Prediction | FailedPrediction;
 
 /** ms between messages to the page, and of work between looks at messages from it. */
-const TELL_EVERY = 120;
+const TELL_EVERY = 250;
 const PAUSE_EVERY = 30;
 
 /** Atoms computed together: fewer than the library's own, so that a cancellation is heard soon. */

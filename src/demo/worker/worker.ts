@@ -11,7 +11,7 @@ import { problemOf } from "./problem.js";
 import { crystalOf, Structures } from "./structures.js";
 
 /** ms of reading files between messages. */
-const TELL_EVERY = 80;
+const TELL_EVERY = 250;
 
 /** A worker's global scope, as far as it is used: TypeScript's own is a library that excludes the page's. */
 interface WorkerScope {
@@ -128,7 +128,7 @@ async function open(files: readonly GivenFile[]): Promise<OpenSummary> {
 async function openStructures(files: readonly GivenFile[]): Promise<number> {
   let rows: StructureRow[] = [];
   let count = 0;
-  let told = 0;
+  let told = performance.now();
   for (const [i, given] of files.entries()) {
     const read = await attempt(given.path, () => structures.open(given));
     rows.push(...(read ?? []));
