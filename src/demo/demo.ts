@@ -31,6 +31,8 @@ class Page {
   private readonly tabs: Tabs;
   private cards: readonly CheckpointCard[] = [];
   private problems = 0;
+  /** The end of the last opening, however it ended. */
+  private opening: Promise<void> = Promise.resolve();
   /** Of the last prediction asked for; an earlier one's end is then no end. */
   private asked = 0;
 
@@ -95,7 +97,14 @@ class Page {
     }
   }
 
-  private async open(files: readonly GivenFile[]): Promise<void> {
+  /** One drop after the other: files of two would else be taken for one. */
+  private open(files: readonly GivenFile[]): Promise<void> {
+    const opened = this.opening.then(() => this.openNow(files));
+    this.opening = opened.catch(() => undefined);
+    return opened;
+  }
+
+  private async openNow(files: readonly GivenFile[]): Promise<void> {
     if (files.length === 0) return;
     this.say(files.length === 1 ? `Opening ${files[0].path}.` : `Opening ${files.length} files.`);
     for (let at = 0; at < files.length; at += FILES_AT_ONCE)
@@ -115,7 +124,8 @@ class Page {
         ? ` Left alone: ${ignored.slice(0, 5).join(", ")}${ignored.length > 5 ? " and others" : ""}.`
         : "";
     this.say(`${parts.length > 0 ? `Opened ${parts.join(", ")}.` : "Nothing was opened."}${rest}`);
-    if (this.canPredict()) void this.predict().catch((error) => this.report("", error));
+    const isNews = checkpoints > 0 || structures > 0;
+    if (isNews && this.canPredict()) void this.predict().catch((error) => this.report("", error));
     else if (structures > 0 && this.structure.index === undefined) void this.showFirst();
   }
 

@@ -62,7 +62,7 @@ export class LibraryView {
   }
 
   private draw(library: Library): void {
-    const { checkpoints, report, trash, histories, persisted } = library;
+    const { checkpoints, report, trash, histories, unread, persisted } = library;
     byId("library-empty").hidden = checkpoints.length > 0;
     byId("library-contents").hidden = checkpoints.length === 0 && trash.length === 0;
     byId("kept").replaceChildren(this.table(checkpoints));
@@ -74,6 +74,7 @@ export class LibraryView {
     const removed = trash.reduce((sum, batch) => sum + batch.files.length, 0);
     byId("trash").hidden = removed === 0;
     byId("trash-text").textContent = `${files(removed)} in the trash, ${sized(report.trash.bytes)}.`;
+    byId("unread").replaceChildren(...unread.map((text) => el("li", {}, text)));
     this.history.setRuns(histories);
   }
 

@@ -160,6 +160,8 @@ export interface Library {
   readonly trash: readonly TrashBatch[];
   /** Of the runs that have a history. */
   readonly histories: readonly RunCurves[];
+  /** Histories that cannot be read, and why. */
+  readonly unread: readonly string[];
   /** Whether the browser has promised not to clear it by itself. */
   readonly persisted: boolean;
 }

@@ -165,6 +165,7 @@ export class Screening {
       if (known !== undefined) pairs.push([known, result.value]);
     }
     byId("plot-box").hidden = values.length < 2;
+    byId("plot").classList.toggle("square", pairs.length >= 2);
     if (pairs.length >= 2) this.plotParity(pairs);
     else if (values.length >= 2) this.plotDistribution(values);
     else this.chart.clear();
@@ -187,13 +188,13 @@ export class Screening {
         x: "known",
         y: this.axis,
         square: [least - margin, most + margin],
-        height: 320,
+        height: 400,
         series: [
           { label: "equal", color: "--muted", as: "line" },
           { label: "predicted", color: "--series-1", as: "points" },
         ],
       },
-      [x, x, [null, ...pairs.map(([, y]) => y), null]],
+      [x, [x[0], ...known.map(() => null), x[x.length - 1]], [null, ...pairs.map(([, y]) => y), null]],
     );
   }
 

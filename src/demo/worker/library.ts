@@ -3,7 +3,7 @@ import { MATGL_ARGS, MATGL_STATE, MATGL_TEXT } from "../../checkpoint/file-names
 import { listDescribed } from "../../cli/described.js";
 import { metadataName } from "../../cli/run-metadata.js";
 import { UnitcellError } from "../../errors.js";
-import { readHistory } from "../../runs/history.js";
+import { isUnreadable, readHistory } from "../../runs/history.js";
 import { pinCheckpoint, unpinCheckpoint } from "../../runs/pins.js";
 import { planStorePrune, pruneStore } from "../../runs/prune.js";
 import type { PrunePlan } from "../../runs/prune-plan.js";
@@ -34,12 +34,21 @@ export class KeptCheckpoints {
     const checkpoints = await listDescribed(store);
     const runs = [...new Set(checkpoints.map(({ run }) => run))];
     const histories: RunCurves[] = [];
-    for (const run of runs) histories.push(...(await curvesOf(store, run)));
+    const unread: string[] = [];
+    for (const run of runs)
+      try {
+        histories.push(...(await curvesOf(store, run)));
+      } catch (error) {
+        // It only describes: the checkpoints beside it are as they were.
+        if (!isUnreadable(error)) throw error;
+        unread.push(`no history of ${run}: ${(error as Error).message}`);
+      }
     return {
       checkpoints,
       report: await storageReport(store, { duplicates: true }),
       trash: (await listTrash(store)).filter(({ files }) => files.length > 0),
       histories,
+      unread,
       persisted: await navigator.storage.persisted(),
     };
   }
