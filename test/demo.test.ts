@@ -152,7 +152,7 @@ function testPage(path: string): void {
     assert.equal(faults, []);
   });
 
-  test("matgl's and ALIGNN's files: each folder is one checkpoint", async () => {
+  test("matgl's three files in a folder are one checkpoint", async () => {
     if (!fixtures) return;
     const { page, faults } = await open();
     await drop(page, [join(fixturesRoot, "megnet"), "examples/structures/CsCl.cif"]);
