@@ -11,9 +11,20 @@
  *   dist/types/          declarations
  *   dist/prediction.schema.json   the JSON Schema of records
  *   dist/THIRD-PARTY.txt          the licences of what is bundled
+ *   dist/demo/                    the web page: static files, the examples among them; --demo builds it alone
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { deflateRawSync } from "node:zlib";
@@ -24,6 +35,7 @@ const require = createRequire(import.meta.url);
 const manifest = require("./package.json");
 const tests = process.argv.includes("--tests");
 const bench = process.argv.includes("--bench");
+const demo = process.argv.includes("--demo");
 
 /** Runs a package's own command with this Node, so that no shell or PATH is involved. */
 function node(script, ...args) {
@@ -143,12 +155,53 @@ const modulesApart = {
     ),
 };
 
+/**
+ * The page: its script, the worker in one file (it is started from a blob, from where no chunk could be found), uPlot's
+ * style in the page's own, 3Dmol as a chunk that is loaded later, and the examples with a list of them.
+ */
+async function buildDemo() {
+  rmSync("dist/demo", { recursive: true, force: true });
+  const options = { ...shared, metafile: true, minify: true, outdir: "dist/demo", chunkNames: "chunk-[hash]" };
+  const page = await esbuild.build({
+    ...options,
+    entryPoints: { demo: "src/demo/demo.ts", style: "src/demo/demo.css" },
+    // The package's main file is a bundle for scripts without modules, ten times as long.
+    alias: { "3dmol": "3dmol/build/3Dmol.es6-min.js" },
+  });
+  const worker = await esbuild.build({
+    ...options,
+    splitting: false,
+    entryPoints: { worker: "src/demo/worker/worker.ts" },
+  });
+  const bundledBefore = bundledIn("3dmol");
+  writeFileSync(
+    "dist/demo/THIRD-PARTY.txt",
+    licences({ ...page.metafile.outputs, ...worker.metafile.outputs }, bundledBefore),
+  );
+  copyFileSync("src/demo/index.html", "dist/demo/index.html");
+  const models = readdirSync("examples/saved_models").filter((name) => /(_best\.pt|\.json)$/.test(name));
+  const structures = readdirSync("examples/structures");
+  const paths = [...models.map((name) => `saved_models/${name}`), ...structures.map((name) => `structures/${name}`)];
+  for (const path of paths) cpSync(`examples/${path}`, `dist/demo/examples/${path}`);
+  writeFileSync("dist/demo/examples/index.json", JSON.stringify(paths, undefined, 1));
+}
+
+/** Folders of the packages that a package has bundled into itself before it was published: those it depends on. */
+function bundledIn(name, from = ".") {
+  const folder = [`${from}/node_modules/${name}`, `node_modules/${name}`].find((one) => existsSync(one));
+  const { dependencies = {} } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
+  return Object.keys(dependencies).flatMap((one) => {
+    const inside = [`${folder}/node_modules/${one}`, `node_modules/${one}`].find((path) => existsSync(path));
+    return [inside, ...bundledIn(one, folder)];
+  });
+}
+
 /** The licences of the packages whose code is in the output: they ask to be passed on with it. */
-function licences(outputs) {
+function licences(outputs, alsoBundled = []) {
   const files = Object.values(outputs).flatMap(({ inputs }) =>
     Object.keys(inputs).filter((file) => inputs[file].bytesInOutput > 0),
   );
-  const folders = new Set(files.flatMap((file) => packageOf(file) ?? []));
+  const folders = new Set([...files.flatMap((file) => packageOf(file) ?? []), ...alsoBundled]);
   const texts = [...folders].sort().map((folder) => {
     const { name, version } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
     const licence = readdirSync(folder).find((file) => /^licen[cs]e/i.test(file));
@@ -205,7 +258,8 @@ async function buildScripts(folder, pattern) {
   });
 }
 
-await buildDist();
+if (!demo) await buildDist();
+await buildDemo();
 if (tests) await buildScripts("test", /(\.(test|child)|^run)\.ts$/);
 if (bench) {
   buildReferences();

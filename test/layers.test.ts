@@ -53,6 +53,10 @@ const ALLOWED: Record<string, string[]> = {
     .split(" ")
     .concat("structures graphs models batches predict embed prediction prediction-cache ensemble".split(" "))
     .concat("model-warnings architecture-summary sparsify slim prediction-change runs pool onnx".split(" ")),
+  // The page writes trees, sizes and tables as the command does; nothing imports the page.
+  demo: "errors bytes tensor tensor-stats element-blocks formats checkpoint summary architecture-summary load-model"
+    .split(" ")
+    .concat("models structures predict prediction embed ensemble runs stores cli".split(" ")),
 };
 
 /** Packages by layer. fflate is the one that users install; the others are bundled. */
@@ -61,6 +65,7 @@ const PACKAGES: Record<string, string[]> = {
   "kernel-modules": ["fflate"],
   onnx: ["@bufbuild/protobuf/wire"],
   cli: ["asciichart", "d3-scale"],
+  demo: ["3dmol", "uplot"],
 };
 
 /** Asks the process for Node's modules, and imports no more than their types. */

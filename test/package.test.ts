@@ -84,7 +84,7 @@ test("the tarball holds the build, the examples and the papers, and every export
     "CHANGELOG.md",
   ])
     assert.ok(paths.includes(file), `${file} is not in the tarball`);
-  for (const path of paths) assert.not.match(path, /^(src|test|bench|assembly|build|node_modules)\//);
+  for (const path of paths) assert.not.match(path, /^(src|test|bench|assembly|build|node_modules|dist\/demo)\//);
   const entries = Object.values(manifest.exports).flatMap((entry) =>
     typeof entry === "string" ? [entry] : Object.values(entry!),
   );
@@ -101,6 +101,14 @@ test("the licences of what is bundled are passed on", () => {
   const protobuf = parts.find((part) => part.includes("@bufbuild/protobuf"))!;
   for (const licence of ["Google Inc.", "Buf Technologies", "TERMS AND CONDITIONS FOR USE"])
     assert.ok(protobuf.includes(licence), licence);
+});
+
+test("the licences of what the page is built with, those bundled inside of 3Dmol too", () => {
+  const text = readFileSync("dist/demo/THIRD-PARTY.txt", "utf8");
+  for (const name of ["3dmol", "uplot", "fflate", "pako", "upng-js", "netcdfjs", "iobuffer"])
+    assert.match(text, new RegExp(`^${name} [0-9.]+$`, "m"));
+  for (const words of ["University of Pittsburgh", "three.js Authors", "John Resig", "Leon Sorokin"])
+    assert.ok(text.includes(words), words);
 });
 
 test("the Wasm is small and the built library predicts", async () => {

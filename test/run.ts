@@ -20,6 +20,7 @@ const LONG = [
   "interop-write",
   "manager-stores",
   "runtimes",
+  "demo",
   "slim-networks",
 ];
 

@@ -3,18 +3,8 @@ import type { Checkpoint } from "../checkpoint.js";
 import type { Ensemble } from "../ensemble.js";
 import { describeLoadReport, type LoadReport } from "../load-report.js";
 import type { Model } from "../models/model.js";
+import type { Metadata } from "./run-metadata.js";
 import { counted, labelled, oneLine } from "./shown.js";
-
-/** What is used of a `<run>_metadata.json`. */
-export interface Metadata {
-  readonly property?: string;
-  readonly unit?: string;
-  readonly limits?: string;
-  readonly test_mae?: number;
-  readonly test_r2?: number;
-  /** Symbols of the elements trained on. */
-  readonly elements?: readonly string[];
-}
 
 /** Lines on one model; `path` as the user knows it. */
 export function describeModel(

@@ -9,7 +9,8 @@ import { parseElementTable } from "../graphs/features.js";
 import { modelFromCheckpoint, recognizeModel } from "../models/from-checkpoint.js";
 import type { Model, ModelOptions } from "../models/model.js";
 import { type FilesRead, readCheckpointFiles } from "./checkpoint-files.js";
-import { describeModel, describeTogether, type Metadata } from "./describe-models.js";
+import { describeModel, describeTogether } from "./describe-models.js";
+import { type Metadata, metadataName, metadataOptions, parseMetadata } from "./run-metadata.js";
 import { UsageError } from "./usage.js";
 
 /** One model or an ensemble, and lines about it. */
@@ -115,15 +116,6 @@ function build({ path, read, checkpoint, metadata, without }: Opened, options: M
   );
 }
 
-/** What a metadata file says of the model. */
-export function metadataOptions({ property, unit, elements }: Metadata): ModelOptions {
-  return {
-    ...(property !== undefined && { property }),
-    ...(unit !== undefined && { unit }),
-    ...(elements && { trainedOn: elements }),
-  };
-}
-
 /** What to do with a file that names code, such as a whole module. */
 const CODE_HINT = "unitcell convert FILE weights.safetensors leaves the code out and keeps the tensors";
 
@@ -143,45 +135,17 @@ export function withPath<T>(path: string, work: () => T): T {
   }
 }
 
-/** `<run>_metadata.json` beside `<run>_best.pt`, `<run>_final.pt` or `<run>_epoch<N>.pt`, which need not be there. */
+/** `<run>_metadata.json` beside a checkpoint, which need not be there. */
 export function metadataPath(path: string): string {
-  const run = basename(path).replace(/(_best|_final|_epoch\d+)?\.\w+$/, "");
-  return join(dirname(path), `${run}_metadata.json`);
+  return join(dirname(path), metadataName(basename(path)));
 }
 
 /** What it says; empty where there is none. */
 export function readMetadata(path: string): Metadata {
   const file = metadataPath(path);
   if (!existsSync(file)) return {};
-  let metadata: unknown;
-  try {
-    metadata = JSON.parse(readText(file));
-  } catch (cause) {
-    throw new UnitcellError("CORRUPT", `${file}: not JSON: ${(cause as Error).message}`, {}, { cause });
-  }
-  if (typeof metadata !== "object" || metadata === null)
-    throw new UnitcellError("CORRUPT", `${file}: expected a JSON object`);
-  const known: Record<string, unknown> = {};
-  for (const [name, [isOf, what]] of Object.entries(METADATA)) {
-    const value = (metadata as Record<string, unknown>)[name];
-    if (value === undefined) continue;
-    if (!isOf(value)) throw new UnitcellError("CORRUPT", `${file}: "${name}" must be ${what}`);
-    known[name] = value;
-  }
-  return known;
+  return parseMetadata(readText(file), file);
 }
-
-const isText = (value: unknown) => typeof value === "string";
-const isNumber = (value: unknown) => typeof value === "number";
-/** What is used of a metadata file. */
-const METADATA: Record<keyof Metadata, [isOf: (value: unknown) => boolean, what: string]> = {
-  property: [isText, "text"],
-  unit: [isText, "text"],
-  limits: [isText, "text"],
-  test_mae: [isNumber, "a number"],
-  test_r2: [isNumber, "a number"],
-  elements: [(value) => Array.isArray(value) && value.every(isText), "a list of symbols"],
-};
 
 export function parseModelOptions(args: ModelArguments): ModelOptions {
   const { "atom-init": table, normalizer, property, unit, "neighbor-policy": policy } = args;

@@ -11,9 +11,10 @@ import { findCheckpointFiles, readCheckpointFiles } from "./checkpoint-files.js"
 import { formatOf } from "./convert.js";
 import { parseTolerance } from "./diff.js";
 import { listInputs, readInputs } from "./inputs.js";
-import { metadataOptions, metadataPath, parseModelOptions, readMetadata, withPath } from "./models.js";
+import { metadataPath, parseModelOptions, readMetadata, withPath } from "./models.js";
 import { checkFree, writeNewFile, writePieces } from "./new-file.js";
 import { FORMATS, parseState } from "./predict.js";
+import { metadataOptions } from "./run-metadata.js";
 import { brief, toJson } from "./shown.js";
 import { describeSlim, type SlimDocument } from "./slim-report.js";
 import { parseOptions, UsageError } from "./usage.js";

@@ -1,0 +1,84 @@
+/** How files come in: dropped, picked, a whole folder, or the examples that lie beside the page. */
+import { byId } from "./dom.js";
+import type { GivenFile } from "./messages.js";
+
+/** The examples' paths, written beside them by the build. */
+const EXAMPLES = "examples/index.json";
+
+/**
+ * Wires the drop zone and its buttons.
+ * @param onFiles some files, once for every drop or choice
+ * @param onProblem something that could not be read
+ */
+export function listenForFiles(
+  onFiles: (files: GivenFile[]) => void,
+  onProblem: (what: string, error: unknown) => void,
+): void {
+  const zone = byId("drop");
+  for (const id of ["pick-files", "pick-folder"]) {
+    const input = byId<HTMLInputElement>(id);
+    byId(`${id}-button`).addEventListener("click", () => input.click());
+    input.addEventListener("change", () => {
+      onFiles([...(input.files ?? [])].map((file) => ({ path: file.webkitRelativePath || file.name, file })));
+      // The same file may be chosen again, after it was changed.
+      input.value = "";
+    });
+  }
+  byId("open-examples").addEventListener("click", () => {
+    fetchExamples().then(onFiles, (error) => onProblem("the examples", error));
+  });
+  // Anywhere: a drop beside the zone would else make the browser leave the page for the file.
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    zone.classList.add("over");
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (event.relatedTarget === null) zone.classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    zone.classList.remove("over");
+    if (event.dataTransfer) filesOf(event.dataTransfer).then(onFiles, (error) => onProblem("what was dropped", error));
+  });
+}
+
+async function filesOf(transfer: DataTransfer): Promise<GivenFile[]> {
+  // Both are gone from the event after the first await.
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry());
+  const files = [...transfer.files];
+  if (entries.every((entry) => entry === null)) return files.map((file) => ({ path: file.name, file }));
+  const given: GivenFile[] = [];
+  for (const entry of entries) if (entry) await walk(entry, given);
+  return given;
+}
+
+async function walk(entry: FileSystemEntry, given: GivenFile[]): Promise<void> {
+  if (entry.isFile) {
+    const file = await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
+    given.push({ path: entry.fullPath.replace(/^\//, ""), file });
+    return;
+  }
+  const reader = (entry as FileSystemDirectoryEntry).createReader();
+  for (;;) {
+    // A reader gives some hundred at a time, and none when it is through.
+    const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    if (some.length === 0) return;
+    for (const inside of some) await walk(inside, given);
+  }
+}
+
+async function fetchExamples(): Promise<GivenFile[]> {
+  const paths: string[] = await (await fetchOwn(EXAMPLES)).json();
+  return Promise.all(
+    paths.map(async (path) => {
+      const blob = await (await fetchOwn(`examples/${path}`)).blob();
+      return { path, file: new File([blob], path.slice(path.lastIndexOf("/") + 1)) };
+    }),
+  );
+}
+
+async function fetchOwn(path: string): Promise<Response> {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${answer.statusText}`);
+  return answer;
+}
