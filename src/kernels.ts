@@ -1,6 +1,5 @@
-import relaxedBytes from "../dist/unitcell.relaxed.wasm";
-import baselineBytes from "../dist/unitcell.wasm";
 import { UnitcellError } from "./errors.js";
+import { embeddedModule } from "./kernel-modules.js";
 
 /** The exports of assembly/index.ts; addresses and sizes are numbers, contracts stand in the kernels' own files. */
 export interface Kernels {
@@ -171,10 +170,31 @@ export function kernelVariant(relaxed?: boolean): KernelVariant {
 
 const compiled: { [variant in KernelVariant]?: WebAssembly.Module } = {};
 
-/** The embedded kernels, each build compiled once. */
+/** The kernels, each build compiled once. */
 function kernelModule(variant: KernelVariant): WebAssembly.Module {
-  compiled[variant] ??= new WebAssembly.Module(variant === "relaxed" ? relaxedBytes : baselineBytes);
+  compiled[variant] ??= embeddedModule(variant);
   return compiled[variant];
+}
+
+/**
+ * Runs these modules in place of the embedded bytes: for hosts that compile no Wasm at run time and whose bundler gives
+ * `unitcell/unitcell.wasm` as a WebAssembly.Module. Call it before anything else; with the first alone that build is used.
+ * @throws {UnitcellError} ARGUMENT for what is no module of these kernels
+ */
+export function useKernels(baseline: WebAssembly.Module, relaxed?: WebAssembly.Module): void {
+  for (const module of relaxed === undefined ? [baseline] : [baseline, relaxed])
+    if (!isKernels(module))
+      throw new UnitcellError("ARGUMENT", "expected a WebAssembly.Module of unitcell.wasm, found something else");
+  compiled.baseline = baseline;
+  if (relaxed) compiled.relaxed = relaxed;
+  else hasRelaxed = false;
+}
+
+function isKernels(module: unknown): boolean {
+  return (
+    module instanceof WebAssembly.Module &&
+    WebAssembly.Module.exports(module).some(({ name }) => name === "gatedMeanForward")
+  );
 }
 
 const PAGE = 65536;

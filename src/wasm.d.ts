@@ -1,4 +1,9 @@
-/** esbuild inlines the kernels as bytes (loader "binary"). */
+/** esbuild inlines these as bytes (loader "binary"). */
+declare module "*.deflate" {
+  const bytes: Uint8Array<ArrayBuffer>;
+  export default bytes;
+}
+
 declare module "*.wasm" {
   const bytes: Uint8Array<ArrayBuffer>;
   export default bytes;

@@ -7,7 +7,8 @@ import * as assert from "uvu/assert";
 const ALLOWED: Record<string, string[]> = {
   errors: [],
   random: [],
-  kernels: ["errors"],
+  "kernel-modules": [],
+  kernels: ["errors", "kernel-modules"],
   bytes: ["errors"],
   tensor: ["errors"],
   config: [],
@@ -56,6 +57,7 @@ const ALLOWED: Record<string, string[]> = {
 /** Packages by layer. fflate is the one that users install; the others are bundled. */
 const PACKAGES: Record<string, string[]> = {
   formats: ["fflate"],
+  "kernel-modules": ["fflate"],
   onnx: ["@bufbuild/protobuf/wire"],
   cli: ["asciichart", "d3-scale"],
 };
@@ -83,7 +85,7 @@ for (const file of files) {
         assert.ok(["cli", "stores"].includes(layer) || file === NODE_TYPES, `${specifier} outside the CLI and stores`);
       else if (!specifier.startsWith("."))
         assert.ok(PACKAGES[layer]?.includes(specifier), `${layer} must not import the package ${specifier}`);
-      else if (specifier.endsWith(".wasm")) assert.is(layer, "kernels");
+      else if (specifier.endsWith(".deflate")) assert.is(layer, "kernel-modules");
       else {
         const target = layerOf(normalize(join(dirname(file), specifier.replace(/\.js$/, ".ts"))));
         assert.ok(target === layer || ALLOWED[layer].includes(target), `${layer} must not import ${target}`);

@@ -69,7 +69,7 @@ async function bundlePage(entry: string): Promise<Uint8Array> {
     format: "esm",
     target: "es2022",
     write: false,
-    loader: { ".wasm": "binary" },
+    loader: { ".deflate": "binary" },
     // As a page's own build would have it, were the package beside the test.
     alias: { "onnxruntime-web/webgpu": join(ORT, "dist/ort.webgpu.bundle.min.mjs") },
     entryPoints: [entry],

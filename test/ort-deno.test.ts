@@ -60,7 +60,7 @@ function testRows(): void {
     bundle: true,
     format: "esm",
     target: "es2022",
-    loader: { ".wasm": "binary" },
+    loader: { ".deflate": "binary" },
     external: ["onnxruntime-web/webgpu"],
     outfile: runner,
   });

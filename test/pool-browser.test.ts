@@ -38,7 +38,7 @@ function testPool(path: string): void {
       target: "es2022",
       write: false,
       outdir: "/",
-      loader: { ".wasm": "binary" },
+      loader: { ".deflate": "binary" },
       entryPoints: { page: "test/pool-browser.page.ts", "pool-worker": "src/pool/worker.ts" },
     });
     for (const { path, contents } of outputFiles) files.set(path, ["text/javascript", contents]);
