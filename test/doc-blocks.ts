@@ -11,6 +11,8 @@ export interface Block {
   readonly notRun: string | undefined;
 }
 
+/** Other names of languages; without one a block is text. */
+const ALIASES: Readonly<Record<string, string>> = { "": "text", bash: "sh", javascript: "js", python: "py" };
 const FENCE = /^( *)```(\w*)[^\n]*\n([\s\S]*?)^\1```$/gm;
 const NOT_RUN = /<!-- not run: ([^\n]+?) -->\s*$/;
 const NAMED = /^(?:\/\/|#|<!--) ([\w.-]+\.\w+)(?: -->)?\n/;
@@ -22,7 +24,7 @@ export function blocksOf(page: string): Block[] {
     const text = inner.replaceAll(new RegExp(`^${indent}`, "gm"), "");
     return {
       line: before.split("\n").length,
-      language,
+      language: ALIASES[language] ?? language,
       text,
       file: NAMED.exec(text)?.[1],
       notRun: NOT_RUN.exec(before)?.[1],

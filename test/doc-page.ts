@@ -22,10 +22,12 @@ import { ABSENT, hasPublished, supply } from "./doc-reader.js";
 import { sendRange, startServer, type WebServer } from "./web-server.js";
 
 /** Of the terminal. */
-const COLUMNS = 160;
+const COLUMNS = 100;
 const PAGE_MS = 20_000;
 /** Printed between the blocks of a module. */
 const MARK = "--- block";
+/** Characters of an output, in a failure. */
+const MOST_TOLD = 3000;
 const CDN = /^https:\/\/cdn\.jsdelivr\.net\/npm\/unitcell(?:@[\d.]+)?\//;
 const TYPES: Readonly<Record<string, string>> = { html: "text/html", js: "text/javascript", mjs: "text/javascript" };
 
@@ -63,7 +65,7 @@ class PageRun {
 
   constructor(
     private readonly name: string,
-    private readonly text: string,
+    text: string,
     private readonly folder: string,
     private readonly reader: Reader & { readonly origin: string },
   ) {
@@ -87,7 +89,7 @@ class PageRun {
     const runners: Readonly<Record<string, (parts: readonly Block[]) => void | Promise<void>>> = {
       sh: ([block]) => this.runShell(block),
       js: (all) => this.runModule(all, "page.mjs", (i) => `console.log("${MARK} ${i}");`, process.execPath),
-      py: (all) => this.runModule(all, "page.py", (i) => `print("${MARK} ${i}", flush=True)`, "python"),
+      py: (all) => this.runModule(all, "page.py", (i) => `print("${MARK} ${i}", flush=True)`, "python", "python3"),
       html: ([block]) => this.openPage(block),
       json: ([block]) => void JSON.parse(block.text),
       text: () => {},
@@ -127,12 +129,16 @@ class PageRun {
     parts: readonly Block[],
     file: string,
     mark: (part: number) => string,
-    command: string,
+    ...commands: string[]
   ): Promise<void> {
     writeFileSync(join(this.folder, file), parts.map(({ text }, i) => `${mark(i)}\n${text}`).join("\n"));
     writeFileSync(join(this.folder, ".fetch.mjs"), fetchFrom(this.reader.origin));
     const flags = file.endsWith("mjs") ? ["--import", "./.fetch.mjs"] : [];
-    const { out, errors, status } = await this.spawn(command, ...flags, file);
+    let { out, errors, status } = await this.spawn(commands[0], ...flags, file);
+    // One Python has the newer PyTorch, the other pymatgen.
+    if (/^ModuleNotFoundError/m.test(errors) && commands[1])
+      ({ out, errors, status } = await this.spawn(commands[1], ...flags, file));
+    if (/^ModuleNotFoundError/m.test(errors)) throw new Absent(errors.trim().split("\n").at(-1));
     const pieces = out.split(new RegExp(`^${MARK} \\d+\n`, "m")).slice(1);
     for (const [i, block] of parts.entries()) this.printed.set(block, pieces[i] ?? "");
     this.checkStatus(status, `${out}${errors}`);
@@ -156,7 +162,7 @@ class PageRun {
 
   private checkStatus(status: number | null, printed: string): void {
     if (status === ABSENT) throw new Absent(`what it needs is not here (${printed.trim().split("\n").at(-1)})`);
-    if (status !== 0) throw new Error(`status ${status}\n${printed}`);
+    if (status !== 0) throw new Error(`status ${status}\n${printed.slice(-MOST_TOLD)}`);
   }
 
   private async openPage(block: Block): Promise<void> {
@@ -209,7 +215,7 @@ class PageRun {
     const before = this.blocks.slice(0, this.blocks.indexOf(block));
     const source = before.findLast((other) => this.printed.has(other));
     if (!source) return;
-    if (!hasPublished && /formation-energy|MEGNet-MP/.test(this.text)) {
+    if (!hasPublished && /formation-energy|MEGNet-MP/.test(source.text)) {
       this.result.notRun.push(`${this.at(block)}: not compared, the published networks are not here`);
       return;
     }
@@ -219,7 +225,7 @@ class PageRun {
     else
       this.fail(
         block,
-        `"${missing}" is not in what the block at line ${source.line} printed, or not there:\n${printed}`,
+        `"${missing}" is not in what the block at line ${source.line} printed, or not there:\n${printed.slice(0, MOST_TOLD)}`,
       );
   }
 

@@ -9,6 +9,7 @@ import { fixturesRoot, haveFixtures } from "./fixtures.js";
 import { PYTHON_2 } from "./interop.js";
 
 const RUNTIMES = resolve("build/runtimes/node_modules");
+const SYSTEM_PYTHON = process.env.UNITCELL_PYTHON ?? "/usr/bin/python3";
 /** A block's status when something that it needs is not on this machine. */
 export const ABSENT = 77;
 
@@ -88,7 +89,7 @@ done
 echo "absent: $1" >&2; exit ${ABSENT}`,
     pip: `for name in "\${@:2}"; do "${python}" -c "import \${name%%=*}" || exit ${ABSENT}; done`,
     python: binary(python),
-    python3: binary(python),
+    python3: binary(SYSTEM_PYTHON),
     deno: binary(`${RUNTIMES}/@deno/linux-x64-glibc/deno`),
     bun: binary(`${RUNTIMES}/@oven/bun-linux-x64/bin/bun`),
   };
@@ -97,5 +98,5 @@ echo "absent: $1" >&2; exit ${ABSENT}`,
 /** PyTorch 2 where it is installed, else the system's Python. */
 function pythonWithTorch(): string {
   const second = resolve(PYTHON_2);
-  return existsSync(second) ? second : (process.env.UNITCELL_PYTHON ?? "/usr/bin/python3");
+  return existsSync(second) ? second : SYSTEM_PYTHON;
 }

@@ -101,8 +101,9 @@ test("links lead to files and headings, and README or a page that it links to le
   );
 });
 
-test("the pages of commands and API are current, and every exported name has a docstring", () => {
-  execFileSync(process.execPath, ["docs.js", "--check"], { stdio: "pipe" });
-});
+if (chosen === undefined)
+  test("the pages of commands and API are current, and every exported name has a docstring", () => {
+    execFileSync(process.execPath, ["docs.js", "--check"], { stdio: "pipe" });
+  });
 
 test.run();
