@@ -53,7 +53,7 @@ export function anchorsOf(page: string): Set<string> {
 
 /**
  * Whether a `text` block is what was printed: its lines in a row, blank ones and space at the ends apart, where "..." stands
- * for any lines and dates for any dates.
+ * for any lines, within a line for any characters, and dates for any dates.
  * @returns the first line that is not there; undefined when all are
  */
 export function missingLine(block: string, printed: string): string | undefined {
@@ -69,9 +69,21 @@ export function missingLine(block: string, printed: string): string | undefined 
     .split(/^\.\.\.$/m)) {
     const wanted = lines(part);
     let at = from;
-    while (at <= found.length - wanted.length && !wanted.every((line, i) => found[at + i] === line)) at++;
-    if (at > found.length - wanted.length) return wanted.find((line) => !found.slice(from).includes(line)) ?? wanted[0];
+    while (at <= found.length - wanted.length && !wanted.every((line, i) => isLike(found[at + i], line))) at++;
+    if (at > found.length - wanted.length)
+      return wanted.find((line) => !found.slice(from).some((other) => isLike(other, line))) ?? wanted[0];
     from = at + wanted.length;
   }
   return undefined;
+}
+
+function isLike(found: string, wanted: string): boolean {
+  let at = 0;
+  const parts = wanted.split("...");
+  for (const [i, part] of parts.entries()) {
+    const next = i === 0 ? (found.startsWith(part) ? 0 : -1) : found.indexOf(part, at);
+    if (next < 0) return false;
+    at = next + part.length;
+  }
+  return at === found.length || parts.at(-1) === "";
 }

@@ -3,14 +3,15 @@
  *
  *   sh    by bash, each block a process on a terminal of its own, so that commands print what they print to people
  *   js    the blocks without a file name are one module, run in Node where the last of them stands: what one declares or
- *         imports, those after it have. https://example.org/ is this folder
+ *         imports, those after it have
  *   py    likewise, in Python
  *   html  in Chromium, from a web server at this folder; a CDN's addresses are the installed package. A file is chosen for
  *         each <input type="file">
  *   text  is what the last block before it printed, or what its page shows
  *   json  is parsed
  *
- * A block that begins with a comment of nothing but a file's name is written to that file, for others to run.
+ * A block that begins with a comment of nothing but a file's name is written to that file, for others to run. In all of them
+ * https://example.org/ is a web server at this folder.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -48,7 +49,7 @@ export interface PageResult {
 export async function runPage(name: string, text: string, reader: Reader): Promise<PageResult> {
   const folder = join(reader.project, name.replaceAll(/[/.]/g, "-"));
   mkdirSync(folder);
-  supply(text, folder);
+  supply(/type="?file/.test(text) ? `${text} model.pt NaCl.cif` : text, folder);
   const server = await serve(folder);
   try {
     return await new PageRun(name, text, folder, { ...reader, origin: server.origin }).run();
@@ -69,7 +70,7 @@ class PageRun {
     private readonly folder: string,
     private readonly reader: Reader & { readonly origin: string },
   ) {
-    this.blocks = blocksOf(text);
+    this.blocks = blocksOf(text.replaceAll("https://example.org", reader.origin));
   }
 
   async run(): Promise<PageResult> {
@@ -81,7 +82,7 @@ class PageRun {
       else if (block.file && language !== "html") this.write(block);
       else if (block === parts.at(-1)) await this.runBlocks(language, parts);
     }
-    for (const block of this.blocks) if (block.language === "text") this.compare(block);
+    for (const block of this.blocks) if (block.language === "text" && !block.file) this.compare(block);
     return this.result;
   }
 
@@ -132,12 +133,10 @@ class PageRun {
     ...commands: string[]
   ): Promise<void> {
     writeFileSync(join(this.folder, file), parts.map(({ text }, i) => `${mark(i)}\n${text}`).join("\n"));
-    writeFileSync(join(this.folder, ".fetch.mjs"), fetchFrom(this.reader.origin));
-    const flags = file.endsWith("mjs") ? ["--import", "./.fetch.mjs"] : [];
-    let { out, errors, status } = await this.spawn(commands[0], ...flags, file);
+    let { out, errors, status } = await this.spawn(commands[0], file);
     // One Python has the newer PyTorch, the other pymatgen.
     if (/^ModuleNotFoundError/m.test(errors) && commands[1])
-      ({ out, errors, status } = await this.spawn(commands[1], ...flags, file));
+      ({ out, errors, status } = await this.spawn(commands[1], file));
     if (/^ModuleNotFoundError/m.test(errors)) throw new Absent(errors.trim().split("\n").at(-1));
     const pieces = out.split(new RegExp(`^${MARK} \\d+\n`, "m")).slice(1);
     for (const [i, block] of parts.entries()) this.printed.set(block, pieces[i] ?? "");
@@ -246,12 +245,6 @@ class Absent extends Error {}
 
 const isPartOf = (language: string) => (block: Block) =>
   block.language === language && block.file === undefined && block.notRun === undefined;
-
-/** A module that makes https://example.org/ another address. */
-function fetchFrom(origin: string): string {
-  return `const { fetch } = globalThis;
-globalThis.fetch = (url, init) => fetch(String(url?.url ?? url).replace("https://example.org", "${origin}"), init);\n`;
-}
 
 function serve(folder: string): Promise<WebServer> {
   return startServer((request, response) => {
