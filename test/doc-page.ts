@@ -25,6 +25,7 @@ import { sendRange, startServer, type WebServer } from "./web-server.js";
 /** Of the terminal. */
 const COLUMNS = 100;
 const PAGE_MS = 20_000;
+const BLOCK_MS = 120_000;
 /** Printed between the blocks of a module. */
 const MARK = "--- block";
 /** Characters of an output, in a failure. */
@@ -152,7 +153,9 @@ class PageRun {
       env: { ...process.env, PATH: this.reader.path, NO_COLOR: "1", OMP_NUM_THREADS: "1" },
       stdio: ["ignore", openSync(out, "w"), openSync(errors, "w")],
     });
+    const timer = setTimeout(() => child.kill(), BLOCK_MS);
     const [status] = await once(child, "exit");
+    clearTimeout(timer);
     try {
       process.kill(-child.pid!);
     } catch {} // nothing is left of it

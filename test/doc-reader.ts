@@ -41,8 +41,9 @@ const FILES: Readonly<Record<string, string | readonly string[]>> = {
 
 /** Puts the files that a page names into a folder. */
 export function supply(page: string, folder: string): void {
+  const text = page.replaceAll(/https:\/\/example\.org\/|(?<!\.)\.\//g, "");
   for (const [name, from] of Object.entries(FILES)) {
-    const isNamed = new RegExp(`(?<![\\w/.-])${name.replaceAll(".", "\\.")}(?![\\w-])`).test(page);
+    const isNamed = new RegExp(`(?<![\\w/.-])${name.replaceAll(".", "\\.")}(?![\\w-])`).test(text);
     if (!isNamed) continue;
     const to = join(folder, name);
     if (typeof from === "string") cpSync(from, to);
