@@ -1,10 +1,13 @@
 /**
  * Builds dist/ (what npm ships), or with --tests / --bench the test and bench bundles in build/.
  *   dist/unitcell.wasm   the AssemblyScript kernels; dist/unitcell.relaxed.wasm the same with fused multiply-add
- *   dist/index.js        the library, Wasm inlined; dist/checkpoints.js its checkpoint toolkit alone; dist/fs.js its files
- *                        for Node, Deno and Bun; dist/ort.js export to ONNX, and onnxruntime as a backend; dist/pool.js
- *                        predictions on all cores, dist/pool-worker.js what each of its workers runs; dist/cli.js the
- *                        command; all share chunks
+ *   dist/index.js        the library; dist/checkpoints.js its checkpoint toolkit alone, dist/reader.js the reading of
+ *                        checkpoints alone; dist/edge.js an HTTP handler; dist/fs.js files for Node, Deno and Bun;
+ *                        dist/ort.js export to ONNX, and onnxruntime as a backend; dist/pool.js predictions on all cores,
+ *                        dist/pool-worker.js what each of its workers runs; dist/cli.js the command; all share chunks
+ *   dist/modules/        the same library a file a module, for bundlers
+ *   dist/kernels.js      the kernels embedded, dist/kernels.workerd.js as modules of the runtime's own: "#kernels"
+ *   dist/unitcell.js     all of index.js in one file, fflate and kernels included
  *   dist/types/          declarations
  *   dist/prediction.schema.json   the JSON Schema of records
  *   dist/THIRD-PARTY.txt          the licences of what is bundled
@@ -73,44 +76,73 @@ const kernelsByCondition = {
     onResolve({ filter: /\/kernel-modules\.js$/ }, () => ({ path: "#kernels", external: true })),
 };
 
+/** Entries of the package by their files in dist/; they share chunks. For Node, Deno and Bun: few files start fast. */
+const ENTRIES = {
+  index: "src/index.ts",
+  checkpoints: "src/checkpoints.ts",
+  reader: "src/reader.ts",
+  edge: "src/edge.ts",
+  fs: "src/stores/fs.ts",
+  ort: "src/ort.ts",
+  pool: "src/pool/pool.ts",
+  "pool-worker": "src/pool/worker.ts",
+  cli: "src/cli.ts",
+};
+
 async function buildDist() {
   rmSync("dist", { recursive: true, force: true });
   buildKernels();
+  const minified = { ...shared, metafile: true, minify: true, outdir: "dist" };
   const { metafile } = await esbuild.build({
-    ...shared,
-    metafile: true,
-    entryPoints: {
-      index: "src/index.ts",
-      checkpoints: "src/checkpoints.ts",
-      fs: "src/stores/fs.ts",
-      ort: "src/ort.ts",
-      pool: "src/pool/pool.ts",
-      "pool-worker": "src/pool/worker.ts",
-      cli: "src/cli.ts",
-    },
-    outdir: "dist",
-    minify: true,
+    ...minified,
+    entryPoints: ENTRIES,
     external: ["node:*", "fflate"],
     plugins: [kernelsByCondition],
     chunkNames: "chunk-[hash]",
   });
-  await esbuild.build({
-    ...shared,
-    entryPoints: { kernels: "src/kernel-modules.ts" },
-    outdir: "dist",
-    minify: true,
-    external: ["fflate"],
-  });
+  await esbuild.build({ ...minified, entryPoints: { kernels: "src/kernel-modules.ts" }, external: ["fflate"] });
   copyFileSync("src/kernel-modules.workerd.js", "dist/kernels.workerd.js");
+  copyFileSync("src/kernels.wasm.d.ts", "dist/kernels.wasm.d.ts");
+  await buildModules(minified);
+  // All of `unitcell` in one file that imports nothing, for pages without a bundler.
+  const whole = await esbuild.build({ ...minified, splitting: false, entryPoints: { unitcell: "src/index.ts" } });
   chmodSync("dist/cli.js", 0o755);
-  writeFileSync("dist/THIRD-PARTY.txt", licences(metafile));
+  writeFileSync("dist/THIRD-PARTY.txt", licences({ ...metafile.outputs, ...whole.metafile.outputs }));
   copyFileSync("src/prediction.schema.json", "dist/prediction.schema.json");
   node(require.resolve("typescript/package.json").replace("package.json", "bin/tsc"), "-p", "tsconfig.types.json");
   pruneTypes();
 }
 
+/**
+ * dist/modules: the library a file a module, as the sources are, for bundlers: they leave out by file, and put what is
+ * loaded later into files of its own, neither of which they can with the parts of a chunk.
+ */
+async function buildModules(minified) {
+  const files = readdirSync("src", { recursive: true }).filter(
+    (name) => /(?<!\.d)\.ts$/.test(name) && !/^(cli|demo)\b|^kernel-modules/.test(name),
+  );
+  // A pool looks for its worker beside itself.
+  const entry = (name) => (name === join("pool", "worker.ts") ? "pool/pool-worker" : name.replace(/\.ts$/, ""));
+  await esbuild.build({
+    ...minified,
+    splitting: false,
+    entryPoints: Object.fromEntries(files.map((name) => [entry(name), `src/${name}`])),
+    outdir: "dist/modules",
+    plugins: [kernelsByCondition, modulesApart],
+  });
+}
+
+/** Inlines data and packages that are bundled; sources and fflate stay imports. */
+const modulesApart = {
+  name: "modules",
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /^(\.|fflate$|node:)/ }, ({ path, kind }) =>
+      kind === "entry-point" || path.endsWith(".json") ? undefined : { path, external: true, sideEffects: false },
+    ),
+};
+
 /** The licences of the packages whose code is in the output: they ask to be passed on with it. */
-function licences({ outputs }) {
+function licences(outputs) {
   const files = Object.values(outputs).flatMap(({ inputs }) =>
     Object.keys(inputs).filter((file) => inputs[file].bytesInOutput > 0),
   );

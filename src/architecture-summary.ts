@@ -1,6 +1,7 @@
 import { isUnitcellError } from "./errors.js";
 import { listNames, withoutWrapperPrefixes } from "./load-report.js";
-import { findArchitecture, nearestArchitecture, recognizeModel } from "./models/recognize.js";
+import { recognizeModel } from "./models/from-checkpoint.js";
+import { findKnown, nearestKnown } from "./models/recognize.js";
 import type { CheckpointSummary } from "./summary.js";
 import type { StateDict, Tensor } from "./tensor.js";
 
@@ -29,10 +30,10 @@ export function summarizeArchitecture(summary: CheckpointSummary): ArchitectureS
   for (const { key, dtype, shape } of summary.tensors)
     if (key !== undefined) stateDict.set(key, { dtype, shape } as unknown as Tensor);
   const bare = withoutWrapperPrefixes(stateDict);
-  const name = findArchitecture(bare)?.title;
+  const name = findKnown(bare)?.title;
   const nothing = { name, task: undefined, property: undefined, found: [], assumed: [] };
   if (name === undefined) {
-    const nearest = nearestArchitecture(bare);
+    const nearest = nearestKnown(bare);
     return {
       ...nothing,
       problem: nearest && `nearest is ${nearest.title}, which would also have ${listNames(nearest.lacking)}`,

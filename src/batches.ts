@@ -3,9 +3,9 @@ import type { Backend, RunNote, Session } from "./backends/backend.js";
 import { wasmBackend } from "./backends/wasm.js";
 import { isUnitcellError, UnitcellError } from "./errors.js";
 import { type Batch, collate } from "./graphs/batch.js";
-import { buildGraph } from "./graphs/graph.js";
 import { type AnyGraph, lift } from "./graphs/lift.js";
 import { countTriplets } from "./graphs/line-graph.js";
+import { type GraphRule, graphRule } from "./graphs/rules.js";
 import { distinctGraphs } from "./graphs/same-graph.js";
 import { checkElements, type Model } from "./models/model.js";
 import { type FailedPrediction, type ModelInfo, type PredictionWarning, RECORD_SCHEMA } from "./prediction.js";
@@ -96,6 +96,7 @@ export function atomsOf(structure: Structure | UnreadStructure): number {
 /** A model where it runs. */
 export interface Runner {
   readonly model: Model;
+  readonly graphOf: GraphRule;
   readonly session: Session;
   /** Name of the backend. */
   readonly backend: string;
@@ -107,8 +108,8 @@ export interface Runner {
 
 export async function openRunner(model: Model, options: BatchOptions): Promise<Runner> {
   const backend = backendOf(options);
-  const session = await sessionFor(model, backend);
-  return { model, session, backend: backend.name, state: options.state, lift: options.lift ?? true };
+  const [session, graphOf] = await Promise.all([sessionFor(model, backend), graphRule(model.config.graph)]);
+  return { model, graphOf, session, backend: backend.name, state: options.state, lift: options.lift ?? true };
 }
 
 /** What became of a graph, and how it was run where that is to be noted. */
@@ -195,12 +196,12 @@ function pairsOf(graph: AnyGraph): number {
 /** An input's place in the output: a graph to run, or an error already known. */
 type Slot = ReadySlot | FailedPrediction;
 
-function makeSlot({ model, session, lift: lifts }: Runner, structure: Structure | UnreadStructure): Slot {
+function makeSlot({ model, graphOf, session, lift: lifts }: Runner, structure: Structure | UnreadStructure): Slot {
   if ("error" in structure) return failure(structure, structure.error);
   try {
     const began = performance.now();
     checkElements(model, structure);
-    const whole = buildGraph(structure, model.config.graph);
+    const whole = graphOf(structure);
     const graph = lifts ? lift(whole) : whole;
     return { structure, graph, bytes: batchBytes(session, graph), ms: performance.now() - began };
   } catch (error) {

@@ -2,7 +2,6 @@
 import type { Input } from "./bytes.js";
 import { type Bundle, type CheckpointFiles, openBundle } from "./checkpoint/bundle.js";
 import { readLayout } from "./checkpoint/layouts.js";
-import { metadataValues } from "./checkpoint/metadata.js";
 import { TRAINING_CLASSES } from "./checkpoint/training-classes.js";
 import type { ReadOptions } from "./formats/torch.js";
 import type { TorchValue } from "./formats/values.js";
@@ -62,7 +61,10 @@ export function openTrained(input: Input | CheckpointFiles, options: ReadOptions
 /** Reads what is open. @throws {UnitcellError} as loadCheckpoint */
 export async function readCheckpoint({ torch, name, settings }: Bundle): Promise<Checkpoint> {
   await torch.load();
-  const checkpoint = readLayout(torch.root, metadataValues(torch.info.get("metadata")));
+  const metadata = torch.info.get("metadata");
+  const beside =
+    metadata instanceof Map ? (await import("./checkpoint/several-files.js")).metadataValues(metadata) : undefined;
+  const checkpoint = readLayout(torch.root, beside);
   return { ...(await settings(checkpoint.args)), ...checkpoint, ...(name !== undefined && { file: name }) };
 }
 

@@ -22,7 +22,9 @@ import {
 import { UnitcellError } from "./errors.js";
 import type { AnyGraph } from "./graphs/lift.js";
 import { elementWarnings, valueWarnings } from "./model-warnings.js";
-import { atomShares, type Model } from "./models/model.js";
+import { atomShares, shareRuleOf } from "./models/atom-shares.js";
+import type { Model } from "./models/model.js";
+import type { ShareRule } from "./models/shares.js";
 import { type FailedPrediction, type ModelInfo, type PredictionWarning, RECORD_SCHEMA } from "./prediction.js";
 import { chemicalFormula } from "./structures/elements.js";
 import type { Structure } from "./structures/structure.js";
@@ -96,11 +98,11 @@ export async function* embedStream(
     throw new UnitcellError("ARGUMENT", "an ensemble has no vectors of its own: embed with one of its members");
   const maxAtoms = checkOptions([model], options);
   const runner = await openRunner(model, options);
+  const rule = options.shares ? await shareRuleOf(model) : undefined;
   for await (const chunk of chunksOf(structures, maxAtoms, options.signal))
     yield* runChunk(runner, chunk, {
       run: (graphs) => inParts(graphs, (some) => runGraphs(runner, some)),
-      record: async (slot, vectors, elapsedMs) =>
-        embeddingOf(runner, slot, vectors, { shares: options.shares ?? false, elapsedMs }),
+      record: async (slot, vectors, elapsedMs) => embeddingOf(runner, slot, vectors, { rule, elapsedMs }),
     });
 }
 
@@ -144,7 +146,7 @@ function embeddingOf(
   runner: Runner,
   { structure, graph }: ReadySlot,
   { result: vectors, note }: Ran<Vectors>,
-  options: { shares: boolean; elapsedMs: number },
+  options: { rule: ShareRule | undefined; elapsedMs: number },
 ): Embedding {
   const began = performance.now();
   const { model, state } = runner;
@@ -153,7 +155,7 @@ function embeddingOf(
   const crystal = vectors.crystal.slice();
   const atoms = expand(graph, vectors.atoms);
   const sites = structure.numbers.length;
-  const shares = options.shares ? atomShares(model, atoms, sites) : undefined;
+  const shares = options.rule && atomShares(model, options.rule, atoms, sites);
   checkFinite(crystal, atoms, shares ?? []);
   return {
     schema: RECORD_SCHEMA,

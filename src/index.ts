@@ -23,8 +23,8 @@ export { buildGraph, type CrystalGraph } from "./graphs/graph.js";
 export type { Warning } from "./graphs/warnings.js";
 export { loadModel } from "./load-model.js";
 export type { Recognized, Settings } from "./models/architecture.js";
-export { type Model, type ModelOptions, modelFromCheckpoint, type Normalizer } from "./models/model.js";
-export { recognizeModel } from "./models/recognize.js";
+export { modelFromCheckpoint, recognizeModel } from "./models/from-checkpoint.js";
+export type { Model, ModelOptions, Normalizer } from "./models/model.js";
 export type { Axis, Node, Param, Program, Value } from "./ops/program.js";
 export { type PredictOptions, predict, predictStream } from "./predict.js";
 export type {

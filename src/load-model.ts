@@ -3,7 +3,10 @@ import { FileBytes, type Input, limitsOf } from "./bytes.js";
 import { type CheckpointFiles, openTrained, readCheckpoint } from "./checkpoint.js";
 import { UnitcellError } from "./errors.js";
 import type { ReadOptions } from "./formats/torch.js";
-import { type Model, type ModelOptions, modelFromCheckpoint } from "./models/model.js";
+import { withoutWrapperPrefixes } from "./load-report.js";
+import { buildModel } from "./models/build-model.js";
+import type { Model, ModelOptions } from "./models/model.js";
+import { recognize } from "./models/recognize.js";
 import { sha256 } from "./sha256.js";
 
 /**
@@ -19,8 +22,11 @@ export async function loadModel(
 ): Promise<Model> {
   const bundle = await openTrained(input, options);
   const checkpoint = await readCheckpoint(bundle);
+  const stateDict = withoutWrapperPrefixes(checkpoint.stateDict);
+  const architecture = await recognize(stateDict, [...checkpoint.stateDict.keys()]).load();
+  const recognized = architecture.readConfig(stateDict, checkpoint, options.graph ?? {});
   const name = options.name ?? nameOf(input) ?? bundle.name;
-  return modelFromCheckpoint(checkpoint, {
+  return buildModel(architecture, checkpoint, recognized, {
     ...options,
     sha256: options.sha256 ?? (await hashOf(bundle.input, limitsOf(options.limits).wholeFileBytes)),
     ...(name !== undefined && { name }),

@@ -8,6 +8,7 @@ import { ByteReader, DEFAULT_LIMITS, FileBytes, type Limits } from "../src/bytes
 import { loadCheckpoint } from "../src/checkpoint.js";
 import { type ErrorCode, isUnitcellError } from "../src/errors.js";
 import { NamesFound, type PickleContext, readPickle } from "../src/formats/pickle.js";
+import { RARE_OPCODES } from "../src/formats/rare-opcodes.js";
 import { saveSafetensors } from "../src/formats/safetensors-save.js";
 import { loadTorch, openTorch } from "../src/formats/torch.js";
 import type { TorchTensor } from "../src/formats/torch-tensors.js";
@@ -112,6 +113,7 @@ test("zip attack: overlapping entries", () => {
 });
 
 const plain: PickleContext = {
+  rareOpcodes: RARE_OPCODES,
   classes: new Map(),
   constants: new Map(),
   isInert: () => false,

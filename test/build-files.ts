@@ -1,6 +1,13 @@
 /** Byte writers for tests: every field of a zip and every opcode of a pickle can be set, so that each can be set wrong. */
 import { crc32 } from "../src/formats/crc32.js";
-import { OPCODE_BYTES } from "../src/formats/pickle.js";
+import { ROWS, STOP } from "../src/formats/pickle.js";
+import { RARE_ROWS } from "../src/formats/rare-opcodes.js";
+
+/** Every opcode of pickletools by name. */
+export const OPCODE_BYTES: ReadonlyMap<string, number> = new Map([
+  ...[...ROWS, ...RARE_ROWS].map(([code, name]): [string, number] => [name, code]),
+  ["STOP", STOP],
+]);
 
 export function u16(value: number): number[] {
   return [value & 255, (value >> 8) & 255];

@@ -1,7 +1,8 @@
 /** The small model and structures that ship in examples/, for tests that must run without the shared fixtures. */
 import { readdirSync, readFileSync } from "node:fs";
 import { loadCheckpoint } from "../src/checkpoint.js";
-import { type Model, type ModelOptions, modelFromCheckpoint } from "../src/models/model.js";
+import { modelFromCheckpoint } from "../src/models/from-checkpoint.js";
+import type { Model, ModelOptions } from "../src/models/model.js";
 import { parseStructures } from "../src/structures/parse.js";
 import type { Structure } from "../src/structures/structure.js";
 

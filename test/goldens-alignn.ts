@@ -2,7 +2,8 @@
 import { loadCheckpoint } from "../src/checkpoint.js";
 import { sortEdges } from "../src/graphs/edges.js";
 import type { CrystalGraph } from "../src/graphs/graph.js";
-import { type Model, type ModelOptions, modelFromCheckpoint } from "../src/models/model.js";
+import { modelFromCheckpoint } from "../src/models/from-checkpoint.js";
+import type { Model, ModelOptions } from "../src/models/model.js";
 import { SYMBOLS } from "../src/structures/elements.js";
 import type { Structure } from "../src/structures/structure.js";
 import { fixtureBytes, fixtureJson, fixtureNames } from "./fixtures.js";

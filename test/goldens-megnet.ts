@@ -2,7 +2,8 @@
 import { loadCheckpoint } from "../src/checkpoint.js";
 import { bondVector, sortEdges } from "../src/graphs/edges.js";
 import type { CrystalGraph } from "../src/graphs/graph.js";
-import { type Model, modelFromCheckpoint } from "../src/models/model.js";
+import { modelFromCheckpoint } from "../src/models/from-checkpoint.js";
+import type { Model } from "../src/models/model.js";
 import { fixtureBytes, fixtureJson } from "./fixtures.js";
 import { storedStructure } from "./goldens.js";
 

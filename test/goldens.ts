@@ -4,7 +4,8 @@ import { loadCheckpoint } from "../src/checkpoint.js";
 import type { Batch } from "../src/graphs/batch.js";
 import { collate } from "../src/graphs/batch.js";
 import type { CrystalGraph } from "../src/graphs/graph.js";
-import { type Model, type ModelOptions, modelFromCheckpoint } from "../src/models/model.js";
+import { modelFromCheckpoint } from "../src/models/from-checkpoint.js";
+import type { Model, ModelOptions } from "../src/models/model.js";
 import type { Structure } from "../src/structures/structure.js";
 import { fixtureBytes, fixtureJson } from "./fixtures.js";
 

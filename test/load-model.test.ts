@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { loadCheckpoint } from "../src/checkpoint.js";
 import { isUnitcellError } from "../src/errors.js";
 import { loadModel } from "../src/load-model.js";
-import { modelFromCheckpoint } from "../src/models/model.js";
+import { modelFromCheckpoint } from "../src/models/from-checkpoint.js";
 import { predict } from "../src/predict.js";
 import { fileSource } from "../src/stores/fs.js";
 import { exampleStructures } from "./examples.js";

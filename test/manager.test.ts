@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { UnitcellError } from "../src/errors.js";
 import { saveTorch } from "../src/formats/torch-save.js";
 import { isFloatAt, PythonObject, type TorchValue } from "../src/formats/values.js";
-import { modelFromCheckpoint } from "../src/models/model.js";
+import { modelFromCheckpoint } from "../src/models/from-checkpoint.js";
 import { listCheckpoints } from "../src/runs/listing.js";
 import { CheckpointManager } from "../src/runs/manager.js";
 import { pinCheckpoint, unpinCheckpoint } from "../src/runs/pins.js";

@@ -4,9 +4,11 @@ import { readFileSync, statSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import * as toolkit from "../src/checkpoints.js";
+import * as edge from "../src/edge.js";
 import * as source from "../src/index.js";
 import * as ort from "../src/ort.js";
 import * as pool from "../src/pool/pool.js";
+import * as reader from "../src/reader.js";
 import * as files from "../src/stores/fs.js";
 import { VERSION } from "../src/version.js";
 
@@ -27,9 +29,19 @@ const NETWORKS = `
   modelFromCheckpoint parseEach parseElementTable parseStructures predict predictStream recognizeModel
   summarizeArchitecture wasmBackend
 `;
+const READER = `
+  ByteArray Complex DEFAULT_LIMITS Float NumpyArray NumpyDtype NumpyScalar OrderedDict PythonGlobal PythonObject
+  SparseTensor Storage TorchConstant TorchFile TorchSize TorchTensor UnitcellError isFloatAt isUnitcellError
+  loadCheckpoint loadTorch openTorch toFloat32
+`;
 const names = (text: string) => text.trim().split(/\s+/);
 
 test("exported names of unitcell/checkpoints", () => assert.equal(Object.keys(toolkit).sort(), names(TOOLKIT)));
+
+test("exported names of unitcell/reader", () => assert.equal(Object.keys(reader).sort(), names(READER)));
+
+test("exported names of unitcell/edge", () =>
+  assert.equal(Object.keys(edge).sort(), ["predictionHandler", "useKernels"]));
 
 test("exported names: those and the networks", () =>
   assert.equal(Object.keys(source).sort(), [...names(TOOLKIT), ...names(NETWORKS)].sort()));

@@ -2,15 +2,9 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ByteReader, DEFAULT_LIMITS } from "../src/bytes.js";
-import {
-  NamesFound,
-  OPCODE_BYTES,
-  type PickleClass,
-  type PickleContext,
-  readPickle,
-  scanPickles,
-} from "../src/formats/pickle.js";
+import { NamesFound, type PickleClass, type PickleContext, readPickle, scanPickles } from "../src/formats/pickle.js";
 import { readLong1 } from "../src/formats/pickle-scalars.js";
+import { RARE_OPCODES } from "../src/formats/rare-opcodes.js";
 import {
   ByteArray,
   isFloatAt,
@@ -20,7 +14,7 @@ import {
   TorchConstant,
   type TorchValue,
 } from "../src/formats/values.js";
-import { global, int, ops, str, tuple, u16, u32, u64, utf8 } from "./build-files.js";
+import { global, int, OPCODE_BYTES, ops, str, tuple, u16, u32, u64, utf8 } from "./build-files.js";
 import { throwsCode } from "./throws.js";
 
 const point: PickleClass = {
@@ -29,6 +23,7 @@ const point: PickleClass = {
 };
 const constant = new TorchConstant("dtype", "constant");
 const context: PickleContext = {
+  rareOpcodes: RARE_OPCODES,
   classes: new Map([["test.Point", point]]),
   constants: new Map([["test.CONSTANT", constant]]),
   isInert: (name) => name === "test.Inert" || name === "builtins.object",

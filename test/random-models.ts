@@ -1,8 +1,8 @@
 /** Small networks of random weights, for tests of all architectures that must run without the shared fixtures. */
 import type { AlignnConfig, CgcnnConfig, MegnetConfig, ModelConfig } from "../src/config.js";
 import type { TorchValue } from "../src/formats/values.js";
-import { type Model, type ModelOptions, modelFromCheckpoint } from "../src/models/model.js";
-import { architectureOf } from "../src/models/recognize.js";
+import { architectureOf, modelFromCheckpoint } from "../src/models/from-checkpoint.js";
+import type { Model, ModelOptions } from "../src/models/model.js";
 import { seededRandom } from "../src/random.js";
 import type { Tensor } from "../src/tensor.js";
 

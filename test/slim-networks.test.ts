@@ -10,7 +10,8 @@ import { type Checkpoint, type CheckpointFiles, loadCheckpoint, saveCheckpoint }
 import { castTensor } from "../src/formats/cast.js";
 import { collate } from "../src/graphs/batch.js";
 import type { CrystalGraph } from "../src/graphs/graph.js";
-import { decodeOutput, modelFromCheckpoint, outputRow } from "../src/models/model.js";
+import { modelFromCheckpoint } from "../src/models/from-checkpoint.js";
+import { decodeOutput, outputRow } from "../src/models/model.js";
 import { comparePredictions } from "../src/prediction-change.js";
 import { type SlimDType, type SlimOptions, slimCheckpoint } from "../src/slim.js";
 import type { Structure } from "../src/structures/structure.js";

@@ -18,7 +18,7 @@ import {
   TorchConstant,
   type TorchValue,
 } from "../src/formats/values.js";
-import { modelFromCheckpoint } from "../src/models/model.js";
+import { modelFromCheckpoint } from "../src/models/from-checkpoint.js";
 import { predict } from "../src/predict.js";
 import { slimCheckpoint } from "../src/slim.js";
 import { inspectCheckpoint } from "../src/summary.js";

@@ -1,7 +1,7 @@
 /** Byte sources for tests: one that counts what is asked of it, and files of gigabytes that are zeros but for a few bytes. */
 import type { ByteSource } from "../src/bytes.js";
 import { crc32 } from "../src/formats/crc32.js";
-import { isTorchLegacy } from "../src/formats/torch-legacy.js";
+import { isTorchLegacy } from "../src/formats/magic.js";
 import { u16, u32, utf8 } from "./build-files.js";
 
 /** Bytes at their offsets; zeros elsewhere. */

@@ -8,6 +8,7 @@ import type { Pass } from "../ops/rewrite.js";
 import { type ArenaPlan, planArena, runBytes } from "./arena.js";
 import type { Backend, Session } from "./backend.js";
 import { checkInputs, checksOf, type Reading, readingsOf } from "./check-inputs.js";
+import { fusesMultiplyAdd } from "./multiply-add.js";
 import { Placement, type Weights } from "./placement.js";
 import { largestSizes } from "./sizes.js";
 import { prepare, rowOf } from "./wasm-rows.js";
@@ -23,14 +24,15 @@ export interface WasmOptions {
 }
 
 /**
- * Programs on the embedded Wasm SIMD kernels, in this thread, without any dependency. Its name, "wasm" or "wasm-relaxed",
- * tells which of the two builds runs.
+ * Programs on the embedded Wasm SIMD kernels, in this thread, without any dependency. Its name tells what
+ * bits it gives: "wasm-relaxed" where multiply-adds are rounded once, which takes the relaxed build and an engine that does so;
+ * else "wasm".
  * @throws {UnitcellError} BACKEND when relaxed SIMD is asked for and the engine lacks it
  */
 export function wasmBackend({ passes = DEFAULT_PASSES, relaxed }: WasmOptions = {}): Backend {
   const variant = kernelVariant(relaxed);
   return {
-    name: variant === "relaxed" ? "wasm-relaxed" : "wasm",
+    name: variant === "relaxed" && fusesMultiplyAdd() ? "wasm-relaxed" : "wasm",
     createSession: async (program) =>
       new WasmSession(
         passes.reduce((p, pass) => pass(p), program),

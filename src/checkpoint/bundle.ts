@@ -1,10 +1,8 @@
 /** A checkpoint and the files that belong to it, opened without reading tensors: one file, a set of files, or a plain zip. */
 import type { Input } from "../bytes.js";
-import { isUnitcellError, reworded } from "../errors.js";
+import { isUnitcellError } from "../errors.js";
 import { openTorch, type ReadOptions, type TorchFile } from "../formats/torch.js";
-import { CONFIG, companionsOf, stateDictFile } from "./file-names.js";
-import { readSettings, type Settings } from "./settings.js";
-import { openZipFiles, ZipFiles, ZippedFile } from "./zip-files.js";
+import type { Settings } from "./settings.js";
 
 /** Files that belong together, by name without folders: a folder's, or those inside a plain zip. */
 export type CheckpointFiles = ReadonlyMap<string, Input>;
@@ -35,7 +33,9 @@ export interface Bundle {
  * @throws {UnitcellError} as openTorch, stateDictFile and openZipFiles; errors of a file in a bundle begin with its name
  */
 export async function openBundle(input: Input | CheckpointFiles, options: ReadOptions): Promise<Bundle> {
-  if (isFiles(input)) return openFiles(input, options);
+  // One file needs nothing of this.
+  const severalFiles = () => import("./several-files.js");
+  if (isFiles(input)) return (await severalFiles()).openFiles(input, options);
   let zipped: unknown;
   try {
     return alone(await openTorch(input, options), input);
@@ -43,6 +43,7 @@ export async function openBundle(input: Input | CheckpointFiles, options: ReadOp
     if (!isOtherZip(error)) throw error;
     zipped = error;
   }
+  const { openFiles, openZipFiles } = await severalFiles();
   const files = await openZipFiles(input, options);
   // What openTorch says of a zip without a checkpoint names what it is.
   if (!files) throw zipped;
@@ -54,49 +55,10 @@ function isFiles(input: Input | CheckpointFiles): input is CheckpointFiles {
   return Object.prototype.toString.call(input) === "[object Map]";
 }
 
-function isOtherZip(error: unknown): boolean {
+export function isOtherZip(error: unknown): boolean {
   return isUnitcellError(error, "UNSUPPORTED") && error.detail.hint === "zip";
 }
 
 function alone(torch: TorchFile, input: Input): Bundle {
   return { torch, input, name: undefined, companions: [], settings: async () => ({}) };
-}
-
-async function openFiles(files: CheckpointFiles, options: ReadOptions): Promise<Bundle> {
-  const name = stateDictFile([...files.keys()]);
-  const isZip = files instanceof ZipFiles;
-  const inside = isZip ? { ...options, limits: files.limits } : options;
-  const settle = async (file: string) => {
-    const input = files.get(file)!;
-    return input instanceof ZippedFile ? input.settle() : input;
-  };
-  const beside = companionsOf(name).filter((companion) => files.has(companion));
-  try {
-    const input = await settle(name);
-    return {
-      torch: await openTorch(input, inside),
-      input,
-      name,
-      companions: beside.map((companion) => ({ name: companion, bytes: sizeOf(files.get(companion)!) })),
-      settings: async (own, unknownClasses = options.unknownClasses) => {
-        if (own && beside.every((companion) => companion === CONFIG)) return {};
-        const inputs = new Map<string, Input>();
-        for (const companion of beside) inputs.set(companion, await settle(companion));
-        return readSettings(inputs, { ...inside, ...(unknownClasses && { unknownClasses }) });
-      },
-    };
-  } catch (error) {
-    // A zip has its own settings in it, and there are no further zips in one.
-    if (isOtherZip(error) && !isZip) {
-      const zipped = await openBundle(files.get(name)!, options);
-      return { ...zipped, name: zipped.name ?? name };
-    }
-    const isAlone = files.size === 1 && !isZip;
-    if (!isUnitcellError(error) || isAlone || error.message.includes(name)) throw error;
-    throw reworded(error, `${name}: ${error.message}`);
-  }
-}
-
-function sizeOf(input: Input): number {
-  return "size" in input ? input.size : input.byteLength;
 }

@@ -1,7 +1,7 @@
 /** The parts of checkpoints, each read or refused: a part that is there is never left out in silence. */
 import { UnitcellError } from "../errors.js";
 import { kindOf } from "../formats/kind-of.js";
-import { numpyNumber } from "../formats/numpy-values.js";
+import { numpyNumber } from "../formats/numpy-scalars.js";
 import { Float, NumpyArray, NumpyScalar, OrderedDict, PythonObject, type TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
 import { numElements, type StateDict, toScalar } from "../tensor.js";

@@ -1,6 +1,7 @@
 import { type Embedding, embedStream } from "../embed.js";
 import { UnitcellError } from "../errors.js";
-import { type Model, splitsAmongAtoms } from "../models/model.js";
+import { shareRuleOf } from "../models/atom-shares.js";
+import type { Model } from "../models/model.js";
 import type { FailedPrediction } from "../prediction.js";
 import { SYMBOLS } from "../structures/elements.js";
 import type { StructureFormat } from "../structures/parse.js";
@@ -82,7 +83,7 @@ export async function embedCommand(args: string[]): Promise<number> {
   const { model, description } = await openModels([values.model ?? EXAMPLES[0]], values);
   if ("members" in model) throw new Error("one path is one model");
   const state = parseState(model, values.state);
-  if (values.shares) checkShares(model);
+  if (values.shares) await checkShares(model);
   if (!values.quiet) process.stderr.write(`${description.join("\n")}\n\n`);
   const files = await listInputs(positionals);
   const progress = new Progress(files.length, process.stderr);
@@ -95,8 +96,8 @@ export async function embedCommand(args: string[]): Promise<number> {
 }
 
 /** @throws {UnitcellError} UNSUPPORTED */
-function checkShares(model: Model): void {
-  if (!splitsAmongAtoms(model))
+async function checkShares(model: Model): Promise<void> {
+  if (!(await shareRuleOf(model)))
     throw new UnitcellError(
       "UNSUPPORTED",
       `--shares: this ${model.architecture} ${model.config.task} has no shares by atom: they are defined for regressions ` +

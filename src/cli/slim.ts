@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { deflateRawSync } from "node:zlib";
 import { type Checkpoint, loadCheckpoint, saveCheckpoint } from "../checkpoint.js";
 import { UnitcellError } from "../errors.js";
-import { modelFromCheckpoint } from "../models/model.js";
+import { modelFromCheckpoint } from "../models/from-checkpoint.js";
 import { type ChangeReport, comparePredictions } from "../prediction-change.js";
 import { type SlimOptions, slimCheckpoint } from "../slim.js";
 import type { StructureFormat } from "../structures/parse.js";

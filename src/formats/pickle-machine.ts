@@ -44,9 +44,20 @@ export interface PickleClass {
   readonly build?: (target: TorchValue, state: TorchValue) => void;
 }
 
+/** What an opcode does. */
+export type Opcode = (machine: Machine) => void;
+export type OpcodeRow = readonly [code: number, name: string, run: Opcode];
+/** By byte. */
+export type OpcodeTable = readonly (Opcode | undefined)[];
+
+/** Thrown where a pickle asks for what few pickles do and the context lacks: read it again with `rare.ts`. */
+export class RareNeeded extends Error {}
+
 export interface PickleContext {
+  /** Those that torch.save does not use; without them RareNeeded is thrown where one comes. */
+  readonly rareOpcodes?: OpcodeTable;
   /** Names that make something, "module.name" with Python 3's module names. */
-  readonly classes: ReadonlyMap<string, PickleClass>;
+  readonly classes: Pick<ReadonlyMap<string, PickleClass>, "get" | "has">;
   /** Names that are values (torch.float32). */
   readonly constants: ReadonlyMap<string, TorchConstant>;
   /** True for names that are plain data as inert objects (argparse.Namespace). */

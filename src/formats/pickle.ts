@@ -8,28 +8,18 @@ import { ByteReader } from "../bytes.js";
 import { isUnitcellError, UnitcellError } from "../errors.js";
 import {
   corrupt,
-  describe,
   Machine,
+  type Opcode,
+  type OpcodeRow,
+  type OpcodeTable,
   type PickleContext,
   placeRoot,
   plainText,
-  settleList,
+  RareNeeded,
   settleTuple,
 } from "./pickle-machine.js";
-import {
-  decodePython2,
-  readFloatLine,
-  readIndexLine,
-  readIntLine,
-  readLong1,
-  readLong4,
-  readLongLine,
-  readNameLine,
-  readStringLine,
-  readText,
-  readUnicodeLine,
-} from "./pickle-scalars.js";
-import { ByteArray, Float, PythonObject, type TorchValue } from "./values.js";
+import { readLong1, readNameLine, readText } from "./pickle-scalars.js";
+import { Float, PythonObject, type TorchValue } from "./values.js";
 
 export type { PickleClass, PickleContext } from "./pickle-machine.js";
 
@@ -71,7 +61,7 @@ export class NamesFound {
  * they would already have run by then.
  * @param entry the part of a file it is, for messages
  * @throws {UnitcellError} CORRUPT when it is malformed, LIMIT beyond a pickle limit, UNSUPPORTED for protocols above 5,
- *   UNSAFE for extension codes, which are names in the reading program
+ *   UNSAFE for extension codes, which are names in the reading program; and RareNeeded
  */
 export function readPickle(reader: ByteReader, context: PickleContext, found: NamesFound, entry?: string): TorchValue {
   const machine = new Machine(reader, context);
@@ -126,12 +116,17 @@ export function scanPickles(bytes: Uint8Array, context: PickleContext, found: Na
   }
 }
 
+function rareOpcodes({ context }: Machine): OpcodeTable {
+  if (!context.rareOpcodes) throw new RareNeeded();
+  return context.rareOpcodes;
+}
+
 function run(machine: Machine): TorchValue {
   const { reader, limits } = machine;
   while (machine.opcodes++ < limits.pickleOps) {
     const code = reader.u8();
     if (code === STOP) return placeRoot(machine.pop());
-    const row = OPCODES[code];
+    const row = OPCODES[code] ?? rareOpcodes(machine)[code];
     if (!row)
       throw corrupt(`there is no opcode 0x${code.toString(16).padStart(2, "0")} (byte ${reader.offset - 1})`, machine);
     row(machine);
@@ -139,39 +134,20 @@ function run(machine: Machine): TorchValue {
   throw new UnitcellError("LIMIT", `the pickle has more than ${limits.pickleOps} opcodes`, { limit: limits.pickleOps });
 }
 
-type Opcode = (machine: Machine) => void;
-const STOP = 0x2e;
+export const STOP = 0x2e;
 
-/** Every opcode of pickletools except STOP, by its byte. Order: as in pickletools, by kind. */
-const ROWS: readonly [code: number, name: string, run: Opcode][] = [
-  // integers, floats, None, booleans
-  [0x49, "INT", (m) => m.push(readIntLine(m.reader, m.limits))],
+/** The opcodes that torch.save uses, by their bytes; the others are rare-opcodes.ts. Order: as in pickletools, by kind. */
+export const ROWS: readonly OpcodeRow[] = [
   [0x4a, "BININT", (m) => m.push(m.reader.i32())],
   [0x4b, "BININT1", (m) => m.push(m.reader.u8())],
   [0x4d, "BININT2", (m) => m.push(m.reader.u16())],
-  [0x4c, "LONG", (m) => m.push(readLongLine(m.reader, m.limits))],
   [0x8a, "LONG1", (m) => m.push(readLong1(m.reader, m.limits))],
-  [0x8b, "LONG4", (m) => m.push(readLong4(m.reader, m.limits))],
-  [0x46, "FLOAT", (m) => pushFloat(m, readFloatLine(m.reader))],
   [0x47, "BINFLOAT", (m) => pushFloat(m, m.reader.f64(false))],
   [0x4e, "NONE", (m) => m.push(null)],
   [0x88, "NEWTRUE", (m) => m.push(true)],
   [0x89, "NEWFALSE", (m) => m.push(false)],
-  // strings and bytes
-  [0x53, "STRING", (m) => m.push(readStringLine(m.reader))],
-  [0x54, "BINSTRING", (m) => m.push(decodePython2(m.reader.take(m.reader.i32())))],
-  [0x55, "SHORT_BINSTRING", (m) => m.push(decodePython2(m.reader.take(m.reader.u8())))],
-  [0x56, "UNICODE", (m) => m.push(readUnicodeLine(m.reader))],
   [0x58, "BINUNICODE", (m) => m.push(readText(m.reader, m.reader.u32()))],
   [0x8c, "SHORT_BINUNICODE", (m) => m.push(readText(m.reader, m.reader.u8()))],
-  [0x8d, "BINUNICODE8", (m) => m.push(readText(m.reader, m.reader.u64()))],
-  [0x42, "BINBYTES", (m) => m.push(m.reader.take(m.reader.u32()))],
-  [0x43, "SHORT_BINBYTES", (m) => m.push(m.reader.take(m.reader.u8()))],
-  [0x8e, "BINBYTES8", (m) => m.push(m.reader.take(m.reader.u64()))],
-  [0x96, "BYTEARRAY8", (m) => m.push(ByteArray.from(m.reader.take(m.reader.u64())))],
-  [0x97, "NEXT_BUFFER", refuseBuffer],
-  [0x98, "READONLY_BUFFER", refuseBuffer],
-  // containers
   [0x28, "MARK", (m) => m.mark()],
   [0x29, "EMPTY_TUPLE", (m) => m.popTuple(0)],
   [0x85, "TUPLE1", (m) => m.popTuple(1)],
@@ -179,58 +155,34 @@ const ROWS: readonly [code: number, name: string, run: Opcode][] = [
   [0x87, "TUPLE3", (m) => m.popTuple(3)],
   [0x74, "TUPLE", (m) => m.push(settleTuple(m.popMark()))],
   [0x5d, "EMPTY_LIST", (m) => m.push([])],
-  [0x6c, "LIST", (m) => m.push(settleList(m.popMark()))],
   [0x61, "APPEND", (m) => appendOne(m)],
   [0x65, "APPENDS", (m) => m.append(m.popMark())],
   [0x7d, "EMPTY_DICT", (m) => m.push(new Map())],
-  [0x64, "DICT", (m) => newDict(m)],
   [0x73, "SETITEM", (m) => setOne(m)],
   [0x75, "SETITEMS", (m) => m.setItems(m.popMark())],
-  [0x8f, "EMPTY_SET", (m) => m.push(new Set<TorchValue>())],
-  [0x90, "ADDITEMS", (m) => m.add(m.popMark())],
-  [0x91, "FROZENSET", frozenSet],
-  // stack and memo
-  [0x30, "POP", (m) => m.popOrUnmark()],
-  [0x31, "POP_MARK", (m) => void m.popMark()],
-  [0x32, "DUP", (m) => m.push(m.top())],
-  [0x67, "GET", (m) => m.recall(readIndexLine(m.reader))],
   [0x68, "BINGET", (m) => m.recall(m.reader.u8())],
   [0x6a, "LONG_BINGET", (m) => m.recall(m.reader.u32())],
-  [0x70, "PUT", (m) => m.remember(readIndexLine(m.reader))],
   [0x71, "BINPUT", (m) => m.remember(m.reader.u8())],
   [0x72, "LONG_BINPUT", (m) => m.remember(m.reader.u32())],
-  // At the number of entries, not after the highest index: mixing both is how names are hidden.
   [0x94, "MEMOIZE", (m) => m.remember(m.memo.size)],
-  // names, objects, persistent ids
   [0x63, "GLOBAL", (m) => m.global(readNameLine(m.reader), readNameLine(m.reader))],
   [0x93, "STACK_GLOBAL", stackGlobal],
   [0x52, "REDUCE", (m) => create(m, "reduce")],
   [0x81, "NEWOBJ", (m) => create(m, "newobj")],
-  [0x92, "NEWOBJ_EX", newObjectEx],
-  [0x69, "INST", inst],
-  [0x6f, "OBJ", obj],
   [0x62, "BUILD", (m) => m.build(m.pop())],
-  [0x50, "PERSID", (m) => m.persistentId(readNameLine(m.reader))],
   [0x51, "BINPERSID", (m) => m.persistentId(m.pop())],
-  [0x82, "EXT1", refuseExtension],
-  [0x83, "EXT2", refuseExtension],
-  [0x84, "EXT4", refuseExtension],
-  // framing
   [0x80, "PROTO", checkProtocol],
   [0x95, "FRAME", checkFrame],
 ];
 
-const OPCODES: readonly (Opcode | undefined)[] = (() => {
-  const table = new Array<Opcode | undefined>(256).fill(undefined);
-  for (const [code, , run] of ROWS) table[code] = run;
-  return table;
-})();
+const OPCODES = opcodeTable(ROWS);
 
-/** Opcode bytes by name, for tests and writers. */
-export const OPCODE_BYTES: ReadonlyMap<string, number> = new Map([
-  ...ROWS.map(([code, name]): [string, number] => [name, code]),
-  ["STOP", STOP],
-]);
+/** Rows by their bytes. */
+export function opcodeTable(rows: readonly OpcodeRow[]): OpcodeTable {
+  const table = new Array<Opcode | undefined>(256).fill(undefined);
+  for (const [code, , run] of rows) table[code] = run;
+  return table;
+}
 
 function appendOne(m: Machine): void {
   const item = m.pop();
@@ -243,65 +195,20 @@ function setOne(m: Machine): void {
   m.setItems([key, value]);
 }
 
-function newDict(m: Machine): void {
-  const items = m.popMark();
-  m.push(new Map());
-  m.setItems(items);
-}
-
 function stackGlobal(m: Machine): void {
   const name = m.pop();
   m.global(m.pop(), name);
 }
 
 /** Whole floats carry their type until a container remembers it for them. */
-function pushFloat(m: Machine, value: number): void {
+export function pushFloat(m: Machine, value: number): void {
   m.push(Number.isInteger(value) ? new Float(value) : value);
-}
-
-function frozenSet(m: Machine): void {
-  const items = m.popMark();
-  const set = new Set<TorchValue>();
-  m.push(set);
-  m.add(items);
-  Object.freeze(set);
 }
 
 /** REDUCE and NEWOBJ differ in what Python calls; here both make the same value. */
 function create(m: Machine, how: "reduce" | "newobj"): void {
   const args = m.pop();
   m.create(m.pop(), args, how);
-}
-
-function newObjectEx(m: Machine): void {
-  const kwargs = m.pop();
-  const args = m.pop();
-  if (!(kwargs instanceof Map)) throw corrupt(`keyword arguments are ${describe(kwargs)}`, m);
-  m.create(m.pop(), args, "newobj_ex", kwargs.size === 0 ? undefined : kwargs);
-}
-
-function inst(m: Machine): void {
-  const args = settleTuple(m.popMark());
-  m.global(readNameLine(m.reader), readNameLine(m.reader));
-  m.create(m.pop(), args, "inst");
-}
-
-function obj(m: Machine): void {
-  const [type, ...args] = m.popMark();
-  if (type === undefined) throw corrupt("OBJ without a class", m);
-  m.create(type, settleTuple(args), "obj");
-}
-
-function refuseBuffer(m: Machine): void {
-  throw corrupt("it refers to buffers outside the file", m);
-}
-
-/** EXT codes are numbers for names in the reading program's own registry. */
-function refuseExtension(m: Machine): void {
-  throw new UnitcellError("UNSAFE", `the pickle names code by an extension number (byte ${m.reader.offset - 1})`, {
-    globals: [...m.unknown],
-    offset: m.reader.offset - 1,
-  });
 }
 
 function checkProtocol(m: Machine): void {

@@ -1,20 +1,11 @@
-/** The names of Python's own library on the closed list: ordered dicts, sets, bytes, complex numbers. */
+/** The names of Python's own library on the closed list: sets, bytes, complex numbers. */
 import { UnitcellError } from "../errors.js";
+import { itemAt, onlyArgument } from "./ordered-dict.js";
 import { addTo, describe, type KeyCount, type PickleClass } from "./pickle-machine.js";
-import {
-  ByteArray,
-  Complex,
-  Float,
-  isFloatAt,
-  OrderedDict,
-  placeFloat,
-  placeFloatKey,
-  type TorchValue,
-} from "./values.js";
+import { ByteArray, Complex, type TorchValue } from "./values.js";
 
 export function pythonClasses(keys: KeyCount): [name: string, row: PickleClass][] {
   return [
-    ["collections.OrderedDict", { create: (args) => createOrderedDict(args, keys) }],
     ["_codecs.encode", { create: encodeLatin1 }],
     ["builtins.set", { create: (args) => createSet(args, keys) }],
     ["builtins.frozenset", { create: (args) => Object.freeze(createSet(args, keys)) }],
@@ -22,22 +13,6 @@ export function pythonClasses(keys: KeyCount): [name: string, row: PickleClass][
     ["builtins.bytearray", { create: (args) => ByteArray.from(createBytes(args)) }],
     ["builtins.complex", { create: createComplex }],
   ];
-}
-
-/** OrderedDict() or, from Python 2, OrderedDict([[key, value], ...]). */
-function createOrderedDict(args: readonly TorchValue[], keys: KeyCount): OrderedDict {
-  const items = onlyArgument(args);
-  const dict = new OrderedDict();
-  if (items === undefined) return dict;
-  if (!Array.isArray(items)) throw corrupt(`an OrderedDict is made from ${describe(items)}`);
-  for (const pair of items) {
-    if (!Array.isArray(pair) || pair.length !== 2)
-      throw corrupt("an OrderedDict is made from something other than pairs");
-    const key = placeFloatKey(itemAt(pair, 0), dict);
-    keys.add(key);
-    dict.set(key, placeFloat(itemAt(pair, 1), dict, key));
-  }
-  return dict;
 }
 
 function createSet(args: readonly TorchValue[], keys: KeyCount): Set<TorchValue> {
@@ -51,12 +26,6 @@ function createSet(args: readonly TorchValue[], keys: KeyCount): Set<TorchValue>
     keys,
   );
   return set;
-}
-
-/** An item to be put into another container, which must learn that it is a float. */
-function itemAt(items: readonly TorchValue[], index: number): TorchValue {
-  const item = items[index];
-  return typeof item === "number" && isFloatAt(items, index) ? new Float(item) : item;
 }
 
 /** bytes(), bytearray(bytes), bytearray(text, "latin-1"). A bare number would ask for that many zeros. */
@@ -90,11 +59,6 @@ function encodeLatin1(args: readonly TorchValue[]): Uint8Array {
     bytes[i] = code;
   }
   return bytes;
-}
-
-function onlyArgument(args: readonly TorchValue[]): TorchValue | undefined {
-  if (args.length > 1) throw corrupt(`expected at most 1 argument, found ${args.length}`);
-  return args[0];
 }
 
 function corrupt(message: string): UnitcellError {

@@ -3,6 +3,7 @@ import { ByteReader, type FileBytes } from "../bytes.js";
 import { isUnitcellError, UnitcellError } from "../errors.js";
 import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
 import { type NamesFound, readPickle } from "./pickle.js";
+import { RARE } from "./rare-parts.js";
 import { torchContext } from "./torch-globals.js";
 import { readGrowing } from "./torch-legacy.js";
 import { StorageTable } from "./torch-storages.js";
@@ -26,7 +27,7 @@ export async function openBarePickle(
   const marked = head[0] === PROTO && head[1] <= MAX_PROTOCOL;
   if (file.size === 0 || (!marked && file.size > settings.limits.pickleBytes)) return undefined;
   const table = new StorageTable(settings.limits);
-  const context = torchContext(table, settings, (id) => new PythonObject("persistent", "persid", [id]));
+  const context = torchContext(table, settings, RARE, (id) => new PythonObject("persistent", "persid", [id]));
   try {
     const root = await readGrowing(file, settings, (bytes) => {
       const reader = new ByteReader(bytes);

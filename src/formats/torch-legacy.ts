@@ -7,6 +7,7 @@ import { CUT_SHORT, isUnitcellError, UnitcellError } from "../errors.js";
 import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
 import { type NamesFound, type PickleContext, readPickle } from "./pickle.js";
 import { describe } from "./pickle-machine.js";
+import { RARE } from "./rare-parts.js";
 import { torchContext } from "./torch-globals.js";
 import { StorageTable } from "./torch-storages.js";
 import type { Storage } from "./torch-tensors.js";
@@ -14,20 +15,6 @@ import { PythonGlobal, type TorchValue } from "./values.js";
 
 const MAGIC = 0x1950a86a20f9469cfc6cn;
 const PROTOCOL_VERSION = 1001;
-/** MAGIC as it lies in the file, little-endian. */
-const MAGIC_BYTES = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-/** Where MAGIC starts: after PROTO, LONG1 and its length (2 bytes each); protocol 4 and later put a 9-byte FRAME between. */
-const MAGIC_OFFSET = 2 + 2;
-const FRAMED_MAGIC_OFFSET = 2 + 9 + 2;
-
-/** True when the bytes start as the legacy stream does, in any pickle protocol from 2. */
-export function isTorchLegacy(bytes: Uint8Array): boolean {
-  if (bytes[0] !== 0x80) return false;
-  for (const at of [MAGIC_OFFSET, FRAMED_MAGIC_OFFSET])
-    if (MAGIC_BYTES.every((byte, i) => bytes[at + i] === byte)) return true;
-  return false;
-}
-
 interface Description {
   readonly root: TorchValue;
   readonly sysInfo: TorchValue;
@@ -105,7 +92,7 @@ function notEnough(cause: UnitcellError, file: FileBytes, most: number): Unitcel
 function describeStream(reader: ByteReader, settings: ReadSettings, names: NamesFound): Description {
   const table = new StorageTable(settings.limits);
   const sources: TorchValue[] = [];
-  const plain: PickleContext = torchContext(table, settings);
+  const plain: PickleContext = torchContext(table, settings, RARE);
   if (readPickle(reader, plain, names) !== MAGIC) {
     names.refuseUnknown();
     throw new UnitcellError("CORRUPT", "the torch magic number is wrong");
@@ -119,7 +106,7 @@ function describeStream(reader: ByteReader, settings: ReadSettings, names: Names
   // What the writing host was like. The payload is little-endian whatever it says.
   const sysInfo = readPickle(reader, plain, names);
   const persistentId = (id: TorchValue) => resolve(id, table, sources);
-  const root = readPickle(reader, torchContext(table, settings, persistentId), names);
+  const root = readPickle(reader, torchContext(table, settings, RARE, persistentId), names);
   const keys = readPickle(reader, plain, names);
   if (!Array.isArray(keys)) throw new UnitcellError("CORRUPT", "the list of storage keys is not a list");
   return { root, sysInfo, sources, table, keys, end: reader.offset };

@@ -1,15 +1,9 @@
 /** safetensors as a container beside torch's own: a dict of tensors, read by range. */
-import { ByteReader, type FileBytes } from "../bytes.js";
+import type { FileBytes } from "../bytes.js";
 import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
 import type { NamesFound } from "./pickle.js";
 import { LENGTH_BYTES, readSafetensorsHeader, safetensorsHeaderEnd } from "./safetensors.js";
 import type { TorchValue } from "./values.js";
-
-/** True for a plausible header length followed by a JSON object; what is wrong with it is said when it is read. */
-export function isSafetensors(head: Uint8Array): boolean {
-  // A length below 2^40 tells a header from a text file that has a brace there.
-  return head.length > LENGTH_BYTES && head[LENGTH_BYTES] === 0x7b && new ByteReader(head, 5).u16() + head[7] === 0;
-}
 
 export async function openSafetensors(file: FileBytes, settings: ReadSettings, names: NamesFound): Promise<Container> {
   const first = await file.read(0, Math.min(file.size, LENGTH_BYTES));

@@ -5,32 +5,18 @@
 import { ByteReader, type FileBytes, type Range } from "../bytes.js";
 import { CUT_SHORT, UnitcellError } from "../errors.js";
 import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
+import { TAR_BLOCK as BLOCK, isTar, octal } from "./magic.js";
 import { type NamesFound, type PickleContext, readPickle } from "./pickle.js";
 import { describe } from "./pickle-machine.js";
+import { RARE } from "./rare-parts.js";
 import { torchContext } from "./torch-globals.js";
 import { StorageTable, sizeAt, storageDtype } from "./torch-storages.js";
 import type { Storage, TorchTensor } from "./torch-tensors.js";
 import { PythonGlobal, type TorchValue } from "./values.js";
 
-const BLOCK = 512;
 const MEMBERS: ReadonlySet<string> = new Set(["sys_info", "pickle", "tensors", "storages"]);
 /** A tar of torch has four members; others are not read, only walked. */
 const MAX_MEMBERS = 64;
-
-/** True for a tar header block: the octal checksum at 148 is the sum of its bytes with the checksum blanked. */
-export function isTar(bytes: Uint8Array): boolean {
-  if (bytes.length < BLOCK) return false;
-  const stated = octal(bytes.subarray(148, 156));
-  let sum = 8 * 32;
-  for (let i = 0; i < BLOCK; i++) if (i < 148 || i >= 156) sum += bytes[i];
-  return stated === sum;
-}
-
-/** A number in a header field: octal digits between spaces or zeros. */
-function octal(field: Uint8Array): number | undefined {
-  const digits = /^[ ]*([0-7]+)[ \0]*$/.exec(String.fromCharCode(...field))?.[1];
-  return digits === undefined ? undefined : Number.parseInt(digits, 8);
-}
 
 /**
  * Read a tar. Its pickles lie between the data, so a file that is not in memory is read whole.
@@ -96,7 +82,7 @@ class TarReader {
     this.members = members;
     this.names = names;
     this.table = new StorageTable(settings.limits);
-    this.context = torchContext(this.table, settings, (id) => this.resolve(id));
+    this.context = torchContext(this.table, settings, RARE, (id) => this.resolve(id));
   }
 
   /** A count; per storage its (key, location, class), an int64 element count, the elements; then the list of views. */

@@ -6,8 +6,8 @@ import { ByteReader, type FileBytes } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { type Container, type ReadSettings, type StorageLoader, swapStorage } from "./container.js";
 import { type NamesFound, readPickle, scanPickles } from "./pickle.js";
-import { notTorchZip } from "./sniff.js";
-import { torchContext } from "./torch-globals.js";
+import { RareNeeded } from "./pickle-machine.js";
+import { type Rare, torchContext } from "./torch-globals.js";
 import { StorageTable } from "./torch-storages.js";
 import type { Storage } from "./torch-tensors.js";
 import type { TorchValue } from "./values.js";
@@ -18,7 +18,7 @@ const MAX_VERSION = 10;
 /** Records that are a word or a number. */
 const MAX_WORD_BYTES = 64;
 
-/** One torch zip: its records by name inside the root folder. */
+/** One torch zip that has a data.pkl: its records by name inside the root folder. */
 class Records {
   private readonly archive: ZipArchive;
   readonly root: string;
@@ -29,9 +29,7 @@ class Records {
 
   constructor(archive: ZipArchive) {
     this.archive = archive;
-    const [first = ""] = archive.entries.keys();
-    this.root = `${first.split("/")[0]}/`;
-    if (!archive.entries.has(`${this.root}data.pkl`)) throw notTorchZip([...archive.entries.keys()]);
+    this.root = rootOf(archive);
     const data = `${this.root}data/`;
     for (const [name, entry] of archive.entries) {
       if (!name.startsWith(this.root))
@@ -52,6 +50,11 @@ class Records {
   readRange(entry: ZipEntry, start: number, end: number): Promise<Uint8Array | undefined> {
     return this.archive.readRange(entry, start, end);
   }
+}
+
+function rootOf({ entries }: ZipArchive): string {
+  const [first = ""] = entries.keys();
+  return `${first.split("/")[0]}/`;
 }
 
 /** Records that are a word, as texts; absent ones are left out. */
@@ -90,23 +93,16 @@ async function readSmallRecords(records: Records, { limits }: ReadSettings): Pro
  * @throws {UnitcellError} every code of openZip and readPickle; CORRUPT for absent or mis-sized records
  */
 export async function openTorchZip(file: FileBytes, settings: ReadSettings, names: NamesFound): Promise<Container> {
-  const records = new Records(await openZip(file, settings));
-  const { words, pickle, otherPickles } = await readSmallRecords(records, settings);
+  const archive = await openZip(file, settings);
+  if (!archive.entries.has(`${rootOf(archive)}data.pkl`))
+    throw (await import("./rare.js")).notTorchZip([...archive.entries.keys()]);
+  const records = new Records(archive);
+  const small = await readSmallRecords(records, settings);
+  const { words } = small;
   const version = readVersion(words);
   const bigEndian = isBigEndian(words);
-  const table = new StorageTable(settings.limits);
-  const context = torchContext(table, settings, (id) => table.resolve(id));
-  for (const bytes of otherPickles) scanPickles(bytes, context, names);
-  const reader = new ByteReader(pickle);
-  const root = readPickle(reader, context, names, `${records.root}data.pkl`);
-  if (reader.remaining > 0) {
-    scanPickles(pickle.subarray(reader.offset), context, names);
-    names.refuseUnknown();
-    throw new UnitcellError("CORRUPT", `${reader.remaining} bytes follow the pickle in data.pkl`, {
-      name: "data.pkl",
-      offset: reader.offset,
-    });
-  }
+  const read = (rare?: Rare) => readPickles(small, records.root, settings, names, rare);
+  const { root, table } = await withRare(read);
   const storages = [...table.storages.values()];
   const entries = new Map(storages.map((storage) => [storage, storageEntry(records, storage)]));
   return {
@@ -121,6 +117,40 @@ export async function openTorchZip(file: FileBytes, settings: ReadSettings, name
       ["byteorder", bigEndian ? "big" : "little"],
     ]),
   };
+}
+
+/** Reads, and where the pickles ask for it reads again with what few pickles need. */
+async function withRare<T>(read: (rare?: Rare) => T): Promise<T> {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof RareNeeded)) throw error;
+    return read((await import("./rare.js")).RARE);
+  }
+}
+
+function readPickles(
+  { pickle, otherPickles }: SmallRecords,
+  folder: string,
+  settings: ReadSettings,
+  names: NamesFound,
+  rare: Rare | undefined,
+): { root: TorchValue; table: StorageTable } {
+  const table = new StorageTable(settings.limits);
+  const context = torchContext(table, settings, rare, (id) => table.resolve(id));
+  names.scanned = 0;
+  for (const bytes of otherPickles) scanPickles(bytes, context, names);
+  const reader = new ByteReader(pickle);
+  const root = readPickle(reader, context, names, `${folder}data.pkl`);
+  if (reader.remaining > 0) {
+    scanPickles(pickle.subarray(reader.offset), context, names);
+    names.refuseUnknown();
+    throw new UnitcellError("CORRUPT", `${reader.remaining} bytes follow the pickle in data.pkl`, {
+      name: "data.pkl",
+      offset: reader.offset,
+    });
+  }
+  return { root, table };
 }
 
 class ZipStorages implements StorageLoader {

@@ -3,12 +3,8 @@ import { FileBytes, type Input, type Limits, limitsOf } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import type { Tensor } from "../tensor.js";
 import type { Container, ReadSettings, StorageLoader, TorchFormat } from "./container.js";
+import { isSafetensors, isTar, isTorchLegacy, isZip } from "./magic.js";
 import { NamesFound } from "./pickle.js";
-import { notTorch } from "./sniff.js";
-import { openBarePickle } from "./torch-bare.js";
-import { isTorchLegacy, openTorchLegacy } from "./torch-legacy.js";
-import { isSafetensors, openSafetensors } from "./torch-safetensors.js";
-import { isTar, openTorchTar } from "./torch-tar.js";
 import { extent, Storage, storedBytes, TorchTensor } from "./torch-tensors.js";
 import { openTorchZip } from "./torch-zip.js";
 import type { TorchValue } from "./values.js";
@@ -166,16 +162,16 @@ export async function loadTorch(input: Input, options: ReadOptions = {}): Promis
 /** Enough of the start to tell every container. */
 const HEAD_BYTES = 512;
 
+/** What torch.save writes today is read at once; other containers bring code of their own, fetched when one is met. */
 async function openContainer(file: FileBytes, settings: ReadSettings, names: NamesFound): Promise<Container> {
   const head = await file.read(0, Math.min(file.size, HEAD_BYTES));
-  const isZip = head[0] === 0x50 && head[1] === 0x4b && head[2] === 3 && head[3] === 4;
-  if (isZip) return openTorchZip(file, settings, names);
-  if (isTorchLegacy(head)) return openTorchLegacy(file, settings, names);
-  if (isSafetensors(head)) return openSafetensors(file, settings, names);
-  if (isTar(head)) return openTorchTar(file, settings, names);
-  const bare = await openBarePickle(file, head, settings, names);
+  if (isZip(head)) return openTorchZip(file, settings, names);
+  if (isTorchLegacy(head)) return (await import("./rare.js")).openTorchLegacy(file, settings, names);
+  if (isSafetensors(head)) return (await import("./rare.js")).openSafetensors(file, settings, names);
+  if (isTar(head)) return (await import("./rare.js")).openTorchTar(file, settings, names);
+  const bare = await (await import("./rare.js")).openBarePickle(file, head, settings, names);
   if (bare) return bare;
   // A program or text may stand before an archive; torch refuses that, unpackers do not.
   if (await endsAsZip(file)) return openTorchZip(file, settings, names);
-  throw notTorch(head, file.size);
+  throw (await import("./rare.js")).notTorch(head, file.size);
 }

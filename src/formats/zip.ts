@@ -67,9 +67,9 @@ export class ZipArchive {
   async read(entries: readonly ZipEntry[]): Promise<Uint8Array[]> {
     const found = new Array<Uint8Array>(entries.length);
     const whole = [...entries.keys()].filter((i) => !this.isStreamed(entries[i]));
-    // torch.save never deflates, so the library that inflates is loaded only for a file that needs it.
+    // torch.save never deflates, so what inflates is loaded only for a file that needs it.
     const deflated = entries.some((entry) => entry.method === 8);
-    const Inflater = deflated ? (await import("./inflate.js")).Inflater : undefined;
+    const Inflater = deflated ? (await import("./rare.js")).Inflater : undefined;
     const keep = (i: number, data: Uint8Array) => {
       found[i] = data;
       if (this.options.checkCrc) checkCrc(data, entries[i]);

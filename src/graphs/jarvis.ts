@@ -3,6 +3,7 @@ import { UnitcellError } from "../errors.js";
 import { fma } from "../structures/double-double.js";
 import { invert } from "../structures/linear-algebra.js";
 import type { Structure } from "../structures/structure.js";
+import { arcCos } from "../structures/trigonometry.js";
 import { nameAtoms, type Warning } from "./warnings.js";
 
 /**
@@ -56,7 +57,7 @@ export function cellParameters(rounded: Float64Array): Float64Array {
     const [u, v] = [3 * j, 3 * k];
     const dot = rounded[u] * rounded[v] + rounded[u + 1] * rounded[v + 1] + rounded[u + 2] * rounded[v + 2];
     const cosine = dot / product;
-    return around((180 * Math.acos(Math.min(1, Math.max(-1, cosine)))) / Math.PI, 4);
+    return around((180 * arcCos(Math.min(1, Math.max(-1, cosine)))) / Math.PI, 4);
   });
   return Float64Array.of(...lengths, ...angles);
 }
@@ -122,7 +123,7 @@ export function roundingMargin({ lattice, fracCoords }: Structure, rounded: Floa
   const { low, high } = spread(fracCoords);
   return [0, 1, 2].reduce((sum, axis) => {
     const row = [0, 1, 2].map((x) => rounded[3 * axis + x] - lattice[3 * axis + x]);
-    return sum + (high[axis] - low[axis]) * Math.hypot(...row);
+    return sum + (high[axis] - low[axis]) * Math.sqrt(row.reduce((square, x) => square + x * x, 0));
   }, NOISE);
 }
 
@@ -141,7 +142,7 @@ function spread(fracCoords: Float64Array) {
 /** Lengths of the reciprocal vectors without 2 pi, 1/Å. */
 export function reciprocalLengths(lattice: Float64Array): number[] {
   const inverse = invert(lattice);
-  return [0, 1, 2].map((k) => Math.hypot(inverse[k], inverse[3 + k], inverse[6 + k]));
+  return [0, 1, 2].map((k) => Math.sqrt([0, 3, 6].reduce((square, i) => square + inverse[i + k] * inverse[i + k], 0)));
 }
 
 /** The same, rounded as jarvis does: the reciprocal lattice (with 2 pi) is a lattice like any other. */

@@ -4,16 +4,8 @@ import { UnitcellError } from "../errors.js";
 import type { TorchValue } from "../formats/values.js";
 import type { StateDict } from "../tensor.js";
 import { countLayers, type Recognized, type Settings } from "./architecture.js";
+import { ALIGNN_MARKS } from "./marks.js";
 import { compareSizes, MOST, SettingsReader } from "./settings-reader.js";
-
-/** Tensors that every ALIGNN has; their shapes tell the sizes. */
-export const ALIGNN_MARKS = [
-  "atom_embedding.layer.0.weight",
-  "edge_embedding.0.centers",
-  "edge_embedding.1.layer.0.weight",
-  "angle_embedding.0.centers",
-  "fc.weight",
-] as const;
 
 /** Rows that ALIGNN's element tables may have: CGCNN's table, or the atomic number itself. */
 const FEATURE_COLUMNS: Readonly<Record<"cgcnn" | "atomic_number", number>> = { cgcnn: 92, atomic_number: 1 };

@@ -2,15 +2,13 @@ import type { AlignnConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import { atomicNumberTable, cgcnnElementTable } from "../graphs/features.js";
 import { type Param, type Program, ProgramBuilder, type Value } from "../ops/program.js";
-import { ALIGNN_MARKS, readAlignnConfig } from "./alignn-config.js";
+import { readAlignnConfig } from "./alignn-config.js";
 import { type Architecture, ELEMENT_TABLE, type ModelTensor, TensorList } from "./architecture.js";
 import { linearRule } from "./shares.js";
 
 /** Choudhary and DeCost, npj Comput. Mater. 7, 185 (2021): `alignn`, and the graph-level output of `alignn_atomwise`. */
 export const ALIGNN: Architecture<AlignnConfig> = {
   type: "alignn",
-  title: "ALIGNN",
-  marks: ALIGNN_MARKS,
   normalizes: false,
   readConfig: readAlignnConfig,
   tensors: alignnTensors,

@@ -28,13 +28,9 @@ export interface ModelTensor extends ExpectedTensor {
   readonly initial: 0 | 1;
 }
 
-/** A network that runs from its original checkpoints: one row each. */
+/** A network that runs from its original checkpoints; its row in known.ts says how it is recognised. */
 export interface Architecture<Config extends ModelConfig = ModelConfig> {
   readonly type: Config["type"];
-  /** The name of its paper. */
-  readonly title: string;
-  /** Tensors that every checkpoint of it has, by which it is recognised. */
-  readonly marks: readonly string[];
   /** Its targets were normalised in training: a checkpoint without normalizer gives no property. */
   readonly normalizes: boolean;
   /**

@@ -3,15 +3,8 @@ import type { CgcnnConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import type { StateDict } from "../tensor.js";
 import { countLayers, type Recognized, type Settings } from "./architecture.js";
+import { CGCNN_MARKS } from "./marks.js";
 import { compareSizes, MOST, SettingsReader, shownSetting } from "./settings-reader.js";
-
-/** Tensors whose shapes tell the sizes. */
-export const CGCNN_MARKS = [
-  "embedding.weight",
-  "convs.0.fc_full.weight",
-  "conv_to_fc.weight",
-  "fc_out.weight",
-] as const;
 
 type Arguments = NonNullable<Checkpoint["args"]>;
 

@@ -1,6 +1,7 @@
 import type { CgcnnConfig } from "../config.js";
 import type { Param } from "../ops/program.js";
 import type { Head } from "./shares.js";
+import { sigmoid, softplus } from "./softplus.js";
 
 /**
  * CGCNN from the pooled vector (hidden,) to its outputs, in float64: a softplus before each of conv_to_fc, fcs and fc_out.
@@ -37,11 +38,6 @@ export function cgcnnHead({ denseLayers }: CgcnnConfig, params: ReadonlyMap<stri
     },
   };
 }
-
-const softplus = (x: number): number => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
-
-/** The slope of softplus. */
-const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
 function rowDot({ shape, data }: Param, row: number, x: Float64Array): number {
   const offset = row * shape[1];

@@ -2,15 +2,13 @@ import type { CgcnnConfig } from "../config.js";
 import { cgcnnElementTable } from "../graphs/features.js";
 import { type Param, type Program, ProgramBuilder, type Value } from "../ops/program.js";
 import { type Architecture, ELEMENT_TABLE, type ModelTensor, TensorList } from "./architecture.js";
-import { CGCNN_MARKS, readCgcnnConfig } from "./cgcnn-config.js";
+import { readCgcnnConfig } from "./cgcnn-config.js";
 import { cgcnnHead } from "./cgcnn-head.js";
 import { pathRule } from "./shares.js";
 
 /** Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018). */
 export const CGCNN: Architecture<CgcnnConfig> = {
   type: "cgcnn",
-  title: "CGCNN",
-  marks: CGCNN_MARKS,
   normalizes: true,
   readConfig: readCgcnnConfig,
   tensors: cgcnnTensors,

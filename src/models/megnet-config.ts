@@ -7,17 +7,6 @@ import type { StateDict } from "../tensor.js";
 import { countLayers, type Recognized, type Settings } from "./architecture.js";
 import { MOST, SettingsReader, shownSetting } from "./settings-reader.js";
 
-/** Tensors that every MEGNet of matgl has. */
-export const MEGNET_MARKS = [
-  "bond_expansion.rbf.centers",
-  "embedding.layer_node_embedding.weight",
-  "edge_encoder.layers.0.weight",
-  "blocks.0.conv.edge_func.layers.0.weight",
-  "edge_s2s.lstm.weight_hh_l0",
-  "node_s2s.lstm.weight_hh_l0",
-  "output_proj.layers.0.weight",
-] as const;
-
 const STATE_TABLE = "embedding.layer_state_embedding.weight";
 
 /** MEGNet's config as matgl writes it: sizes from the tensors, the rest from its init_args, else their defaults. */

@@ -2,7 +2,7 @@ import type { MegnetConfig } from "../config.js";
 import { UnitcellError } from "../errors.js";
 import { type Param, type Program, ProgramBuilder, type Value } from "../ops/program.js";
 import { type Architecture, ELEMENT_TABLE, type ModelTensor, TensorList } from "./architecture.js";
-import { MEGNET_MARKS, megnetElements, readMegnetConfig } from "./megnet-config.js";
+import { megnetElements, readMegnetConfig } from "./megnet-config.js";
 
 const NODE_TABLE = "embedding.layer_node_embedding.weight";
 const STATE_TABLE = "embedding.layer_state_embedding.weight";
@@ -11,8 +11,6 @@ const CENTERS = "bond_expansion.rbf.centers";
 /** Chen et al., Chem. Mater. 31, 3564 (2019), as matgl has it. */
 export const MEGNET: Architecture<MegnetConfig> = {
   type: "megnet",
-  title: "MEGNet",
-  marks: MEGNET_MARKS,
   normalizes: true,
   readConfig: readMegnetConfig,
   tensors: megnetTensors,

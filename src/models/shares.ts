@@ -8,6 +8,7 @@
  * Shares add up to f(p), atoms of equal features have equal ones, and of a linear f they are its own terms. They depend on
  * 0 as the place to start from: another start gives another split of the same sum.
  */
+import { cos } from "../structures/trigonometry.js";
 
 /** The gradient averaged over the path (O, F) row-major, and the outputs at its start (O,), in float64. */
 export interface PathGradient {
@@ -88,7 +89,7 @@ let rule: readonly (readonly [place: number, weight: number])[] | undefined;
 /** Gauss-Legendre places and weights on [0, 1]: roots of the Legendre polynomial by Newton's method. */
 function gaussLegendre(): readonly (readonly [place: number, weight: number])[] {
   rule ??= Array.from({ length: QUADRATURE_POINTS }, (_, i) => {
-    let x = Math.cos((Math.PI * (i + 0.75)) / (QUADRATURE_POINTS + 0.5));
+    let x = cos((Math.PI * (i + 0.75)) / (QUADRATURE_POINTS + 0.5));
     let slope = 1;
     for (let step = 0; step < 10; step++) {
       let [before, value] = [1, x];

@@ -4,6 +4,9 @@ import { add, type DoubleDouble, divide, multiply } from "./double-double.js";
 /** The natural logarithm of 2 as a sum of three doubles; the first ends in zeros, so that its multiples are exact. */
 const LN2 = [0.6931471803691238, 1.9082149292705877e-10, 1.1612227229362532e-26] as const;
 
+/** Below it e^x is 0 (of doubles, from -745.2 on). */
+const LEAST = -745.2;
+
 /** e^x to about 100 bits, for results that are doubles. */
 function exponentialPrecise(x: DoubleDouble): DoubleDouble {
   const halvings = Math.round(x[0] / Math.LN2);
@@ -27,6 +30,7 @@ function logarithmPrecise(x: number): DoubleDouble {
 }
 
 export function exponential(x: number): number {
+  if (x < LEAST) return 0;
   return exponentialPrecise([x, 0])[0];
 }
 

@@ -1,0 +1,70 @@
+/** The package as other tools see it: publint and attw on the tarball, and what a bundler makes of its entries. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { bundled } from "../bench/bundle-size.js";
+
+const folder = mkdtempSync(join(tmpdir(), "unitcell-entries-"));
+test.after(() => rmSync(folder, { recursive: true }));
+
+const npm = process.env.npm_execpath;
+const runNpm = (...args: string[]) =>
+  execFileSync(npm ? process.execPath : "npm", npm ? [npm, ...args] : args, { encoding: "utf8" });
+const tarball = join(
+  folder,
+  runNpm("pack", "--silent", "--ignore-scripts", "--pack-destination", folder).trim().split("\n").at(-1)!,
+);
+
+const runTool = (script: string, ...args: string[]) =>
+  execFileSync(process.execPath, [resolve("node_modules", script), ...args], { encoding: "utf8" });
+
+test("publint finds nothing", () => {
+  assert.match(runTool("publint/src/cli.js", tarball, "--strict"), /All good/);
+});
+
+test("attw: every entry has types that fit, for ES modules", () => {
+  // It ends with 1 where it finds a problem. CommonJS is not offered.
+  const table = runTool("@arethetypeswrong/cli/dist/index.js", tarball, "--profile", "esm-only", "--format", "ascii");
+  for (const entry of ["checkpoints", "reader", "edge", "fs", "ort", "pool", "pool-worker", "bundle", "unitcell.wasm"])
+    assert.match(table, new RegExp(`"unitcell/${entry}"`));
+});
+
+test("a bundler takes what is used: no network, no parser, no Wasm comes with a reader of checkpoints", async () => {
+  const { inputs } = await bundled('export { loadTorch, loadCheckpoint } from "unitcell/reader"');
+  for (const name of inputs) assert.not.match(name, /kernels|models|graphs|structures|ops\/|backends|cgcnn|pool/);
+  assert.ok(inputs.some((name) => name.endsWith("torch-zip.js")));
+});
+
+test("a network comes when it is met", async () => {
+  const { inputs, later } = await bundled('export { loadModel, predict } from "unitcell"');
+  for (const network of ["cgcnn", "alignn", "megnet"]) {
+    const file = `models/${network}.js`;
+    assert.not.ok(
+      inputs.some((name) => name.endsWith(file)),
+      `${file} is loaded at once`,
+    );
+    assert.ok(
+      later.some((name) => name.endsWith(file)),
+      `${file} is not there`,
+    );
+  }
+});
+
+test("the bundle imports nothing, and has all that unitcell has", async () => {
+  const bundle = await import(`file://${resolve("dist/unitcell.js")}`);
+  const library = await import(`file://${resolve("dist/index.js")}`);
+  assert.equal(Object.keys(bundle).sort(), Object.keys(library).sort());
+  const { imports } = await bundled(`export * from ${JSON.stringify(resolve("dist/unitcell.js"))}`);
+  assert.equal(imports, []);
+});
+
+test("the modules of dist/modules are the library, too", async () => {
+  const modules = await import(`file://${resolve("dist/modules/index.js")}`);
+  const library = await import(`file://${resolve("dist/index.js")}`);
+  assert.equal(Object.keys(modules).sort(), Object.keys(library).sort());
+});
+
+test.run();
