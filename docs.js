@@ -17,7 +17,7 @@ const require = createRequire(import.meta.url);
 const manifest = require("./package.json");
 
 /** A name that several entries export is described in the first of these that has it, or else in the first of the others. */
-const HOMES = ["unitcell/checkpoints", "unitcell", "unitcell/fs", "unitcell/pool", "unitcell/ort"];
+const HOMES = ["unitcell/checkpoints", "unitcell", "unitcell/fs", "unitcell/pool", "unitcell/ort", "unitcell/edge"];
 const GENERATED = "<!-- Written by `npm run docs`; do not edit. -->";
 const KINDS = ["Functions", "Classes", "Constants", "Types"];
 
@@ -65,11 +65,12 @@ function readEntries() {
       const names = project.checker
         .getExportsOfModule(symbol)
         .map((name) => ({ name: name.name, symbol: target(name, project) }));
-      return { entry, names: names.toSorted(byName) };
+      return { entry, file, names: names.toSorted(byName) };
     });
     const described = new Map();
-    const pages = exported.map(({ entry, names }) => ({
+    const pages = exported.map(({ entry, file, names }) => ({
       entry,
+      file,
       names: names.map(({ name, symbol }) => {
         const known = described.get(symbol.id);
         if (known) return { name, home: known };
@@ -229,13 +230,25 @@ function escapedText(text) {
   return parts.map((part, i) => (i % 2 ? part : part.replace(/[<*\\]/g, "\\$&"))).join("");
 }
 
+/** What the index says of an entry that has no page: it exports what another does, or no name but `default`. */
+function remark({ entry, file, names }, pages) {
+  const twin = pages.find((other) => other.file === file);
+  if (twin.entry !== entry) return `those of ${twin.entry}`;
+  if (names.every(({ name }) => name === "default"))
+    return names.length > 0 ? "`default`, a WebAssembly.Module" : "none";
+  return undefined;
+}
+
 function indexPage(pages) {
-  const rows = pages.map(({ entry, names }) => `| [${entry}](${pageOf(entry)}) | ${names.length} |`);
+  const rows = pages.map((page) => {
+    const said = remark(page, pages);
+    return said ? `| ${page.entry} | ${said} |` : `| [${page.entry}](${pageOf(page.entry)}) | ${page.names.length} |`;
+  });
   return paragraphs(
     GENERATED,
     "# API",
     "What each entry of the package exports, from the declarations and their docstrings. A name that several entries export is described once.",
-    ["| entry | names |", "| - | -: |", ...rows].join("\n"),
+    ["| entry | names |", "| - | - |", ...rows].join("\n"),
   );
 }
 
@@ -244,7 +257,7 @@ format(pages.flatMap(({ names, hidden }) => [...names.filter(({ home }) => !home
 const files = new Map([
   ["docs/cli.md", cliPage()],
   ["docs/api/README.md", indexPage(pages)],
-  ...pages.map((page) => [`docs/api/${pageOf(page.entry)}`, entryPage(page)]),
+  ...pages.filter((page) => !remark(page, pages)).map((page) => [`docs/api/${pageOf(page.entry)}`, entryPage(page)]),
 ]);
 const undocumented = pages.flatMap(({ entry, names }) =>
   names

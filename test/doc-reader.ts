@@ -10,6 +10,7 @@ import { PYTHON_2 } from "./interop.js";
 
 const RUNTIMES = resolve("build/runtimes/node_modules");
 const SYSTEM_PYTHON = process.env.UNITCELL_PYTHON ?? "/usr/bin/python3";
+const WORKERD = `${RUNTIMES}/@cloudflare/workerd-linux-64/bin/workerd`;
 /** A block's status when something that it needs is not on this machine. */
 export const ABSENT = 77;
 
@@ -87,6 +88,7 @@ done`,
     npx: `for from in "${modules}/.bin" "${resolve("node_modules/.bin")}"; do
   [ -e "$from/$1" ] && exec "$from/$1" "\${@:2}"
 done
+[ "$1" = workerd ] && [ -e "${WORKERD}" ] && exec "${WORKERD}" "\${@:2}"
 echo "absent: $1" >&2; exit ${ABSENT}`,
     pip: `for name in "\${@:2}"; do "${python}" -c "import \${name%%=*}" || exit ${ABSENT}; done`,
     python: binary(python),

@@ -7,6 +7,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { findChromium, launchChromium } from "./chromium.js";
@@ -99,6 +100,16 @@ test("links lead to files and headings, and README or a page that it links to le
     ALL.filter((page) => !linked.has(page)),
     [],
   );
+});
+
+test("every name that an entry exports at run time is a heading of the API reference", async () => {
+  const reference = below("docs/api").map(read).join("");
+  const described = new Set([...reference.matchAll(/^### (.+)$/gm)].map(([, name]) => name));
+  const targets: { node?: string }[] = Object.values(JSON.parse(read("package.json")).exports);
+  const entries = targets.flatMap(({ node }) => node ?? []).filter((file) => !file.includes("pool-worker"));
+  for (const file of entries)
+    for (const name of Object.keys(await import(pathToFileURL(file).href))) assert.ok(described.has(name), name);
+  assert.ok(entries.length >= 7);
 });
 
 if (chosen === undefined)
