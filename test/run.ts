@@ -20,6 +20,7 @@ const LONG = [
   "browser-stores",
   "interop-write",
   "manager-stores",
+  "runtimes",
   "slim-networks",
 ];
 
