@@ -207,7 +207,8 @@ class PageRun {
 
   /** The page's text when it shows what the text block after it says, or when time is up. */
   private async waitFor(page: Page, block: Block, errors: readonly string[]): Promise<string> {
-    const expected = this.blocks.slice(this.blocks.indexOf(block) + 1).find(({ language }) => language === "text");
+    const next = this.blocks[this.blocks.indexOf(block) + 1];
+    const expected = next?.language === "text" ? next : undefined;
     const end = performance.now() + PAGE_MS;
     for (;;) {
       // biome-ignore lint/performance/useDomNodeTextContent: scripts are no text that a page shows
