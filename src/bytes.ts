@@ -53,6 +53,7 @@ export interface Limits {
   readonly settingsBytes: number;
 }
 
+/** The caps that hold where a caller gives no others. */
 export const DEFAULT_LIMITS: Limits = {
   wholeFileBytes: 2 ** 31 - 1,
   zipEntries: 100_000,
@@ -108,6 +109,7 @@ export interface ByteSource {
   read?(start: number, end: number): Uint8Array | Promise<Uint8Array>;
 }
 
+/** A file's bytes, or something that gives them by range: a Blob and a File are such. */
 export type Input = ByteSource | Uint8Array | ArrayBuffer;
 
 /** Takes the bytes of a file in order; what it was given stays unchanged unless the caller changes a tensor. */

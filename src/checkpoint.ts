@@ -10,6 +10,7 @@ import type { StateDict } from "./tensor.js";
 export type { CheckpointFiles } from "./checkpoint/bundle.js";
 export { saveCheckpoint } from "./checkpoint/save.js";
 
+/** What a training script saved, whatever its layout: the state dict, and the parts around it by one name each. */
 export interface Checkpoint {
   /** Names as in the file: prefixes of wrappers (`module.`, `model.`, `_orig_mod.`) go where a model takes it. */
   readonly stateDict: StateDict;

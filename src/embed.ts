@@ -29,6 +29,7 @@ import { type FailedPrediction, type ModelInfo, type PredictionWarning, RECORD_S
 import { chemicalFormula } from "./structures/elements.js";
 import type { Structure } from "./structures/structure.js";
 
+/** As for `predict`, and whether the prediction is split among the atoms. */
 export interface EmbedOptions extends BatchOptions {
   /** Also split the prediction among the atoms, where that is defined. */
   shares?: boolean;

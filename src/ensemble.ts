@@ -9,6 +9,7 @@ import {
   RECORD_SCHEMA,
 } from "./prediction.js";
 
+/** Several models of one property, to be given to `predict` as one. Made by `ensemble`. */
 export interface Ensemble {
   readonly members: readonly Model[];
   /** Factor from the members' spread to an error bar; absent where nobody worked it out. */

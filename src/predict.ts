@@ -29,6 +29,7 @@ import { recipeOf } from "./prediction-key.js";
 import { chemicalFormula } from "./structures/elements.js";
 import type { Structure } from "./structures/structure.js";
 
+/** How structures are predicted: batches, backend, cache, the range over ties. */
 export interface PredictOptions extends BatchOptions {
   /** Also give the range of values over the choices among tied neighbours, for CGCNN's graphs. */
   tieRange?: boolean;

@@ -18,6 +18,7 @@ const FORMAT_VERSION = 1;
  */
 const MAX_VALUES = 1_000_000;
 
+/** Bounds of a cache's file as it is read. */
 export interface CacheOptions {
   /** Dicts, lists, keys and items that all records together may have; by default a million. */
   maxValues?: number;

@@ -6,6 +6,7 @@ import { predictStream } from "./predict.js";
 import type { FailedPrediction, Prediction } from "./prediction.js";
 import type { Structure, UnreadStructure } from "./structures/structure.js";
 
+/** As for `predict`, and the largest difference that is accepted. */
 export interface ChangeOptions extends BatchOptions {
   /** The largest difference that is accepted, in the unit of the property. */
   readonly tolerance?: number;
@@ -28,6 +29,7 @@ export type StructureChange =
       readonly failed: "before" | "after" | "both";
     };
 
+/** How the predictions of two models differ: each structure, and the largest and mean difference. */
 export interface ChangeReport {
   readonly property?: string;
   readonly unit?: string;

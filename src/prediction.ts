@@ -55,6 +55,7 @@ interface Estimate {
 /** What one model of an ensemble says. */
 export type MemberPrediction = Estimate;
 
+/** Which model made a prediction. */
 export interface ModelInfo {
   /** A name for people: of the file, or "ensemble of 3". */
   readonly name?: string;
@@ -66,6 +67,7 @@ export interface ModelInfo {
   readonly assumed?: readonly string[];
 }
 
+/** What a reader of a value should know of it; docs/records.md says what the codes mean. */
 export interface PredictionWarning {
   readonly code: Warning["code"] | "no-normalizer" | "unseen-element" | "backend-failed";
   readonly message: string;
@@ -75,6 +77,7 @@ export interface PredictionWarning {
   readonly member?: number;
 }
 
+/** The range of a value over the ways to choose among tied neighbours. */
 export interface TieRange {
   readonly min: number;
   readonly max: number;

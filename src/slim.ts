@@ -18,6 +18,7 @@ import {
   TORCH_DTYPES,
 } from "./tensor.js";
 
+/** How a checkpoint is made smaller: to which type weights are rounded, which share becomes zero. */
 export interface SlimOptions {
   /** Weights that are wider are rounded to it; biases, norms and statistics stay. By default all stay. */
   readonly dtype?: SlimDType;
@@ -26,8 +27,10 @@ export interface SlimOptions {
   readonly scope?: "global" | "tensor";
 }
 
+/** Float types that weights can be rounded to. */
 export type SlimDType = "f32" | "f16" | "bf16";
 
+/** What a cast to another float type did to the tensors of a state dict. */
 export interface CastReport {
   readonly dtype: SlimDType;
   /** How many tensors were rounded. */
@@ -38,6 +41,7 @@ export interface CastReport {
   readonly underflows: number;
 }
 
+/** What was left out and changed. */
 export interface SlimReport {
   /** Keys beside the state dict that are left out: the optimizer, the scheduler, all that is not known. */
   readonly stripped: readonly string[];

@@ -10,6 +10,7 @@ import { quoted } from "./formats/json-scanner.js";
 import { findTied } from "./formats/shared-memory.js";
 import { DTYPE_BYTES, type DType, numElements, type StateDict, type Tensor } from "./tensor.js";
 
+/** How many weights become zero, and among which they are chosen. */
 export interface SparsifyOptions {
   /** Share of the weights that are zero afterwards, from 0 to 1. Those that are zero already count. */
   readonly sparsity: number;
@@ -17,6 +18,7 @@ export interface SparsifyOptions {
   readonly scope?: "global" | "tensor";
 }
 
+/** One tensor before and after pruning. */
 export interface SparsifiedTensor {
   readonly name: string;
   readonly shape: readonly number[];
@@ -27,6 +29,7 @@ export interface SparsifiedTensor {
   readonly threshold: number;
 }
 
+/** What pruning did to each tensor, and which it left as they were. */
 export interface SparsityReport {
   readonly sparsity: number;
   readonly scope: "global" | "tensor";

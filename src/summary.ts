@@ -34,6 +34,7 @@ export interface TensorSummary {
   readonly device: string;
 }
 
+/** What a checkpoint holds, read without the bytes of its tensors. */
 export interface CheckpointSummary {
   readonly format: TorchFormat;
   /** As Checkpoint.layout; undefined where loadCheckpoint knows none. */

@@ -6,6 +6,7 @@ import { eachBlock, wordsOf } from "./element-blocks.js";
 import { UnitcellError } from "./errors.js";
 import { DTYPE_BYTES, type DType, type Tensor } from "./tensor.js";
 
+/** Of a tensor's numbers; NaN and infinities are counted apart. */
 export interface TensorStats {
   /** Numbers looked at: elements, and twice that for complex dtypes, whose parts are counted one by one. */
   readonly count: number;

@@ -14,6 +14,7 @@ const FOLDER = "build/test";
 
 /** Begun first, so that no core waits for one of them at the end. */
 const LONG = [
+  "docs",
   "resume",
   "cli-checkpoints",
   "browser-stores",

@@ -25,6 +25,7 @@ export interface CalibrationCache {
   set(name: string, text: string): unknown;
 }
 
+/** What `autoBackend` is given: the module that it may load, and where it keeps what it measured. */
 export interface AutoOptions {
   /** A function that imports "onnxruntime-web/webgpu", called when a batch is first heavy enough for a GPU. */
   readonly ort: OrtSource;

@@ -11,6 +11,7 @@ import {
   type OrtTensor,
 } from "./ort-module.js";
 
+/** What ONNX Runtime computes on: onnxruntime-web has "webgpu" and "wasm", onnxruntime-node "webgpu" and "cpu". */
 export type OrtProvider = "webgpu" | "wasm" | "cpu";
 
 /** A device and the programs on it. When a GPU is lost all of them are, and they are replaced together. */

@@ -1,11 +1,13 @@
 /** What is used of onnxruntime-web and onnxruntime-node; neither is imported, the user brings it. */
 import { UnitcellError } from "../errors.js";
 
+/** What is read of an ort.Tensor. */
 export interface OrtTensor {
   readonly data: unknown;
   dispose?(): void;
 }
 
+/** What is called of an ort.InferenceSession. */
 export interface OrtInferenceSession {
   run(feeds: Readonly<Record<string, OrtTensor>>): Promise<Readonly<Record<string, OrtTensor>>>;
   release(): Promise<void>;

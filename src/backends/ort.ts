@@ -16,6 +16,7 @@ import { largestSizes, type Sizes } from "./sizes.js";
 import { UnderWay } from "./under-way.js";
 import { wasmBackend } from "./wasm.js";
 
+/** Where ONNX Runtime runs, and how exactly. */
 export interface OrtOptions {
   /**
    * "webgpu": a GPU, through onnxruntime-web/webgpu in browsers and Deno, or onnxruntime-node. "wasm": onnxruntime-web
@@ -35,6 +36,7 @@ export interface OrtOptions {
   readonly fallback?: Backend;
 }
 
+/** ONNX Runtime as a backend; it holds memory, a GPU's too, until `dispose`. */
 export interface OrtBackend extends Backend {
   /** The GPU's name, once a batch has run there. */
   readonly device: string | undefined;

@@ -8,6 +8,7 @@ import { parseEach } from "../structures/parse.js";
 import type { Structure } from "../structures/structure.js";
 import { readText } from "./body.js";
 
+/** Limits of a request, who may ask, and how structures are predicted. */
 export interface HandlerOptions extends Pick<PredictOptions, "backend" | "lift" | "state" | "tieRange"> {
   /** Bytes of a request's body that are read, by default 1 MiB. */
   maxBodyBytes?: number;
@@ -17,6 +18,7 @@ export interface HandlerOptions extends Pick<PredictOptions, "backend" | "lift" 
   allowOrigin?: string;
 }
 
+/** A model or an ensemble, or what loads it. */
 export type ModelSource = Model | Ensemble | (() => Promise<Model | Ensemble>);
 
 const MAX_BODY_BYTES = 2 ** 20;

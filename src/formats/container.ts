@@ -5,6 +5,7 @@ import type { NamesFound } from "./pickle.js";
 import { componentBytes, reverseItems, type Storage } from "./torch-tensors.js";
 import type { TorchValue } from "./values.js";
 
+/** Containers that a checkpoint may come in. */
 export type TorchFormat = "torch" | "torchscript" | "torch-legacy" | "torch-tar" | "safetensors" | "pickle";
 
 export interface Container {

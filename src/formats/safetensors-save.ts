@@ -17,6 +17,7 @@ import { SparseTensor } from "./values.js";
  */
 export const SHARED_KEY = "unitcell.shared";
 
+/** Metadata of a file, and where bytes come from that are not in memory. */
 export interface SafetensorsOptions {
   /** Text by key, kept in this order. SHARED_KEY is replaced when tensors share memory. */
   readonly metadata?: ReadonlyMap<string, string>;

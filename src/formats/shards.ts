@@ -6,6 +6,7 @@ import { DEFAULT_LIMITS, type Input, type Limits } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 import { JsonScanner, quoted } from "./json-scanner.js";
 
+/** Which file of a checkpoint in several has which tensor, as model.safetensors.index.json says. */
 export interface ShardIndex {
   /** Which file each tensor is in, in the index's order. File names are plain names: no folder, no "..". */
   readonly weightMap: ReadonlyMap<string, string>;

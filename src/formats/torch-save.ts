@@ -18,6 +18,7 @@ const CHUNK_BYTES = 8 * 2 ** 20;
 /** Decimal digits of a 64-bit number. */
 const HASH_DIGITS = 20;
 
+/** Where bytes come from that are not in memory. */
 export interface WriteOptions {
   /**
    * Streams a storage that is not in memory (its `bytes` are undefined): its `byteLength` little-endian bytes, in

@@ -12,6 +12,7 @@ import { endsAsZip } from "./zip.js";
 
 export type { TorchFormat } from "./container.js";
 
+/** How a checkpoint is read: names outside the closed list, checksums, caps. */
 export interface ReadOptions {
   /**
    * Names outside the closed list: "refuse" them (UNSAFE), or make "inert" PythonObjects of them, which do nothing. A list

@@ -27,6 +27,7 @@
 import type { Tensor } from "../tensor.js";
 import type { Storage, TorchTensor } from "./torch-tensors.js";
 
+/** What a pickle of a checkpoint may hold, as JavaScript's own types where there are such. */
 export type TorchValue =
   | null
   | boolean
@@ -101,6 +102,7 @@ function mark(places: WeakMap<object, Set<unknown>>, container: object, place: u
   else places.set(container, new Set([place]));
 }
 
+/** Python's complex. */
 export class Complex {
   readonly re: number;
   readonly im: number;

@@ -35,6 +35,7 @@ export interface Model {
   readonly loadReport: LoadReport;
 }
 
+/** Target scale of a regression: value = output * std + mean, in the unit of the property. */
 export interface Normalizer {
   readonly mean: number;
   readonly std: number;

@@ -6,6 +6,7 @@ import type { Model } from "../models/model.js";
 import { SYMBOLS } from "../structures/elements.js";
 import { type ProgramOnnx, type ProgramOnnxOptions, programOnnx } from "./program-onnx.js";
 
+/** The type of the weights in the file. */
 export type OnnxExportOptions = Pick<ProgramOnnxOptions, "weights">;
 
 /** Metadata that `exportOnnx` writes; each value is JSON, or text as it is. */

@@ -20,6 +20,7 @@ import type { WorkerLike } from "./worker-like.js";
 
 export type { StructureText, WorkerLike };
 
+/** How many workers a pool has, and how one is made. */
 export interface PoolOptions {
   /** How many, by default one for each core that this process may use. */
   workers?: number;

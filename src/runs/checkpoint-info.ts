@@ -8,6 +8,7 @@ import type { StoreEntry } from "../stores/store.js";
  */
 export type Tag = "best" | "final" | "epoch" | "last" | "other";
 
+/** A checkpoint in a store, as far as its name, its folder's histories and pins tell without opening it. */
 export interface CheckpointInfo extends StoreEntry {
   /** "cgcnn_mp" of cgcnn_mp_best.pt; of files that a program names itself, their folder ("." is the store's own). */
   readonly run: string;

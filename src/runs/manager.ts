@@ -43,6 +43,7 @@ import {
 } from "./training-state.js";
 import { moveToTrash } from "./trash.js";
 
+/** What a manager is told of its run: names, what tells the best epoch, what is kept. */
 export interface RunOptions {
   /** Files are called after it: "cgcnn_mp" writes cgcnn_mp_epoch1.pt, cgcnn_mp_best.pt, cgcnn_mp_final.pt. */
   readonly run: string;
@@ -60,6 +61,7 @@ export interface RunOptions {
   readonly hyperparameters?: Readonly<Record<string, unknown>>;
 }
 
+/** What may be missing of a state to go on from, and which run it is taken from. */
 export interface ResumeOptions extends ReadOptions {
   /** Parts that may be missing; they are null then. Files of most programs lack some. */
   readonly without?: readonly Part[];
@@ -67,6 +69,7 @@ export interface ResumeOptions extends ReadOptions {
   readonly from?: string;
 }
 
+/** A training's state to go on from, with the run's history up to it. */
 export interface Resumed extends Omit<Restored, "checkpoint"> {
   readonly state: TrainingState;
   /** Every epoch up to the one resumed. */
@@ -80,6 +83,7 @@ export interface Resumed extends Omit<Restored, "checkpoint"> {
   readonly notes: readonly string[];
 }
 
+/** What a save wrote and removed. */
 export interface Saved {
   /** Keys of the checkpoints written: the epoch's, the best's, none when it was not its turn. */
   readonly written: readonly string[];

@@ -9,6 +9,7 @@ import { checkCheckpoint, describeCheckpoint } from "./restore.js";
 import { byRun, newestFirst, planPrune, type RetentionPolicy } from "./retention.js";
 import { moveToTrash } from "./trash.js";
 
+/** Which run a plan is for, and files that go whatever protects them. */
 export interface PlanOptions {
   /** Files to remove whatever protects them, by key. */
   readonly remove?: readonly string[];
@@ -18,11 +19,13 @@ export interface PlanOptions {
   readonly sound?: readonly string[];
 }
 
+/** Whether what is pruned goes to the trash or for good. */
 export interface PruneOptions {
   /** Move to the trash, from where `undo` brings back, and no space is freed. Default: false. */
   readonly trash?: boolean;
 }
 
+/** What pruning removed. */
 export interface PruneResult {
   readonly removed: readonly CheckpointInfo[];
   readonly bytesFreed: number;

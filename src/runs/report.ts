@@ -10,6 +10,7 @@ import type { PrunePlan } from "./prune-plan.js";
 import { checkCheckpoint } from "./restore.js";
 import { byRun, type RetentionPolicy } from "./retention.js";
 
+/** Files and the bytes that they take. */
 export interface Amount {
   readonly files: number;
   readonly bytes: number;
@@ -25,6 +26,7 @@ export interface Growth {
   readonly bytesPerEpoch?: number;
 }
 
+/** What the checkpoints of one run take. */
 export interface RunReport extends Amount {
   readonly run: string;
   readonly byTag: Readonly<Partial<Record<Tag, Amount>>>;
@@ -43,6 +45,7 @@ export interface Duplicates {
   readonly wastedBytes: number;
 }
 
+/** What a store of checkpoints takes, by run and kind of file. */
 export interface StorageReport {
   /** Checkpoints alone. */
   readonly checkpoints: Amount;
@@ -62,6 +65,7 @@ export interface StorageReport {
   readonly plan?: PrunePlan;
 }
 
+/** What a report of a store looks for. */
 export interface ReportOptions {
   /** Only this run's checkpoints; what lies beside them is still that of the whole store. */
   readonly run?: string;

@@ -14,6 +14,7 @@ import { findPart, type Part } from "./training-state.js";
 /** Which checkpoint of a run: "latest" is the highest epoch. */
 export type Which = "best" | "latest" | "final" | { readonly epoch: number };
 
+/** A checkpoint of a run, loaded. */
 export interface Restored {
   readonly info: CheckpointInfo;
   readonly checkpoint: Checkpoint;

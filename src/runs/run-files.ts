@@ -55,6 +55,7 @@ export async function overtakenFiles(
   return new Set(overtaken.map(({ key }) => key));
 }
 
+/** As for reading, and what tells the best checkpoint. */
 export interface RestoreOptions extends ReadOptions, Partial<Ranking> {}
 
 /**

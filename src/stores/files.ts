@@ -136,6 +136,7 @@ class FileSource implements ByteSource {
   }
 }
 
+/** Whether a file must survive a power failure. */
 export interface SinkOptions {
   /** false: do not wait for the disk, so that a power failure may lose the file (but a crash of the program may not). */
   readonly durable?: boolean;
@@ -158,6 +159,7 @@ export function fileSink(path: string, { durable = true }: SinkOptions = {}): Fi
   }
 }
 
+/** A file that is being written; it has its name only when `close` has returned. */
 class FileSink {
   /** Where the file will be: the target, where a symbolic link was given. */
   readonly path: string;

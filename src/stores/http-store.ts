@@ -4,6 +4,7 @@ import { encodeKey, type HttpOptions, type HttpSource, httpSource } from "./http
 import { checkKey, isListed, type StoreEntry, type StoreSource } from "./store.js";
 import type { HashedStore, Progress } from "./transfer.js";
 
+/** As for `httpSource`, and the name of the index. */
 export interface HttpStoreOptions extends Omit<HttpOptions, "onProgress"> {
   /** The index's name below the address. */
   readonly index?: string;
@@ -17,6 +18,7 @@ export interface IndexEntry extends StoreEntry {
   readonly sha256?: string;
 }
 
+/** A store on a web server, read-only; its list is the index's. Made by `httpStore`. */
 export interface HttpStore extends HashedStore {
   list(folder?: string): AsyncIterable<IndexEntry>;
 }

@@ -9,6 +9,7 @@ import type { Progress } from "./transfer.js";
  */
 const RETRY_WAITS_MS = [50, 200, 800];
 
+/** How requests are made, for `httpSource` and `httpStore`. */
 export interface HttpOptions {
   /** In place of the runtime's own. */
   readonly fetch?: typeof fetch;
@@ -22,6 +23,7 @@ export interface HttpOptions {
   readonly onProgress?: (progress: Progress) => void;
 }
 
+/** A file on a web server, read by range. Made by `httpSource`. */
 export interface HttpSource extends ByteSource {
   readonly url: string;
   /** false: the server has no ranges, and the file is in memory. */

@@ -12,6 +12,7 @@ export interface S3Client {
   fetch(input: string, init?: RequestInit): Promise<Response>;
 }
 
+/** Who signs requests, and which bucket. */
 export interface S3Options {
   readonly client: S3Client;
   /**

@@ -22,6 +22,7 @@ export interface StoreSource extends ByteSource {
   close?(): void;
 }
 
+/** Files by key, to be read: keys are "/"-separated names. `httpStore` is no more than this. */
 export interface ReadStore {
   /** A file by its key; undefined where there is none. */
   get(key: string): Promise<StoreSource | undefined>;
@@ -35,16 +36,19 @@ export interface ReadStore {
 /** The bytes of a file: at once, or written piece by piece. */
 export type Content = Uint8Array | ((sink: Sink) => Promise<void>);
 
+/** Whether a change must survive a power failure. */
 export interface ChangeOptions {
   /** false: it may be undone by a power failure, which a lock's ticket need not survive. Default: true. */
   readonly durable?: boolean;
 }
 
+/** Whether a file may replace another, and must survive a power failure. */
 export interface PutOptions extends ChangeOptions {
   /** Only where there is no file of that name yet; the check and the writing are one step. */
   readonly ifAbsent?: boolean;
 }
 
+/** Files by key, to be read and written. All stores keep these promises, whatever they stand on. */
 export interface Store extends ReadStore {
   /**
    * Write a file whole, over another of that name. Readers find the former file or the new one, also after a crash in the

@@ -14,6 +14,7 @@ export interface Progress {
   readonly total: number;
 }
 
+/** The hash a file must have, who is told of its progress, what ends the transfer. */
 export interface DownloadOptions {
   /** The hash that the file must have, in hex. Default: what the store's index says of it, if that says anything. */
   readonly sha256?: string;
@@ -63,6 +64,7 @@ export async function download(
   }
 }
 
+/** As for `download` and for a store's `put`. */
 export interface CopyOptions extends DownloadOptions, PutOptions {
   /** Its name in the other store. Default: the same. */
   readonly as?: string;
