@@ -32,9 +32,10 @@ export interface Host {
 /** A host, or why there is none. */
 export type Found = Host | { readonly name: string; readonly missing: string };
 
-const RUNTIMES = resolve("build/runtimes/node_modules");
+/** Where .ci/run puts what no package of ours brings. */
+export const RUNTIMES = resolve("build/runtimes/node_modules");
 const BOTH: readonly Build[] = ["baseline", "relaxed"];
-const INSTALLS = ".ci/run installs it";
+export const INSTALLS = ".ci/run installs it";
 
 /** Writes the suite and what starts it into the project; the package is imported as any project does. */
 export async function writeSuite({ folder }: InstalledPackage): Promise<void> {
@@ -76,7 +77,8 @@ export function findHosts(): Found[] {
   ];
 }
 
-const RELAXED_FLAG = "--experimental-wasm-relaxed-simd";
+/** Of Node 20. */
+export const RELAXED_FLAG = "--experimental-wasm-relaxed-simd";
 const DENO = ["run", "--no-prompt", "--no-remote", "--node-modules-dir=manual", "--allow-net=127.0.0.1"];
 
 const versionOf = (command: string, ...args: string[]) =>
@@ -92,8 +94,11 @@ async function endGroup(child: ChildProcess): Promise<void> {
   await closed;
 }
 
-/** @param isDone whether the process may end by itself with code 0 */
-function startProcess(
+/**
+ * In a group of its own, which `stop` ends.
+ * @param isDone whether the process may end by itself with code 0
+ */
+export function startProcess(
   command: readonly string[],
   cwd: string,
   { env = {}, isDone = false, extra = [] as "pipe"[] } = {},
@@ -206,7 +211,8 @@ const worker :Workerd.Worker = (
 `;
 }
 
-async function listeningPort(child: ChildProcess): Promise<number> {
+/** Of a workerd that was started with --control-fd=3. */
+export async function listeningPort(child: ChildProcess): Promise<number> {
   for await (const line of child.stdio[3] as AsyncIterable<Buffer>) {
     const port = /"event":"listen".*"port":(\d+)/.exec(line.toString())?.[1];
     if (port) return Number(port);
