@@ -136,8 +136,10 @@ async function buildModules(minified) {
 const modulesApart = {
   name: "modules",
   setup: ({ onResolve }) =>
-    onResolve({ filter: /^(\.|fflate$|node:)/ }, ({ path, kind }) =>
-      kind === "entry-point" || path.endsWith(".json") ? undefined : { path, external: true, sideEffects: false },
+    onResolve({ filter: /^(\.|fflate$|node:)/ }, ({ path, kind, importer }) =>
+      kind === "entry-point" || path.endsWith(".json") || packageOf(importer)
+        ? undefined
+        : { path, external: true, sideEffects: false },
     ),
 };
 

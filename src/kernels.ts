@@ -145,8 +145,8 @@ export interface Kernels {
 }
 
 /**
- * The two builds of the same sources: plain SIMD, and relaxed SIMD, whose multiply-add is rounded once on processors that
- * have such an instruction. Their results differ in last bits; either gives the same ones on every engine of a processor.
+ * The two builds of the same sources: plain SIMD, whose results have the same bits everywhere, and relaxed SIMD, whose
+ * multiply-add may be rounded once: where an engine does that (backends/multiply-add.ts), results differ in last bits.
  */
 export type KernelVariant = "baseline" | "relaxed";
 

@@ -1,12 +1,13 @@
 /** The package as other tools see it: publint and attw on the tarball, and what a bundler makes of its entries. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { bundled } from "../bench/bundle-size.js";
 
+const manifest = JSON.parse(readFileSync("package.json", "utf8"));
 const folder = mkdtempSync(join(tmpdir(), "unitcell-entries-"));
 test.after(() => rmSync(folder, { recursive: true }));
 
@@ -61,10 +62,11 @@ test("the bundle imports nothing, and has all that unitcell has", async () => {
   assert.equal(imports, []);
 });
 
-test("the modules of dist/modules are the library, too", async () => {
-  const modules = await import(`file://${resolve("dist/modules/index.js")}`);
-  const library = await import(`file://${resolve("dist/index.js")}`);
-  assert.equal(Object.keys(modules).sort(), Object.keys(library).sort());
-});
+for (const [entry, { node, default: module }] of Object.entries<Record<string, string>>(manifest.exports))
+  if (node && entry !== "./pool-worker")
+    test(`${entry}: the modules for bundlers export the same`, async () => {
+      const [library, modules] = await Promise.all([node, module].map((file) => import(`file://${resolve(file)}`)));
+      assert.equal(Object.keys(modules).sort(), Object.keys(library).sort());
+    });
 
 test.run();

@@ -1,6 +1,7 @@
 /** The examples that are servers, each started as its README says, on any free port; or why it cannot be. */
 import { existsSync } from "node:fs";
-import { INSTALLS, listeningPort, RUNTIMES, startProcess } from "./runtime-hosts.js";
+import { INSTALLS, RUNTIMES, startProcess } from "./runtime-host.js";
+import { listeningPort } from "./workerd-host.js";
 
 export interface Serving {
   /** "http://127.0.0.1:PORT/" */

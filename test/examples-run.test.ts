@@ -362,7 +362,10 @@ if (chromium) {
     await status(/^Choose a checkpoint\.$/);
     await checkpoint("cgcnn_ionic_best.pt", saved("cgcnn_ionic_best.pt"));
     await status(/^3 structures$/);
-    const backend = "wasm-relaxed";
+    const backend = await page.evaluate(
+      async (library) => (await import(library)).wasmBackend().name,
+      "/dist/unitcell.js",
+    );
     const { CsCl, "Cu2O-cuprite": cuprite } = expected[backend].cgcnn;
     const [first, second, third] = await rows();
     assert.equal(

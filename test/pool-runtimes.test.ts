@@ -1,13 +1,13 @@
 /** The built pool in Deno, Bun and the newest Node, by the workers it starts itself and by Web Workers. Run after a build. */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { buildSync } from "esbuild";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 
-const folder = mkdtempSync(join(tmpdir(), "unitcell-pool-"));
+// In the package's own folder: Deno takes the package.json that says what "#kernels" is from there.
+const folder = resolve(mkdtempSync("build/pool-"));
 const runner = join(folder, "runner.mjs");
 buildSync({ entryPoints: ["test/pool.runner.ts"], bundle: true, format: "esm", platform: "node", outfile: runner });
 test.after(() => rmSync(folder, { recursive: true }));

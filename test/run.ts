@@ -13,7 +13,15 @@ import { parseArgs } from "node:util";
 const FOLDER = "build/test";
 
 /** Begun first, so that no core waits for one of them at the end. */
-const LONG = ["resume", "cli-checkpoints", "browser-stores", "interop-write", "manager-stores", "slim-networks"];
+const LONG = [
+  "resume",
+  "cli-checkpoints",
+  "browser-stores",
+  "interop-write",
+  "manager-stores",
+  "runtimes",
+  "slim-networks",
+];
 
 /** Files whose times are told. */
 const MOST_TOLD = 16;

@@ -1,4 +1,5 @@
 /** The cases of runtime-suite.ts. Each gives facts, which must be the same in every runtime that has the case. */
+import type * as Edge from "../src/edge.js";
 import type * as Library from "../src/index.js";
 import type * as Onnx from "../src/ort.js";
 import type { Build, Golden, Network, Plan } from "./runtime-suite.js";
@@ -31,14 +32,15 @@ interface Found {
 }
 type Body = () => Promise<Found>;
 
-export async function runCases(
-  library: typeof Library,
-  onnx: typeof Onnx,
-  plan: Plan,
-  builds: readonly Build[],
-  files: Files,
-): Promise<Case[]> {
-  const run: Run = { library, onnx, plan, files };
+/** The package's entries. */
+export interface Entries {
+  readonly library: typeof Library;
+  readonly edge: typeof Edge;
+  readonly onnx: typeof Onnx;
+}
+
+export async function runCases(entries: Entries, plan: Plan, builds: readonly Build[], files: Files): Promise<Case[]> {
+  const run: Run = { ...entries, plan, files };
   const done: Case[] = [];
   for (const [name, body] of [...checkpointCases(run), ...networkCases(run, builds)])
     done.push(
@@ -50,9 +52,7 @@ export async function runCases(
   return done;
 }
 
-interface Run {
-  readonly library: typeof Library;
-  readonly onnx: typeof Onnx;
+interface Run extends Entries {
   readonly plan: Plan;
   readonly files: Files;
 }
@@ -67,6 +67,7 @@ function* checkpointCases(run: Run): Generator<[name: string, body: Body]> {
   for (const network of networks.filter(({ isSmall }) => isSmall)) {
     yield [`${network.name}: written and read again`, () => writeAndRead(run, network)];
     yield [`${network.name}: as ONNX`, () => exportNetwork(run, network)];
+    yield [`${network.name}: requests answered`, () => answerRequests(run, network)];
   }
 }
 
@@ -247,6 +248,29 @@ function errorOf(
     return Math.max(least[i] - x, x - most[i], 0) / scale;
   });
   return Math.max(...errors.map((error) => (Number.isNaN(error) ? Number.POSITIVE_INFINITY : error)));
+}
+
+/** By the handler for edge functions: the records of predict, and statuses of what is none. */
+async function answerRequests(run: Run, network: Network): Promise<Found> {
+  const { library, edge, files } = run;
+  const backend = library.wasmBackend({ relaxed: false });
+  const model = await library.loadModel(await inputOf(run, network.files));
+  const handle = edge.predictionHandler(model, { backend });
+  const post = (body: BodyInit, name: string) =>
+    handle(new Request(`http://localhost/?filename=${name}`, { method: "POST", body }));
+  const facts: Facts = {};
+  for (const key of Object.keys(network.goldens)) {
+    const response = await post(await files.read(key), baseName(key));
+    const record = recordText((await response.json()) as Library.Prediction);
+    const [expected] = await library.predict(model, [await structureOf(run, key)], { backend });
+    check(response.status === 200 && record === recordText(expected), `${key}: ${response.status} ${record}`);
+    facts[key] = record;
+  }
+  const refused = await post("data_x", "x.cif");
+  facts.refused = `${refused.status} ${await refused.text()}`;
+  facts.get = `${(await handle(new Request("http://localhost/"))).status}`;
+  check(/^400 /.test(facts.refused) && facts.get === "405", JSON.stringify(facts));
+  return { facts };
 }
 
 async function embedAll(run: Run, network: Network, build: Build): Promise<Found> {

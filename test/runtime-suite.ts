@@ -4,8 +4,7 @@
  * nothing else here is a runtime's own. The package is an argument: this file must not bring a copy of it.
  */
 import type * as Library from "../src/index.js";
-import type * as Onnx from "../src/ort.js";
-import { type Case, type Files, runCases } from "./runtime-cases.js";
+import { type Case, type Entries, type Files, runCases } from "./runtime-cases.js";
 
 /** Of kernels, as `wasmBackend` has them. */
 export type Build = "baseline" | "relaxed";
@@ -68,22 +67,23 @@ export interface Outcome {
  * Fetches the plan, runs it and posts the outcome.
  * @param base address of a run: `plan.json` and `files/KEY` are below it, `outcome` takes what was found
  */
-export async function runSuite(library: typeof Library, onnx: typeof Onnx, base: string): Promise<void> {
-  const body = await outcomeOf(library, onnx, base).then(JSON.stringify, (error: Error) =>
+export async function runSuite(entries: Entries, base: string): Promise<void> {
+  const body = await outcomeOf(entries, base).then(JSON.stringify, (error: Error) =>
     JSON.stringify({ failure: `${error.message}\n${error.stack}` }),
   );
   const response = await fetch(`${base}outcome`, { method: "POST", body });
   if (!response.ok) throw new Error(`the outcome was not taken: ${response.status}`);
 }
 
-async function outcomeOf(library: typeof Library, onnx: typeof Onnx, base: string): Promise<Outcome> {
+async function outcomeOf(entries: Entries, base: string): Promise<Outcome> {
   const plan: Plan = await (await fetch(`${base}plan.json`)).json();
+  const { library } = entries;
   const builds = plan.builds.filter((build) => isThere(library, build));
   return {
     userAgent: globalThis.navigator?.userAgent ?? "",
     builds,
     byDefault: library.wasmBackend().name,
-    cases: await runCases(library, onnx, plan, builds, fetchedFiles(base)),
+    cases: await runCases(entries, plan, builds, fetchedFiles(base)),
   };
 }
 
