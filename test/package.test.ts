@@ -79,12 +79,17 @@ test("the tarball holds the build, the examples and the papers, and every export
     "dist/THIRD-PARTY.txt",
     "examples/saved_models/cgcnn_ionic_best.pt",
     "examples/onnx/predict.py",
+    ...["deno/predict.ts", "edge/worker.js", "notebook/ensemble.ipynb", "page/index.html", "serverless/handler.js"].map(
+      (name) => `examples/${name}`,
+    ),
+    "examples/stream/stream.mjs",
     "LICENSE",
     "README.md",
     "CHANGELOG.md",
   ])
     assert.ok(paths.includes(file), `${file} is not in the tarball`);
-  for (const path of paths) assert.not.match(path, /^(src|test|bench|assembly|build|node_modules|dist\/demo)\//);
+  for (const path of paths)
+    assert.not.match(path, /^(src|test|bench|assembly|build|node_modules|dist\/demo|examples\/edge\/build)\//);
   const entries = Object.values(manifest.exports).flatMap((entry) =>
     typeof entry === "string" ? [entry] : Object.values(entry!),
   );

@@ -22,6 +22,7 @@ const LONG = [
   "manager-stores",
   "runtimes",
   "demo",
+  "examples-run",
   "slim-networks",
 ];
 

@@ -26,7 +26,7 @@ export async function writeSuite({ folder }: InstalledPackage): Promise<void> {
   writeFileSync(join(folder, "main.mjs"), `import { run } from "./host.mjs";\nawait run(process.argv[2]);\n`);
 }
 
-const RELAXED_FLAG = "--experimental-wasm-relaxed-simd";
+export const RELAXED_FLAG = "--experimental-wasm-relaxed-simd";
 const DENO = ["run", "--no-prompt", "--no-remote", "--node-modules-dir=manual", "--allow-net=127.0.0.1"];
 
 export function findHosts(): Found[] {

@@ -72,7 +72,8 @@ const worker :Workerd.Worker = (
 `;
 }
 
-async function listeningPort(child: ChildProcess): Promise<number> {
+/** Of a workerd that was started with --control-fd=3. */
+export async function listeningPort(child: ChildProcess): Promise<number> {
   for await (const line of child.stdio[3] as AsyncIterable<Buffer>) {
     const port = /"event":"listen".*"port":(\d+)/.exec(line.toString())?.[1];
     if (port) return Number(port);
