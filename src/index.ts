@@ -37,8 +37,8 @@ export type {
 } from "./prediction.js";
 export { type CacheOptions, PredictionCache } from "./prediction-cache.js";
 export {
-  type ChangeOptions,
   type ChangeReport,
+  type ComparisonOptions,
   comparePredictions,
   type StructureChange,
 } from "./prediction-change.js";

@@ -7,7 +7,7 @@ import type { FailedPrediction, Prediction } from "./prediction.js";
 import type { Structure, UnreadStructure } from "./structures/structure.js";
 
 /** As for `predict`, and the largest difference that is accepted. */
-export interface ChangeOptions extends BatchOptions {
+export interface ComparisonOptions extends BatchOptions {
   /** The largest difference that is accepted, in the unit of the property. */
   readonly tolerance?: number;
 }
@@ -54,7 +54,7 @@ export async function comparePredictions(
   before: Model,
   after: Model,
   structures: StructureStream,
-  { tolerance, ...options }: ChangeOptions = {},
+  { tolerance, ...options }: ComparisonOptions = {},
 ): Promise<ChangeReport> {
   if (tolerance !== undefined && !(tolerance >= 0))
     throw new UnitcellError("ARGUMENT", `a tolerance is 0 or more, found ${tolerance}`);

@@ -55,7 +55,7 @@ test("format: content that is none of them names what is supported", () => {
 });
 
 test("format: neither format nor filename, or an unknown format, is the caller's mistake", () => {
-  for (const options of [{}, { format: "pdb" }, { format: "toString" }])
+  for (const options of [undefined, {}, { format: "pdb" }, { format: "toString" }])
     assert.throws(
       () => parseStructures(CIF, options as ParseOptions),
       (error: unknown) => isUnitcellError(error, "ARGUMENT"),

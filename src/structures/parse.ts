@@ -109,7 +109,7 @@ function chooseFormat(text: string, { format, filename }: ParseOptions): Structu
  * extension; the second result on has `#2`, `#3` appended.
  * @throws {UnitcellError} ARGUMENT when neither format nor filename is given, or the format is unknown
  */
-export function* parseEach(text: string, options: ParseOptions): Generator<Structure | UnreadStructure> {
+export function* parseEach(text: string, options: ParseOptions = {}): Generator<Structure | UnreadStructure> {
   const base = options.filename === undefined ? undefined : idFromFilename(options.filename);
   let index = 0;
   for (const result of readAll(normalizeText(text), options)) {
@@ -136,7 +136,7 @@ function* readAll(body: string, options: ParseOptions): Generator<Structure | Un
  * All structures of a text.
  * @throws {UnitcellError} the first error parseEach gives
  */
-export function parseStructures(text: string, options: ParseOptions): Structure[] {
+export function parseStructures(text: string, options: ParseOptions = {}): Structure[] {
   return Array.from(parseEach(text, options), (result) => {
     if ("error" in result) throw result.error;
     return result;
