@@ -148,7 +148,7 @@ async function buildModules(minified) {
 const modulesApart = {
   name: "modules",
   setup: ({ onResolve }) =>
-    onResolve({ filter: /^(\.|fflate$|node:)/ }, ({ path, kind, importer }) =>
+    onResolve({ filter: /^(\.|fflate\/browser$|node:)/ }, ({ path, kind, importer }) =>
       kind === "entry-point" || path.endsWith(".json") || packageOf(importer)
         ? undefined
         : { path, external: true, sideEffects: false },

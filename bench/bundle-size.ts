@@ -14,10 +14,12 @@ export interface Bundled {
   readonly imports: readonly string[];
 }
 
-/** @param code a module; the names it exports are what is used */
-export async function bundled(code: string): Promise<Bundled> {
+export const gzipBytes = (bytes: Uint8Array): number => gzipSync(bytes, { level: 9 }).length;
+
+/** @param code a module that finds packages from a folder */
+export async function bundle(code: string, resolveDir = process.cwd()) {
   const { outputFiles, metafile } = await esbuild.build({
-    stdin: { contents: code, resolveDir: process.cwd(), sourcefile: "page.js" },
+    stdin: { contents: code, resolveDir, sourcefile: "page.js" },
     bundle: true,
     format: "esm",
     minify: true,
@@ -27,8 +29,15 @@ export async function bundled(code: string): Promise<Bundled> {
     outdir: "out",
     logLevel: "error",
   });
+  const isEntry = ({ entryPoint = "" }) => /^<stdin>$|(^|\/)page\.js$/.test(entryPoint);
+  const [entry] = Object.entries(metafile.outputs).find(([, output]) => isEntry(output))!;
+  return { outputFiles, metafile, entry };
+}
+
+/** @param code a module; the names it exports are what is used */
+export async function bundled(code: string): Promise<Bundled> {
+  const { outputFiles, metafile, entry } = await bundle(code);
   const files = Object.entries(metafile.outputs);
-  const first = files.find(([, { entryPoint }]) => entryPoint === "page.js" || entryPoint === "<stdin>")!;
   const initial = new Set<string>();
   const add = (name: string) => {
     if (initial.has(name)) return;
@@ -36,7 +45,7 @@ export async function bundled(code: string): Promise<Bundled> {
     for (const { path, kind, external } of metafile.outputs[name].imports)
       if (kind === "import-statement" && !external) add(path);
   };
-  add(first[0]);
+  add(entry);
   const bytesOf = (name: string) => outputFiles.find(({ path }) => path.endsWith(`/${name}`))!.contents;
   const sum = (size: (bytes: Uint8Array) => number) =>
     [...initial].reduce((total, name) => total + size(bytesOf(name)), 0);
@@ -48,7 +57,7 @@ export async function bundled(code: string): Promise<Bundled> {
     );
   return {
     minified: sum(({ length }) => length),
-    gzip: sum((bytes) => gzipSync(bytes, { level: 9 }).length),
+    gzip: sum(gzipBytes),
     brotli: sum((bytes) => brotliCompressSync(bytes).length),
     inputs: modulesOf([...initial]),
     later: modulesOf(files.map(([name]) => name).filter((name) => !initial.has(name))),

@@ -23,6 +23,7 @@ import { pool } from "./pool.js";
 import { processorName } from "./processor.js";
 import { runs } from "./runs.js";
 import { size } from "./size.js";
+import { start } from "./start.js";
 import { type Row, type SectionResult, type Series, tables } from "./stats.js";
 import { load, parse, predictFiles } from "./steps.js";
 import { stream } from "./stream.js";
@@ -39,6 +40,7 @@ const SECTIONS: Readonly<Record<string, (context: Context) => Promise<SectionRes
   growth,
   predict: predictFiles,
   cold,
+  start,
   stream,
   pool,
   kernels,
@@ -101,14 +103,14 @@ const failures: string[] = [];
 const slow: string[] = [];
 const series: Series[] = [];
 for (const name of names) {
-  const start = performance.now();
+  const began = performance.now();
   const result = await SECTIONS[name](context);
   rows.push(...result.rows);
   notes.push(...(result.notes ?? []));
   failures.push(...(result.failures ?? []));
   slow.push(...(result.slow ?? []));
   series.push(...(result.series ?? []));
-  console.error(`  ${name}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+  console.error(`  ${name}: ${((performance.now() - began) / 1000).toFixed(0)} s`);
 }
 for (const worker of [native, ...newer]) await worker?.stop();
 

@@ -2,8 +2,10 @@
 import { execFileSync } from "node:child_process";
 import { type Browser, chromium } from "playwright-core";
 
-const FLAGS =
-  "--no-sandbox --disable-background-networking --disable-component-update --disable-sync --no-first-run --disable-quic";
+export const CHROMIUM_FLAGS =
+  "--no-sandbox --disable-background-networking --disable-component-update --disable-sync --no-first-run --disable-quic".split(
+    " ",
+  );
 
 /** Its path; undefined, and said, where there is none. */
 export function findChromium(): string | undefined {
@@ -17,5 +19,5 @@ export function findChromium(): string | undefined {
 
 /** @param flags of the command line, more than all tests need */
 export function launchChromium(executablePath: string, flags: readonly string[] = []): Promise<Browser> {
-  return chromium.launch({ executablePath, headless: true, args: [...FLAGS.split(" "), ...flags] });
+  return chromium.launch({ executablePath, headless: true, args: [...CHROMIUM_FLAGS, ...flags] });
 }

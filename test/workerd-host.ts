@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { build } from "esbuild";
 import { BOTH, type Found, INSTALLS, RUNTIMES, startProcess, versionOf } from "./runtime-host.js";
 
+export const WORKERD = `${RUNTIMES}/@cloudflare/workerd-linux-64/bin/workerd`;
+
 /**
  * workerd compiles no Wasm from bytes: the condition of that name leads to modules, which a bundler leaves as imports and the
  * configuration lists. The limit of 128 MB is Cloudflare's, not workerd's own: V8 is held to half of it each for its heap and
@@ -13,11 +15,10 @@ import { BOTH, type Found, INSTALLS, RUNTIMES, startProcess, versionOf } from ".
  */
 export function workerd(): Found {
   const name = "workerd";
-  const binary = `${RUNTIMES}/@cloudflare/workerd-linux-64/bin/workerd`;
-  if (!existsSync(binary)) return { name, missing: `no workerd at ${binary} (${INSTALLS})` };
+  if (!existsSync(WORKERD)) return { name, missing: `no workerd at ${WORKERD} (${INSTALLS})` };
   return {
     name,
-    version: () => versionOf(binary, "--version"),
+    version: () => versionOf(WORKERD, "--version"),
     builds: BOTH,
     fuses: true,
     // 16 MB of weights, and 141 MiB in all.
@@ -29,21 +30,9 @@ export function workerd(): Found {
         `import { run } from "./host.mjs";
         export default { async fetch(request, { BASE }) { await run(BASE); return new Response("done"); } };`,
       );
-      await build({
-        entryPoints: [join(folder, "worker.mjs")],
-        bundle: true,
-        format: "esm",
-        target: "es2022",
-        conditions: ["workerd", "worker"],
-        loader: { ".wasm": "copy" },
-        assetNames: "[name]",
-        outdir: out,
-        outExtension: { ".js": ".mjs" },
-      });
-      writeFileSync(join(out, "config.capnp"), workerdConfig(readdirSync(out), base));
-      const running = startProcess([binary, "serve", "--control-fd=3", "config.capnp"], out, { extra: ["pipe"] });
-      const port = await Promise.race([listeningPort(running.child), running.ended]);
-      get(`http://127.0.0.1:${port}/`).on("error", () => {});
+      await bundleWorker(join(folder, "worker.mjs"), out, base);
+      const { running, address } = await startWorkerd(out);
+      get(address).on("error", () => {});
       const peak = () => /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${running.child.pid}/status`, "utf8"))?.[1];
       return {
         ...running,
@@ -53,9 +42,36 @@ export function workerd(): Found {
   };
 }
 
+/** Writes a worker and its configuration into a folder; Wasm and .bin files stay files of their own. */
+export async function bundleWorker(entry: string, out: string, base = ""): Promise<void> {
+  await build({
+    entryPoints: { worker: entry },
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    conditions: ["workerd", "worker"],
+    loader: { ".wasm": "copy", ".bin": "copy" },
+    assetNames: "[name]",
+    outdir: out,
+    outExtension: { ".js": ".mjs" },
+  });
+  writeFileSync(join(out, "config.capnp"), workerdConfig(readdirSync(out), base));
+}
+
+/** Starts what bundleWorker wrote, and waits until it listens. */
+export async function startWorkerd(out: string) {
+  const command = [WORKERD, "serve", "--control-fd=3", "config.capnp"];
+  const running = startProcess(command, out, { extra: ["pipe"] });
+  const port = await Promise.race([listeningPort(running.child), running.ended]);
+  return { running, address: `http://127.0.0.1:${port}/` };
+}
+
+const MODULE_KINDS: Readonly<Record<string, string>> = { mjs: "esModule", wasm: "wasm", bin: "data" };
+
 function workerdConfig(files: readonly string[], base: string): string {
-  const modules = ["worker.mjs", ...files.filter((file) => file.endsWith(".wasm"))].map(
-    (file) => `(name = "${file}", ${file.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${file}")`,
+  const kindOf = (file: string) => MODULE_KINDS[file.split(".").at(-1)!];
+  const modules = ["worker.mjs", ...files.filter((file) => file !== "worker.mjs" && kindOf(file))].map(
+    (file) => `(name = "${file}", ${kindOf(file)} = embed "${file}")`,
   );
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (

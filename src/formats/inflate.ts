@@ -1,4 +1,4 @@
-import { Inflate } from "fflate";
+import { Inflate } from "fflate/browser";
 import { INFLATE_STEP_BYTES } from "../bytes.js";
 import { UnitcellError } from "../errors.js";
 

@@ -2,7 +2,7 @@
  * Arrays as numpy's files: .npy (version 1.0 of numpy.lib.format) and .npz, the zip of them that numpy.savez writes and
  * numpy.load reads. Entries are stored, with their sizes in front of them, since readers in C++ look no further.
  */
-import { zipSync } from "fflate";
+import { zipSync } from "fflate/browser";
 import { UnitcellError } from "../errors.js";
 
 /** Little-endian, row-major. */
