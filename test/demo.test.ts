@@ -12,6 +12,7 @@ import { findChromium, launchChromium } from "./chromium.js";
 import { drop, longTasks, openPage, PREDICTED, servePage, tabTo, waitForStatus } from "./demo-page.js";
 import { fixturesRoot, haveFixtures } from "./fixtures.js";
 import { goldens, TOLERANCE } from "./goldens.js";
+import { inFull, isFull } from "./scope.js";
 import type { WebServer } from "./web-server.js";
 
 const MODELS = ["alignn", "cgcnn", "megnet"].map((name) => `examples/saved_models/${name}_ionic_best.pt`);
@@ -22,7 +23,10 @@ const PHONE = { width: 390, height: 844 };
 const LONGEST_TASK = 100;
 
 const executablePath = findChromium();
-if (executablePath) testPage(executablePath);
+if (executablePath) {
+  inFull("the dark page's accessibility, and pictures");
+  testPage(executablePath);
+}
 
 function testPage(path: string): void {
   let server: WebServer;
@@ -345,7 +349,7 @@ function testPage(path: string): void {
     assert.ok(refused.length >= 2, faults.join("\n"));
   });
 
-  for (const colorScheme of ["light", "dark"] as const)
+  for (const colorScheme of isFull ? (["light", "dark"] as const) : (["light"] as const))
     test(`accessibility, ${colorScheme}: nothing serious or critical, wide and on a phone`, async () => {
       const { page } = await open();
       await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
@@ -455,8 +459,9 @@ async function violations(page: Page): Promise<string[]> {
     .flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id} ${target} ${failureSummary}`));
 }
 
-/** Pictures for people to look at, in every look of the page. */
+/** Pictures for people to look at, in every look of the page; with npm run test:full. */
 async function screenshots(page: Page, state: string): Promise<void> {
+  if (!isFull) return;
   mkdirSync(SCREENSHOTS, { recursive: true });
   for (const [name, colorScheme, size] of [
     ["light", "light", WIDE],

@@ -18,6 +18,7 @@ import { findChromium, launchChromium } from "./chromium.js";
 import { DENO, isThere, SERVERS } from "./example-servers.js";
 import { type InstalledPackage, installPackage } from "./installed-package.js";
 import { RELAXED_FLAG } from "./runtime-hosts.js";
+import { inFull } from "./scope.js";
 import { startServer, type WebServer } from "./web-server.js";
 
 type Outcome = Partial<Prediction> & Partial<FailedPrediction>;
@@ -414,4 +415,4 @@ if (chromium) {
   });
 }
 
-test.run();
+if (inFull("examples in their runtimes")) test.run();

@@ -33,7 +33,7 @@ export class Screening {
     const reference = ({ row }: Entry) => this.referenceOf(row);
     this.table = new VirtualTable<Entry>({
       caption: "Structures and their predictions; an id opens the structure",
-      minWidth: "48rem",
+      minWidth: "43rem",
       onOpen: ({ row }) => onOpen(row.index),
       isCurrent: ({ row }) => row.index === this.current,
       tone: (entry) => (problemOf(entry) ? "failed" : ""),
@@ -70,7 +70,7 @@ export class Screening {
           text: (entry) => shownValue(reference(entry)),
           by: reference,
         },
-        { title: "Remarks", width: "9rem", text: remarkOf },
+        { title: "Remarks", width: "8rem", text: remarkOf },
       ],
     });
     byId("results").append(this.table.element);
