@@ -110,6 +110,7 @@ test("pages of other origins, where that is allowed", async () => {
   const preflight = await open(new Request(URL, { method: "OPTIONS" }));
   assert.is(preflight.status, 204);
   assert.is(preflight.headers.get("access-control-allow-methods"), "POST");
+  assert.is(preflight.headers.get("access-control-allow-headers"), "content-type");
   assert.is((await handler(post(text))).headers.get("access-control-allow-origin"), null);
   assert.is((await handler(new Request(URL, { method: "OPTIONS" }))).status, 405);
 });

@@ -24,6 +24,9 @@ export type ModelSource = Model | Ensemble | (() => Promise<Model | Ensemble>);
 const MAX_BODY_BYTES = 2 ** 20;
 const MAX_SITES = 1000;
 
+/** What a page of another origin may send: a body of any type. */
+const PREFLIGHT = { "access-control-allow-methods": "POST", "access-control-allow-headers": "content-type" };
+
 /** What the client can mend is 4xx. */
 const STATUS: Readonly<Record<ErrorCode, number>> = {
   ARGUMENT: 400,
@@ -63,7 +66,7 @@ export function predictionHandler(
 
   return async (request) => {
     if (request.method === "OPTIONS" && allowOrigin !== undefined)
-      return new Response(null, { status: 204, headers: { ...cors, "access-control-allow-methods": "POST" } });
+      return new Response(null, { status: 204, headers: { ...cors, ...PREFLIGHT } });
     if (request.method !== "POST") {
       const error = new UnitcellError("ARGUMENT", `expected a POST of a structure's text, found a ${request.method}`);
       return answer(405, failure(error), { allow: "POST" });
