@@ -42,8 +42,9 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
 /**
  * A `fetch` handler: POST the text of one structure (CIF, POSCAR, extended XYZ, JSON), its file's name in `?filename=`
  * where the content does not tell its format, and the answer is its prediction record as JSON. What goes wrong is a record
- * with `error` {code, message} in place of the prediction, under status 400 (not a structure), 405 (not a POST), 413 (beyond
- * a limit), 422 (a structure that the model cannot predict) or 500 (the host cannot run it).
+ * with `error` {code, message} in place of the prediction, under status 400 (an empty or damaged text, several structures),
+ * 405 (not a POST), 413 (beyond a limit), 422 (text in no known format, a structure that the model cannot predict) or 500 (the
+ * host cannot run it).
  * @param model or what loads it, called at the first request and again where it failed: many hosts allow no work before
  * @throws {UnitcellError} ARGUMENT for a limit that is no positive integer; errors of loading the model reject the answer
  */
