@@ -133,16 +133,19 @@ async function buildModules(minified) {
   const files = readdirSync("src", { recursive: true }).filter(
     (name) => /(?<!\.d)\.ts$/.test(name) && !/^(cli|demo)\b|^kernel-modules/.test(name),
   );
-  // A pool looks for its worker beside itself.
-  const entry = (name) => (name === join("pool", "worker.ts") ? "pool/pool-worker" : name.replace(/\.ts$/, ""));
+  const modules = { ...minified, splitting: false, outdir: "dist/modules" };
+  const entryPoints = files.filter((name) => name !== WORKER).map((name) => `src/${name}`);
+  await esbuild.build({ ...modules, entryPoints, outbase: "src", plugins: [kernelsByCondition, modulesApart] });
+  // A pool looks for its worker beside itself; it is one file, since Vite makes classic scripts of workers, which load no parts.
   await esbuild.build({
-    ...minified,
-    splitting: false,
-    entryPoints: Object.fromEntries(files.map((name) => [entry(name), `src/${name}`])),
-    outdir: "dist/modules",
-    plugins: [kernelsByCondition, modulesApart],
+    ...modules,
+    entryPoints: { "pool/pool-worker": `src/${WORKER}` },
+    external: ["fflate/browser"],
+    plugins: [kernelsByCondition],
   });
 }
+
+const WORKER = join("pool", "worker.ts");
 
 /** Inlines data and packages that are bundled; sources and fflate stay imports. */
 const modulesApart = {

@@ -1,8 +1,10 @@
 /** Checkpoints: a state dict, and what the program that trained it wrote around and beside it. */
+
 import type { Input } from "./bytes.js";
 import { type Bundle, type CheckpointFiles, openBundle } from "./checkpoint/bundle.js";
 import { readLayout } from "./checkpoint/layouts.js";
 import { TRAINING_CLASSES } from "./checkpoint/training-classes.js";
+import { loaded } from "./errors.js";
 import type { ReadOptions } from "./formats/torch.js";
 import type { TorchValue } from "./formats/values.js";
 import type { StateDict } from "./tensor.js";
@@ -63,7 +65,9 @@ export async function readCheckpoint({ torch, name, settings }: Bundle): Promise
   await torch.load();
   const metadata = torch.info.get("metadata");
   const beside =
-    metadata instanceof Map ? (await import("./checkpoint/several-files.js")).metadataValues(metadata) : undefined;
+    metadata instanceof Map
+      ? (await loaded(import("./checkpoint/several-files.js"))).metadataValues(metadata)
+      : undefined;
   const checkpoint = readLayout(torch.root, beside);
   return { ...(await settings(checkpoint.args)), ...checkpoint, ...(name !== undefined && { file: name }) };
 }

@@ -55,3 +55,21 @@ export function reworded(error: UnitcellError, message: string): UnitcellError {
 export function isUnitcellError(error: unknown, code?: ErrorCode): error is UnitcellError {
   return error instanceof UnitcellError && (code === undefined || error.code === code);
 }
+
+/**
+ * What a dynamic import gives. A part that is gone (a page of yesterday after a new deployment, no network) is an error of
+ * ours, so that what was found until then is told with it.
+ * @throws {UnitcellError} BACKEND
+ */
+export async function loaded<T>(part: Promise<T>): Promise<T> {
+  try {
+    return await part;
+  } catch (cause) {
+    throw new UnitcellError(
+      "BACKEND",
+      `a part of unitcell could not be loaded: ${cause}; load the page or program anew`,
+      {},
+      { cause },
+    );
+  }
+}

@@ -157,6 +157,7 @@ const RELAXED_PROBE = Uint8Array.of(
 );
 
 let hasRelaxed: boolean | undefined;
+let given: "baseline" | "both" | undefined;
 
 /**
  * The build to run: relaxed where the engine has it, unless told otherwise.
@@ -165,7 +166,8 @@ let hasRelaxed: boolean | undefined;
 export function kernelVariant(relaxed?: boolean): KernelVariant {
   hasRelaxed ??= WebAssembly.validate(RELAXED_PROBE);
   if (relaxed && !hasRelaxed) throw new UnitcellError("BACKEND", "this engine has no relaxed SIMD");
-  return (relaxed ?? hasRelaxed) ? "relaxed" : "baseline";
+  if (relaxed && given === "baseline") throw new UnitcellError("BACKEND", "useKernels was given no relaxed build");
+  return (relaxed ?? (hasRelaxed && given !== "baseline")) ? "relaxed" : "baseline";
 }
 
 const compiled: { [variant in KernelVariant]?: WebAssembly.Module } = {};
@@ -182,19 +184,27 @@ function kernelModule(variant: KernelVariant): WebAssembly.Module {
  * @throws {UnitcellError} ARGUMENT for what is no module of these kernels
  */
 export function useKernels(baseline: WebAssembly.Module, relaxed?: WebAssembly.Module): void {
-  for (const module of relaxed === undefined ? [baseline] : [baseline, relaxed])
-    if (!isKernels(module))
-      throw new UnitcellError("ARGUMENT", "expected a WebAssembly.Module of unitcell.wasm, found something else");
+  checkKernels(baseline, "baseline");
+  if (relaxed !== undefined) checkKernels(relaxed, "relaxed");
   compiled.baseline = baseline;
   if (relaxed) compiled.relaxed = relaxed;
-  else hasRelaxed = false;
+  given = relaxed ? "both" : "baseline";
 }
 
-function isKernels(module: unknown): boolean {
-  return (
-    module instanceof WebAssembly.Module &&
-    WebAssembly.Module.exports(module).some(({ name }) => name === "gatedMeanForward")
-  );
+/** Which modules were given in place of the embedded ones: "baseline", "both" or none. */
+export function kernelsGiven(): typeof given {
+  return given;
+}
+
+/** The tile that only the relaxed build has. */
+const RELAXED_EXPORT = "tile6";
+
+function checkKernels(module: unknown, variant: KernelVariant): void {
+  const names = module instanceof WebAssembly.Module ? WebAssembly.Module.exports(module).map(({ name }) => name) : [];
+  const isOne = names.includes("gatedMeanForward") && names.includes(RELAXED_EXPORT) === (variant === "relaxed");
+  if (isOne) return;
+  const file = variant === "relaxed" ? "unitcell.relaxed.wasm" : "unitcell.wasm";
+  throw new UnitcellError("ARGUMENT", `expected a WebAssembly.Module of ${file}, found something else`);
 }
 
 const PAGE = 65536;

@@ -19,6 +19,7 @@ import {
   stateTypes,
 } from "./batches.js";
 import { combinePredictions, type Ensemble } from "./ensemble.js";
+import { loaded } from "./errors.js";
 import { type AnyGraph, lift } from "./graphs/lift.js";
 import { elementWarnings, valueWarnings } from "./model-warnings.js";
 import { decodeOutput, type Model, outputRow } from "./models/model.js";
@@ -162,7 +163,7 @@ function noteOfBoth({ backend }: Runner, value: RunNote | undefined, ties: RunNo
 async function tieRange(runner: Runner, structure: Structure, maxAtoms: number): Promise<Ran<TieRange> | undefined> {
   const { model } = runner;
   if (model.config.graph.select !== "nearest") return undefined;
-  const { tieVariants } = await import("./graphs/nearest.js");
+  const { tieVariants } = await loaded(import("./graphs/nearest.js"));
   const { graphs, exhaustive } = tieVariants(structure, model.config.graph);
   if (graphs.length === 0) return undefined;
   const chosen = runner.lift ? graphs.map(lift) : graphs;

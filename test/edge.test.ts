@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import { predictionHandler, useKernels } from "../src/edge.js";
 import { UnitcellError } from "../src/errors.js";
 import { buildGraph } from "../src/graphs/graph.js";
+import { createPool } from "../src/pool/pool.js";
 import { predict } from "../src/predict.js";
 import { parseStructures } from "../src/structures/parse.js";
 import { exampleModel } from "./examples.js";
@@ -55,6 +56,8 @@ test("an ensemble, from a function that loads it", async () => {
 const loneAtom = '1\nLattice="20 0 0 0 20 0 0 0 20" Properties=species:S:1:pos:R:3\nHe 0 0 0\n';
 const disordered = text.replace(/_atom_site_occupancy[\s\S]*$/, (tail) => tail.replace(/ 1(\.0)?\s*$/gm, " 0.5"));
 
+const squeezed = "x\n0.05\n1 0 0\n0 1 0\n0 0 1\nFe\n1\nDirect\n0 0 0\n";
+
 const rows: [what: string, request: () => Request, status: number, code: string, message: RegExp][] = [
   ["a GET", () => new Request(URL), 405, "ARGUMENT", /POST/],
   ["nothing", () => post(null), 400, "CORRUPT", /empty/],
@@ -62,6 +65,14 @@ const rows: [what: string, request: () => Request, status: number, code: string,
   ["a damaged CIF", () => post("data_x\n_cell_length_a 1\nloop_\n", "?filename=x.cif"), 400, "CORRUPT", /./],
   ["bytes that are no text", () => post(Uint8Array.of(0xff, 0xfe, 0)), 400, "CORRUPT", /UTF-8/],
   ["several structures", () => post(loneAtom + loneAtom, "?filename=a.xyz"), 400, "CORRUPT", /one structure/],
+  [
+    "a name of JavaScript's own",
+    () => post("hello", "?filename=x.constructor"),
+    422,
+    "UNSUPPORTED",
+    /no supported format/,
+  ],
+  ["a cell of nothing but overlap", () => post(squeezed), 400, "CORRUPT", /overlap/],
   ["partial occupancy", () => post(disordered), 422, "UNSUPPORTED", /occup/],
   ["a body beyond the limit", () => post(`${text}${"#".repeat(2 ** 20)}`), 413, "LIMIT", /1048576/],
 ];
@@ -127,7 +138,12 @@ test("kernels given as modules run in place of the embedded ones", async () => {
   await throwsCode(() => useKernels({} as WebAssembly.Module), "ARGUMENT", /unitcell.wasm/);
   const empty = await WebAssembly.compile(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
   await throwsCode(() => useKernels(empty), "ARGUMENT", /unitcell.wasm/);
+  if (WebAssembly.validate(readFileSync("dist/unitcell.relaxed.wasm"))) {
+    const relaxed = await WebAssembly.compile(readFileSync("dist/unitcell.relaxed.wasm"));
+    await throwsCode(() => useKernels(relaxed), "ARGUMENT", /unitcell.wasm/);
+  }
   useKernels(await WebAssembly.compile(readFileSync("dist/unitcell.wasm")));
+  await throwsCode(() => createPool({ workers: 1 }), "ARGUMENT", /embedded kernels/);
   const [structure] = parseStructures(text, { filename: "CsCl.cif" });
   assert.ok(buildGraph(structure, model.config.graph).numEdges > 0);
   const [record] = await predict(model, [structure]);

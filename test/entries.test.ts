@@ -1,11 +1,12 @@
 /** The package as other tools see it: publint and attw on the tarball, and what a bundler makes of its entries. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { bundled } from "../bench/bundle-size.js";
+import { global, ops, zip } from "./build-files.js";
 
 const manifest = JSON.parse(readFileSync("package.json", "utf8"));
 const folder = mkdtempSync(join(tmpdir(), "unitcell-entries-"));
@@ -53,6 +54,30 @@ test("a network comes when it is met", async () => {
     );
   }
 });
+
+test("a part that is gone is an error of ours, and the names found before it are told", async () => {
+  const copy = join(folder, "gone");
+  cpSync("dist/modules", join(copy, "dist/modules"), { recursive: true });
+  for (const file of ["package.json", "dist/kernels.js"]) cpSync(file, join(copy, file));
+  symlinkSync(resolve("node_modules"), join(copy, "node_modules"));
+  rmSync(join(copy, "dist/modules/formats/rare.js"));
+  const { loadTorch } = await import(`file://${copy}/dist/modules/reader.js`);
+  // The copy has a class of errors of its own.
+  const failure = async (input: Uint8Array) => loadTorch(input).then(assert.unreachable, String);
+  assert.match(
+    await failure(new TextEncoder().encode("no checkpoint")),
+    /UnitcellError: a part of unitcell could not be/,
+  );
+  const hostile = ops("PROTO", [2], global("os", "system"), "EMPTY_SET", "STOP");
+  const file = zip([
+    { name: "a/data.pkl", data: Uint8Array.from(hostile) },
+    { name: "a/version", data: Uint8Array.of(0x33) },
+  ]);
+  assert.match(await failure(file), /names code that is not plain data: os\.system; nothing was run/);
+});
+
+test("the pool's worker for bundlers is one file: Vite's classic workers load no parts", () =>
+  assert.not.match(readFileSync("dist/modules/pool/pool-worker.js", "utf8"), /\bimport\(/));
 
 test("the bundle imports nothing, and has all that unitcell has", async () => {
   const bundle = await import(`file://${resolve("dist/unitcell.js")}`);

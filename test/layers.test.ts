@@ -41,7 +41,7 @@ const ALLOWED: Record<string, string[]> = {
   predict: "errors batches structures graphs models backends ensemble prediction prediction-cache prediction-key"
     .split(" ")
     .concat("model-warnings", "predict-unknown"),
-  pool: "errors batches structures models ops ensemble predict prediction prediction-cache prediction-key predict-unknown".split(
+  pool: "errors kernels batches structures models ops ensemble predict prediction prediction-cache prediction-key predict-unknown".split(
     " ",
   ),
   sparsify: ["errors", "tensor", "element-blocks", "formats"],

@@ -1,6 +1,6 @@
 /** A checkpoint and the files that belong to it, opened without reading tensors: one file, a set of files, or a plain zip. */
 import type { Input } from "../bytes.js";
-import { isUnitcellError } from "../errors.js";
+import { isUnitcellError, loaded } from "../errors.js";
 import { openTorch, type ReadOptions, type TorchFile } from "../formats/torch.js";
 import type { Settings } from "./settings.js";
 
@@ -34,7 +34,7 @@ export interface Bundle {
  */
 export async function openBundle(input: Input | CheckpointFiles, options: ReadOptions): Promise<Bundle> {
   // One file needs nothing of this.
-  const severalFiles = () => import("./several-files.js");
+  const severalFiles = () => loaded(import("./several-files.js"));
   if (isFiles(input)) return (await severalFiles()).openFiles(input, options);
   let zipped: unknown;
   try {

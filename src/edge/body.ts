@@ -36,6 +36,7 @@ async function* partsOf(request: Request): AsyncGenerator<Uint8Array<ArrayBuffer
   try {
     for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
   } finally {
-    await reader.cancel();
+    // Not waited for: a host may never be done with it.
+    reader.cancel().catch(() => {});
   }
 }

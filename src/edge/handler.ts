@@ -12,7 +12,7 @@ import { readText } from "./body.js";
 export interface HandlerOptions extends Pick<PredictOptions, "backend" | "lift" | "state" | "tieRange"> {
   /** Bytes of a request's body that are read, by default 1 MiB. */
   maxBodyBytes?: number;
-  /** Atoms of a structure that is predicted, by default 1,000: a request's time and memory grow with them. */
+  /** Atoms of a structure that is predicted, by default 1,000: a request's time and memory grow with them, and their density. */
   maxSites?: number;
   /** The Access-Control-Allow-Origin of every answer: "*", or the one origin whose pages may ask. By default none may. */
   allowOrigin?: string;
@@ -90,7 +90,7 @@ export function predictionHandler(
 function onceLoaded(load: () => Promise<Model | Ensemble>): () => Promise<Model | Ensemble> {
   let loading: Promise<Model | Ensemble> | undefined;
   return () => {
-    loading ??= load().catch((error) => {
+    loading ??= (async () => load())().catch((error) => {
       loading = undefined;
       throw error;
     });

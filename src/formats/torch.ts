@@ -1,6 +1,6 @@
 /** torch.save files, and their relatives, as plain values: opened lazily, or loaded whole. */
 import { FileBytes, type Input, type Limits, limitsOf } from "../bytes.js";
-import { UnitcellError } from "../errors.js";
+import { loaded, UnitcellError } from "../errors.js";
 import type { Tensor } from "../tensor.js";
 import type { Container, ReadSettings, StorageLoader, TorchFormat } from "./container.js";
 import { isSafetensors, isTar, isTorchLegacy, isZip } from "./magic.js";
@@ -166,12 +166,12 @@ const HEAD_BYTES = 512;
 async function openContainer(file: FileBytes, settings: ReadSettings, names: NamesFound): Promise<Container> {
   const head = await file.read(0, Math.min(file.size, HEAD_BYTES));
   if (isZip(head)) return openTorchZip(file, settings, names);
-  if (isTorchLegacy(head)) return (await import("./rare.js")).openTorchLegacy(file, settings, names);
-  if (isSafetensors(head)) return (await import("./rare.js")).openSafetensors(file, settings, names);
-  if (isTar(head)) return (await import("./rare.js")).openTorchTar(file, settings, names);
-  const bare = await (await import("./rare.js")).openBarePickle(file, head, settings, names);
+  if (isTorchLegacy(head)) return (await loaded(import("./rare.js"))).openTorchLegacy(file, settings, names);
+  if (isSafetensors(head)) return (await loaded(import("./rare.js"))).openSafetensors(file, settings, names);
+  if (isTar(head)) return (await loaded(import("./rare.js"))).openTorchTar(file, settings, names);
+  const bare = await (await loaded(import("./rare.js"))).openBarePickle(file, head, settings, names);
   if (bare) return bare;
   // A program or text may stand before an archive; torch refuses that, unpackers do not.
   if (await endsAsZip(file)) return openTorchZip(file, settings, names);
-  throw (await import("./rare.js")).notTorch(head, file.size);
+  throw (await loaded(import("./rare.js"))).notTorch(head, file.size);
 }

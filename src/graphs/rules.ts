@@ -1,5 +1,7 @@
 /** The rules of graphs, each loaded when a model of it runs; graph.ts has them all at hand. */
+
 import type { GraphConfig } from "../config.js";
+import { loaded } from "../errors.js";
 import type { Structure } from "../structures/structure.js";
 import type { CrystalGraph } from "./graph.js";
 
@@ -9,19 +11,19 @@ export type GraphRule = (structure: Structure) => CrystalGraph;
 export async function graphRule(config: GraphConfig): Promise<GraphRule> {
   switch (config.select) {
     case "nearest": {
-      const { buildNearestGraph } = await import("./nearest.js");
+      const { buildNearestGraph } = await loaded(import("./nearest.js"));
       return (structure) => buildNearestGraph(structure, config);
     }
     case "shell": {
-      const { buildShellGraph } = await import("./shell.js");
+      const { buildShellGraph } = await loaded(import("./shell.js"));
       return (structure) => buildShellGraph(structure, config);
     }
     case "sphere": {
-      const { buildSphereGraph } = await import("./sphere.js");
+      const { buildSphereGraph } = await loaded(import("./sphere.js"));
       return (structure) => buildSphereGraph(structure, config);
     }
     case "radius-graph": {
-      const { buildRadiusGraph } = await import("./radius.js");
+      const { buildRadiusGraph } = await loaded(import("./radius.js"));
       return (structure) => buildRadiusGraph(structure, config);
     }
   }

@@ -14,6 +14,9 @@ const SQUARE_TOLERANCE = 1e-8;
 /** Rounding of positions to float32, relative to the cell's size: four roundings of 2^-24 along each of three axes. */
 const SCREEN_MARGIN = 1e-6;
 
+/** A crystal with more is looked at for overlapping atoms first: one that is squeezed together would take seconds to refuse. */
+const MANY_EDGES = 1e6;
+
 /**
  * Edges by receiving atom i, at start[i] to start[i + 1], each atom's by length, then sending atom:
  *   start (N + 1,); source (E,); lengths (E,) Å
@@ -64,6 +67,9 @@ export function sphereEdges(structure: Structure, cutoff: number, images = false
   const square = cutoff * cutoff + SQUARE_TOLERANCE;
   const radius = Math.sqrt(square);
   const cell = searchCell(structure, radius);
+  // As many as an even density has.
+  const even = (((4 / 3) * Math.PI * radius ** 3) / cell.volume) * structure.numbers.length ** 2;
+  if (even > MANY_EDGES && cutoff > MIN_ATOM_DISTANCE) sphereEdges(structure, MIN_ATOM_DISTANCE);
   const bins = columnBins(cell, radius, structure.numbers.length);
   const edges = withSearchMemory((memory) => {
     const place = putCell(memory, structure, cell, square);
@@ -71,8 +77,7 @@ export function sphereEdges(structure: Structure, cutoff: number, images = false
       memory.kernels.sphereScratch(structure.numbers.length, bins[0] * bins[1] * bins[2]),
     );
     const mark = memory.mark();
-    // As many as an even density has, and half as many again; where atoms cluster there are more.
-    const even = (((4 / 3) * Math.PI * radius ** 3) / cell.volume) * structure.numbers.length ** 2;
+    // Half as many again as an even density has; where atoms cluster there are more.
     for (let capacity = 1.5 * even + 64; ; capacity *= 4) {
       const most = Math.floor(Math.min(capacity, MAX_NEIGHBORS));
       const found = search(memory, { place, scratch, bins, most, images }, structure.numbers.length);

@@ -1,5 +1,7 @@
 /** The networks that run: how each is recognised, and where its code is, which is loaded when a checkpoint of it is met. */
+
 import type { ModelConfig } from "../config.js";
+import { loaded } from "../errors.js";
 import type { Architecture } from "./architecture.js";
 import { ALIGNN_MARKS, CGCNN_MARKS, MEGNET_MARKS } from "./marks.js";
 
@@ -12,9 +14,19 @@ export interface Known {
 }
 
 export const KNOWN: readonly Known[] = [
-  { type: "cgcnn", title: "CGCNN", marks: CGCNN_MARKS, load: async () => (await import("./cgcnn.js")).CGCNN },
-  { type: "alignn", title: "ALIGNN", marks: ALIGNN_MARKS, load: async () => (await import("./alignn.js")).ALIGNN },
-  { type: "megnet", title: "MEGNet", marks: MEGNET_MARKS, load: async () => (await import("./megnet.js")).MEGNET },
+  { type: "cgcnn", title: "CGCNN", marks: CGCNN_MARKS, load: async () => (await loaded(import("./cgcnn.js"))).CGCNN },
+  {
+    type: "alignn",
+    title: "ALIGNN",
+    marks: ALIGNN_MARKS,
+    load: async () => (await loaded(import("./alignn.js"))).ALIGNN,
+  },
+  {
+    type: "megnet",
+    title: "MEGNet",
+    marks: MEGNET_MARKS,
+    load: async () => (await loaded(import("./megnet.js"))).MEGNET,
+  },
 ];
 
 /** The row of a config. */

@@ -3,6 +3,7 @@
 import { atomsOf, backendOf, checkOptions, chunksOf, collectRecords, failure } from "../batches.js";
 import type { Ensemble } from "../ensemble.js";
 import { UnitcellError } from "../errors.js";
+import { kernelsGiven } from "../kernels.js";
 import type { Model } from "../models/model.js";
 import type { PredictOptions } from "../predict.js";
 import { type Chunk, predictUnknown } from "../predict-unknown.js";
@@ -82,11 +83,17 @@ const MOST_CHARACTERS = 64 * 1024;
 
 /**
  * Starts workers.
- * @throws {UnitcellError} ARGUMENT when their number is not a positive integer; BACKEND when one cannot be started
+ * @throws {UnitcellError} ARGUMENT when their number is not a positive integer, and after useKernels; BACKEND when one cannot
+ *   be started
  */
 export async function createPool({ workers = coreCount(), worker = startWorker }: PoolOptions = {}): Promise<Pool> {
   if (!(Number.isInteger(workers) && workers > 0))
     throw new UnitcellError("ARGUMENT", `workers must be a positive integer, found ${workers}`);
+  if (kernelsGiven())
+    throw new UnitcellError(
+      "ARGUMENT",
+      "workers run the embedded kernels: those given to useKernels do not reach them",
+    );
   const crew = await Crew.start(workers, worker);
   const models = new SentModels((id) => crew.forgetModel(id));
 

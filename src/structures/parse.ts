@@ -67,7 +67,8 @@ export function idFromFilename(filename: string): string {
 
 function formatFromFilename(filename: string): StructureFormat | undefined {
   const base = baseName(filename).toLowerCase();
-  const format = EXTENSIONS[base.slice(base.lastIndexOf(".") + 1)];
+  const extension = base.slice(base.lastIndexOf(".") + 1);
+  const format = Object.hasOwn(EXTENSIONS, extension) ? EXTENSIONS[extension] : undefined;
   return format ?? (/^(?:poscar|contcar)/.test(base) ? "poscar" : undefined);
 }
 
