@@ -3,34 +3,16 @@
  * Wasm and no networks; `unitcell` exports all of it too.
  */
 
-export { type ByteSource, DEFAULT_LIMITS, type Input, type Limits, type Sink } from "./bytes.js";
-export { type Checkpoint, type CheckpointFiles, loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
-export { type ErrorCode, isUnitcellError, UnitcellError } from "./errors.js";
+export type { Sink } from "./bytes.js";
+export { saveCheckpoint } from "./checkpoint.js";
 export { castTensor } from "./formats/cast.js";
 export { isModule, moduleStateDict } from "./formats/module.js";
 export { type SafetensorsOptions, saveSafetensors, writeSafetensors } from "./formats/safetensors-save.js";
 export { loadShards, parseShardIndex, type ShardIndex } from "./formats/shards.js";
-export { loadTorch, openTorch, type ReadOptions, TorchFile, type TorchFormat } from "./formats/torch.js";
 export { saveTorch, type WriteOptions, writeTorch } from "./formats/torch-save.js";
-export { Storage, TorchTensor } from "./formats/torch-tensors.js";
-export {
-  ByteArray,
-  Complex,
-  Float,
-  isFloatAt,
-  NumpyArray,
-  NumpyDtype,
-  NumpyScalar,
-  OrderedDict,
-  PythonGlobal,
-  PythonObject,
-  SparseTensor,
-  TorchConstant,
-  TorchSize,
-  type TorchValue,
-} from "./formats/values.js";
 export { type Place, placeName, walkTensors } from "./formats/walk.js";
 export { type ExpectedTensor, type LoadReport, matchStateDict } from "./load-report.js";
+export * from "./reader.js";
 export type { CheckpointInfo, Tag } from "./runs/checkpoint-info.js";
 export type { HistoryRow, RunMetadata, TrainingHistory } from "./runs/history.js";
 export { listCheckpoints } from "./runs/listing.js";
@@ -97,5 +79,4 @@ export {
   type Progress,
 } from "./stores/transfer.js";
 export { type CheckpointSummary, inspectCheckpoint, type TensorSummary } from "./summary.js";
-export { type DType, type StateDict, type Tensor, toFloat32 } from "./tensor.js";
 export { StatsAccumulator, type TensorStats, tensorStats } from "./tensor-stats.js";
