@@ -259,7 +259,10 @@ function testPage(path: string): void {
     const done = Number(/\d+/.exec(cancelled)![0]);
     assert.ok(done < 400, cancelled);
     await page.click("#predict");
-    await waitForStatus(page, /^400 structures in/);
+    const rest = await waitForStatus(page, /^\d+ structures? in .* 400 are done in all/);
+    assert.is(Number(/\d+/.exec(rest)![0]), 400 - done);
+    await page.click("#predict");
+    await waitForStatus(page, /^Nothing was left to predict: 400 structures are done/);
     assert.equal(faults, []);
   });
 
@@ -376,7 +379,7 @@ function testPage(path: string): void {
       if (colorScheme === "light") await screenshots(page, "predicted");
       await drop(page, [bad, join(folder, "none.pt")]);
       await page.waitForSelector("#problems li");
-      await waitForStatus(page, /^14 structures in/);
+      await waitForStatus(page, /^1 structure in .* 14 are done in all/);
       await check("predicted");
       await page.click('button[aria-label="Keep cgcnn_ionic_best.pt in this browser"]');
       await waitForStatus(page, /^Kept/);
