@@ -109,6 +109,18 @@ function testPage(path: string): void {
     await page.uncheck("#models li:nth-child(3) input");
     await page.waitForFunction(() => /^-3\.631/.test(document.querySelector("#value")?.textContent ?? ""));
     assert.is(await page.textContent("#spread"), "");
+    // Of two choices of a colour at once, the last counts.
+    await page.waitForFunction(() => document.querySelector("#legend .bar"));
+    await page.evaluate(() => {
+      const select = document.querySelector<HTMLSelectElement>("#color-by")!;
+      for (const { value } of [...select.options].reverse()) {
+        select.value = value;
+        select.dispatchEvent(new Event("change"));
+      }
+    });
+    await page.waitForFunction(() => document.querySelector("#legend .chip"));
+    await page.waitForTimeout(200);
+    assert.is(await page.locator("#legend .bar").count(), 0);
     assert.equal(faults, []);
   });
 
