@@ -82,6 +82,29 @@ function testPage(path: string): void {
       });
   }
 
+  test("a unit that is typed is the plot's, and what was predicted before is predicted again", async () => {
+    const { page, faults } = await open();
+    page.setDefaultTimeout(20_000);
+    // A property that the metadata name and unitcell does not know has no unit.
+    const files = { "mine_best.pt": readFileSync(MODELS[1]), "mine_metadata.json": Buffer.from('{"property":"odd"}') };
+    const given = Object.entries(files).map(([name, buffer]) => ({ name, mimeType: "", buffer }));
+    await page.setInputFiles("#pick-files", given);
+    await waitForStatus(page, /^Opened 1 checkpoint/);
+    await page.setInputFiles("#pick-folder", "examples/structures");
+    await waitForStatus(page, /^13 structures in/);
+    const title = (text: RegExp) =>
+      page.waitForFunction(
+        ([source]) => new RegExp(source).test(document.querySelector("#plot-title")!.textContent!),
+        [text.source],
+      );
+    await title(/^Distribution of 13 predictions$/);
+    await page.fill("#unit", "eV/atom");
+    await page.keyboard.press("Tab");
+    await title(/^Distribution of 13 predictions in eV\/atom$/);
+    await waitForStatus(page, /^13 structures in [^;]*\.$/);
+    assert.equal(faults, []);
+  });
+
   test("the examples: an ensemble with its spread, its members and shares of the atoms", async () => {
     const { page, faults } = await open();
     await page.click("#open-examples");
