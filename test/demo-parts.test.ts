@@ -5,7 +5,10 @@ import { binned } from "../src/demo/bins.js";
 import { sortFiles } from "../src/demo/file-kinds.js";
 import { parseReferences } from "../src/demo/references.js";
 import { shareColor } from "../src/demo/share-colors.js";
-import { shownNumber, shownTime, shownValue } from "../src/demo/shown.js";
+import { finishedText, shownNumber, shownTime, shownValue } from "../src/demo/shown.js";
+import { withoutFormulas } from "../src/demo/worker/spreadsheet.js";
+import { UnitcellError } from "../src/errors.js";
+import type { FailedPrediction, Prediction } from "../src/prediction.js";
 import { throwsCode } from "./throws.js";
 
 type Groups = readonly (readonly [name: string, paths: readonly string[], used: boolean])[];
@@ -135,6 +138,41 @@ test("numbers as they are shown", () => {
   assert.is(shownNumber(0.123456789), "0.123457");
   assert.is(shownTime(35.4), "35 ms");
   assert.is(shownTime(1234), "1.2 s");
+});
+
+test("the end of a prediction says what was computed now", () => {
+  const summary = { computed: 3, failed: 0, done: 3, total: 3, cancelled: false, elapsedMs: 35, backend: "wasm" };
+  const said = (more: Partial<typeof summary>) => finishedText({ ...summary, ...more });
+  assert.is(said({}), "3 structures in 35 ms by wasm.");
+  assert.is(
+    said({ computed: 1, failed: 1 }),
+    "1 structure in 35 ms by wasm, 1 of them with errors; 3 are done in all.",
+  );
+  assert.is(said({ computed: 0 }), "Nothing was left to predict: 3 structures are done.");
+  assert.is(said({ cancelled: true, done: 2 }), "Cancelled: 2 of 3 structures are done.");
+  assert.is(said({ computed: 0, done: 0, total: 0 }), "No structures are open.");
+});
+
+test("text that a spreadsheet would run has a quote before it; numbers have none", () => {
+  const record: Prediction = {
+    schema: 1,
+    id: "=HYPERLINK(1)",
+    formula: "CsCl",
+    sites: 2,
+    property: "+p",
+    unit: "-eV",
+    value: -1,
+    model: { name: "@m.pt", architecture: "CGCNN" },
+    warnings: [],
+    backend: "wasm",
+    elapsedMs: 1,
+  };
+  const { id, formula, property, unit, value, model } = withoutFormulas(record);
+  assert.equal([id, formula, property, unit, value], ["'=HYPERLINK(1)", "CsCl", "'+p", "'-eV", -1]);
+  assert.equal(model, { name: "'@m.pt", architecture: "CGCNN" });
+  const failed: FailedPrediction = { schema: 1, id: "\t=1", error: new UnitcellError("CORRUPT", "=1") };
+  assert.is(withoutFormulas(failed).id, "'\t=1");
+  assert.is(withoutFormulas(failed).error.code, "CORRUPT");
 });
 
 test.run();

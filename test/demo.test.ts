@@ -82,6 +82,29 @@ function testPage(path: string): void {
       });
   }
 
+  test("a unit that is typed is the plot's, and what was predicted before is predicted again", async () => {
+    const { page, faults } = await open();
+    page.setDefaultTimeout(20_000);
+    // A property that the metadata name and unitcell does not know has no unit.
+    const files = { "mine_best.pt": readFileSync(MODELS[1]), "mine_metadata.json": Buffer.from('{"property":"odd"}') };
+    const given = Object.entries(files).map(([name, buffer]) => ({ name, mimeType: "", buffer }));
+    await page.setInputFiles("#pick-files", given);
+    await waitForStatus(page, /^Opened 1 checkpoint/);
+    await page.setInputFiles("#pick-folder", "examples/structures");
+    await waitForStatus(page, /^13 structures in/);
+    const title = (text: RegExp) =>
+      page.waitForFunction(
+        ([source]) => new RegExp(source).test(document.querySelector("#plot-title")!.textContent!),
+        [text.source],
+      );
+    await title(/^Distribution of 13 predictions$/);
+    await page.fill("#unit", "eV/atom");
+    await page.keyboard.press("Tab");
+    await title(/^Distribution of 13 predictions in eV\/atom$/);
+    await waitForStatus(page, /^13 structures in [^;]*\.$/);
+    assert.equal(faults, []);
+  });
+
   test("the examples: an ensemble with its spread, its members and shares of the atoms", async () => {
     const { page, faults } = await open();
     await page.click("#open-examples");
@@ -109,6 +132,18 @@ function testPage(path: string): void {
     await page.uncheck("#models li:nth-child(3) input");
     await page.waitForFunction(() => /^-3\.631/.test(document.querySelector("#value")?.textContent ?? ""));
     assert.is(await page.textContent("#spread"), "");
+    // Of two choices of a colour at once, the last counts.
+    await page.waitForFunction(() => document.querySelector("#legend .bar"));
+    await page.evaluate(() => {
+      const select = document.querySelector<HTMLSelectElement>("#color-by")!;
+      for (const { value } of [...select.options].reverse()) {
+        select.value = value;
+        select.dispatchEvent(new Event("change"));
+      }
+    });
+    await page.waitForFunction(() => document.querySelector("#legend .chip"));
+    await page.waitForTimeout(200);
+    assert.is(await page.locator("#legend .bar").count(), 0);
     assert.equal(faults, []);
   });
 
@@ -256,10 +291,112 @@ function testPage(path: string): void {
     await page.waitForFunction(() => document.querySelector<HTMLProgressElement>("#progress")!.value > 5);
     await page.click("#cancel");
     const cancelled = await waitForStatus(page, /^Cancelled: \d+ of 400/);
+    // The button is gone from under the focus.
+    await page.waitForFunction(() => document.activeElement?.id === "predict");
     const done = Number(/\d+/.exec(cancelled)![0]);
     assert.ok(done < 400, cancelled);
     await page.click("#predict");
-    await waitForStatus(page, /^400 structures in/);
+    const rest = await waitForStatus(page, /^\d+ structures? in .* 400 are done in all/);
+    assert.is(Number(/\d+/.exec(rest)![0]), 400 - done);
+    await page.click("#predict");
+    await waitForStatus(page, /^Nothing was left to predict: 400 structures are done/);
+    assert.equal(faults, []);
+  });
+
+  test("all structures are closed while they are read, and while they are predicted", async () => {
+    const { page, faults } = await open();
+    page.setDefaultTimeout(20_000);
+    await page.setInputFiles("#pick-files", MODELS);
+    await waitForStatus(page, /^Opened 3 checkpoints/);
+    const frame = '2\nLattice="4.1 0 0 0 4.1 0 0 0 4.1" Properties=species:S:1:pos:R:3\nCs 0 0 0\nCl 2 2 2\n';
+    const buffer = Buffer.from(frame.repeat(60_000));
+    await page.setInputFiles("#pick-files", { name: "frames.xyz", mimeType: "text/plain", buffer });
+    await page.waitForSelector("#results .link");
+    await page.focus("#clear");
+    await page.keyboard.press("Enter");
+    await waitForStatus(page, /^No structures are open/);
+    await page.waitForTimeout(500);
+    assert.ok(await page.isHidden("#screening"), "no rows of the file that was being read");
+    assert.is(await page.evaluate(() => document.activeElement!.id), "pick-files-button");
+    const known = join(folder, "closed.csv");
+    writeFileSync(known, "0000-BaO,1\n0001-CaF2,2\n");
+    await page.setInputFiles("#pick-files", known);
+    await waitForStatus(page, /^Opened 1? ?2 known values/);
+    await page.setInputFiles("#pick-folder", makeStructures(join(folder, "close"), 400));
+    await page.waitForFunction(() => document.querySelector<HTMLProgressElement>("#progress")!.value > 5);
+    await page.click("#clear");
+    await waitForStatus(page, /^No structures are open/);
+    assert.ok(await page.isHidden("#screening"));
+    await drop(page, ["examples/structures/CsCl.cif"]);
+    await waitForStatus(page, /^1 structure in/);
+    assert.is(await page.locator('#results th:visible:has-text("Known")').count(), 0);
+    assert.is(await page.locator("#problems li").count(), 0);
+    assert.equal(faults, []);
+  });
+
+  test("a checkpoint twice is no ensemble, and one of the same name is kept beside the other; the focus stays", async () => {
+    const { page, faults } = await open();
+    page.setDefaultTimeout(20_000);
+    const pick = async (name: string, from: string) => {
+      await page.setInputFiles("#pick-files", { name, mimeType: "", buffer: readFileSync(from) });
+      await waitForStatus(page, /^Opened 1 checkpoint/);
+      await page.waitForTimeout(50);
+      await page.click("#status");
+    };
+    const focused = (label: string | RegExp) =>
+      page.waitForFunction(
+        ([source]) => new RegExp(source).test(document.activeElement!.getAttribute("aria-label") ?? ""),
+        [typeof label === "string" ? label : label.source],
+      );
+    await pick("same_best.pt", MODELS[1]);
+    await pick("other.pt", MODELS[1]);
+    assert.is(await page.locator("#models input:checked").count(), 1);
+    assert.match(
+      (await page.textContent("#models li:nth-child(2)"))!,
+      /Not used: the same contents as same_best\.pt, which was opened before it/,
+    );
+    await page.click('button[aria-label="Keep same_best.pt in this browser"]');
+    await waitForStatus(page, /^Kept in this browser: same_best\.pt\./);
+    await page.click('button[aria-label="Close other.pt"]');
+    await focused("Close same_best");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.activeElement?.id === "pick-files-button");
+    await pick("same_best.pt", MODELS[0]);
+    await page.click('button[aria-label="Keep same_best.pt in this browser"]');
+    await waitForStatus(page, /^Kept in this browser: [0-9a-f]{8}\/same_best\.pt\./);
+    await page.click("#tab-library");
+    await page.waitForFunction(() => document.querySelectorAll("#kept tbody tr").length === 2);
+    await page.click("#tab-predict");
+    await page.focus("#models input");
+    await page.keyboard.press("Space");
+    await page.waitForSelector("#models input:not(:checked)");
+    assert.ok(await page.evaluate(() => document.activeElement!.matches("#models input")), "the focus is where it was");
+    assert.equal(faults, []);
+  });
+
+  test("problems beyond those listed follow when some are dismissed; the same one is listed once", async () => {
+    const { page, faults } = await open();
+    page.setDefaultTimeout(20_000);
+    const bad = Array.from({ length: 25 }, (_, i) => ({
+      name: `bad${i}.pt`,
+      mimeType: "",
+      buffer: Buffer.from("no checkpoint"),
+    }));
+    for (let round = 0; round < 2; round++) {
+      await page.setInputFiles("#pick-files", bad);
+      await waitForStatus(page, /^Nothing was opened/);
+    }
+    const items = page.locator("#problems li");
+    assert.is(await items.count(), 20);
+    assert.is(await page.textContent("#more-problems"), "5 more");
+    await page.waitForFunction(() => document.querySelector("#problem-count")!.textContent === "25 problems:");
+    await page.focus("#problems button");
+    for (let left = 24; left >= 0; left--) {
+      await page.keyboard.press("Enter");
+      assert.is(await items.count(), Math.min(left, 20));
+    }
+    assert.is(await page.textContent("#more-problems"), "");
+    assert.is(await page.evaluate(() => document.activeElement!.id), "pick-files-button");
     assert.equal(faults, []);
   });
 
@@ -376,7 +513,7 @@ function testPage(path: string): void {
       if (colorScheme === "light") await screenshots(page, "predicted");
       await drop(page, [bad, join(folder, "none.pt")]);
       await page.waitForSelector("#problems li");
-      await waitForStatus(page, /^14 structures in/);
+      await waitForStatus(page, /^1 structure in .* 14 are done in all/);
       await check("predicted");
       await page.click('button[aria-label="Keep cgcnn_ionic_best.pt in this browser"]');
       await waitForStatus(page, /^Kept/);

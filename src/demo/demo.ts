@@ -3,21 +3,22 @@ import { sized } from "../cli/shown.js";
 import { prepareCharts } from "./chart.js";
 import { CheckpointView } from "./checkpoint-view.js";
 import { preload3dmol } from "./crystal-canvas.js";
-import { button, byId, el, saveBlob, whenIdle } from "./dom.js";
+import { button, byId, el, leastApart, replaceItems, saveBlob, whenIdle } from "./dom.js";
 import { LibraryView } from "./library-view.js";
-import type { CheckpointCard, GivenFile, OpenSummary, PredictRequest, Problem, Told } from "./messages.js";
+import type { CheckpointCard, GivenFile, OpenSummary, PredictRequest, Told } from "./messages.js";
 import { listenForFiles } from "./opening.js";
 import { problemView } from "./prediction-view.js";
+import { ProblemList } from "./problem-list.js";
 import { Screening } from "./screening.js";
 import { StructureView } from "./structure-view.js";
 import { Tabs } from "./tabs.js";
 import { CallError, startWorker, type WorkerClient } from "./worker-client.js";
 
-/** Problems that are listed; beyond, only their number. */
-const MOST_PROBLEMS = 20;
-
 /** Structures of which the first is opened without being asked for: to draw it takes the page a while. */
 const FEW = 50;
+
+/** ms between words for screen readers, while files are read. */
+const SAY_EVERY = 3000;
 
 /** Files in one message: to copy the handle of a file takes up to half a millisecond. */
 const FILES_AT_ONCE = 8;
@@ -30,11 +31,17 @@ class Page {
   private readonly library: LibraryView;
   private readonly tabs: Tabs;
   private cards: readonly CheckpointCard[] = [];
-  private problems = 0;
+  private readonly problems = new ProblemList();
+  private read = { done: 0, total: 0 };
+  private readonly sayRead = leastApart(SAY_EVERY, () => {
+    const { done, total } = this.read;
+    if (done < total) this.say(`Reading ${done} of ${total} files.`);
+  });
   /** The end of the last opening, however it ended. */
   private opening: Promise<void> = Promise.resolve();
   /** Of the last prediction asked for; an earlier one's end is then no end. */
   private asked = 0;
+  private isRunning = false;
 
   constructor(client: WorkerClient) {
     this.client = client;
@@ -58,20 +65,16 @@ class Page {
     byId("cancel").addEventListener("click", () => void client.call("cancel").catch(onError));
     byId("clear").addEventListener("click", () => void this.clear().catch(onError));
     for (const id of ["state", "property", "unit"])
-      byId(id).addEventListener(
-        "change",
-        () =>
-          void client
-            .call("forget")
-            .then(() => this.restart())
-            .catch(onError),
-      );
+      byId(id).addEventListener("change", () => {
+        const forgotten = client.call("forget").then(() => this.forgetResults());
+        void this.restartAfter(forgotten).catch(onError);
+      });
     for (const format of ["csv", "json"] as const)
       byId(`save-${format}`).addEventListener("click", () => {
         client.call("download", format).then((blob) => saveBlob(blob, `predictions.${format}`), onError);
       });
     this.drawModels();
-    this.drawControls(false);
+    this.drawControls();
   }
 
   told(told: Told): void {
@@ -81,10 +84,16 @@ class Page {
         break;
       case "structures":
         this.screening.add(told.rows);
-        this.drawControls(false);
+        this.drawControls();
+        break;
+      case "closed":
+        this.screening.clear();
+        this.structure.clear();
+        this.setRunning(false);
         break;
       case "opening":
-        if (told.total > 1) this.say(`Reading ${told.done} of ${told.total} files.`);
+        this.read = told;
+        this.sayRead();
         break;
       case "references":
         this.screening.addReferences(told.values);
@@ -93,7 +102,7 @@ class Page {
         this.screening.addResults(told.rows, told.done, told.total);
         break;
       case "problem":
-        this.addProblem(told.file, told.problem);
+        this.problems.add(told.file, told.problem);
     }
   }
 
@@ -109,10 +118,15 @@ class Page {
     this.say(files.length === 1 ? `Opening ${files[0].path}.` : `Opening ${files.length} files.`);
     for (let at = 0; at < files.length; at += FILES_AT_ONCE)
       await this.client.call("give", files.slice(at, at + FILES_AT_ONCE));
-    this.opened(await this.client.call("open"));
+    try {
+      this.opened(await this.client.call("open"));
+    } finally {
+      this.read = { done: 0, total: 0 };
+    }
   }
 
-  private opened({ checkpoints, structures, references, runFiles, ignored }: OpenSummary): void {
+  private opened({ checkpoints, structures, references, runFiles, ignored, closed }: OpenSummary): void {
+    this.read = { done: 0, total: 0 };
     const parts = [
       count(checkpoints, "checkpoint"),
       count(structures, "structure"),
@@ -123,7 +137,8 @@ class Page {
       ignored.length > 0
         ? ` Left alone: ${ignored.slice(0, 5).join(", ")}${ignored.length > 5 ? " and others" : ""}.`
         : "";
-    this.say(`${parts.length > 0 ? `Opened ${parts.join(", ")}.` : "Nothing was opened."}${rest}`);
+    const none = closed ? "No structures are open." : "Nothing was opened.";
+    this.say(`${parts.length > 0 ? `Opened ${parts.join(", ")}.` : none}${rest}`);
     const isNews = checkpoints > 0 || structures > 0;
     if (isNews && this.canPredict()) void this.predict().catch((error) => this.report("", error));
     else if (structures > 0 && this.structure.index === undefined) void this.showFirst();
@@ -133,14 +148,19 @@ class Page {
     this.cards = cards;
     this.structure.setCards(cards);
     this.checkpoint.setCards(cards);
-    const [first] = cards.filter(({ used }) => used);
-    this.screening.forget(first?.unit ? `predicted value, ${first.unit}` : "predicted value");
+    this.forgetResults();
     const states = Math.min(...cards.filter(({ used, states }) => used && states > 0).map(({ states }) => states));
     byId("state-box").hidden = !Number.isFinite(states);
     byId<HTMLInputElement>("state").max = String(states - 1);
     byId("names-box").hidden = !cards.some(({ used, property, unit }) => used && !(property && unit));
     this.drawModels();
-    this.drawControls(false);
+    this.drawControls();
+  }
+
+  /** What is predicted from here on may be of another unit, too. */
+  private forgetResults(): void {
+    const first = this.cards.find(({ used }) => used);
+    this.screening.forget(first?.unit ?? this.request.unit);
   }
 
   private canPredict(): boolean {
@@ -158,14 +178,14 @@ class Page {
 
   private async predict(): Promise<void> {
     const asked = ++this.asked;
-    this.drawControls(true);
+    this.setRunning(true);
     try {
       const summary = await this.client.call("predict", this.request);
       if (asked === this.asked) this.screening.finish(summary);
     } catch (error) {
-      this.report("", error);
+      if (asked === this.asked) this.report("", error);
     } finally {
-      if (asked === this.asked) this.drawControls(false);
+      if (asked === this.asked) this.setRunning(false);
     }
     if (asked === this.asked) await this.showFirst();
   }
@@ -183,24 +203,39 @@ class Page {
   }
 
   private async use(id: number, used: boolean): Promise<void> {
-    await this.client.call("use", id, used);
-    await this.restart();
+    await this.restartAfter(this.client.call("use", id, used));
   }
 
-  private async restart(): Promise<void> {
-    if (this.canPredict()) await this.predict();
-    else await this.showFirst();
+  /** After what makes predictions others. It ends the one that runs, whose end is then no news. */
+  private async restartAfter(change: Promise<void>): Promise<void> {
+    const asked = ++this.asked;
+    try {
+      await change;
+    } catch (error) {
+      if (asked === this.asked) this.setRunning(false);
+      throw error;
+    }
+    if (asked !== this.asked) return;
+    if (this.canPredict()) return this.predict();
+    this.setRunning(false);
+    await this.showFirst();
   }
 
   private async clear(): Promise<void> {
+    // What runs ends by it, and has no structure left to be shown.
+    this.asked++;
     await this.client.call("clearStructures");
-    this.screening.clear();
-    this.structure.clear();
-    this.drawControls(false);
     this.say("No structures are open.");
   }
 
-  private drawControls(isRunning: boolean): void {
+  private setRunning(isRunning: boolean): void {
+    this.isRunning = isRunning;
+    this.drawControls();
+  }
+
+  private drawControls(): void {
+    const { isRunning } = this;
+    const { activeElement } = document;
     const hasStructures = this.screening.entries.length > 0;
     byId("predict-empty").hidden = hasStructures;
     byId("screening").hidden = !hasStructures;
@@ -208,11 +243,20 @@ class Page {
     byId<HTMLButtonElement>("predict").disabled = !this.canPredict();
     byId("cancel").hidden = !isRunning;
     byId("no-model").hidden = this.cards.some(({ used }) => used);
+    this.moveFocus(activeElement);
+  }
+
+  /** A control that is hidden under the focus would leave it at the page's start. */
+  private moveFocus(from: Element | null): void {
+    if (!from || !byId("screening").contains(from) || !from.closest("[hidden]")) return;
+    const controls = ["predict", "cancel", "pick-files-button"].map((id) => byId<HTMLButtonElement>(id));
+    controls.find((control) => !control.disabled && !control.closest("[hidden]"))?.focus();
   }
 
   private drawModels(): void {
     byId("models-box").hidden = this.cards.length === 0;
-    byId("models").replaceChildren(...this.cards.map((card) => this.modelItem(card)));
+    const items = this.cards.map((card) => this.modelItem(card));
+    replaceItems(byId("models"), items, byId("pick-files-button"));
   }
 
   private modelItem({
@@ -224,10 +268,12 @@ class Page {
     property,
     unit,
     used,
+    note,
     problem,
   }: CheckpointCard): HTMLElement {
     const onError = (error: unknown) => this.report(name, error);
-    const box = el("input", { type: "checkbox", checked: used, disabled: problem !== undefined });
+    const as = (what: string) => ({ "data-focus": what });
+    const box = el("input", { type: "checkbox", checked: used, disabled: problem !== undefined, ...as("use") });
     box.addEventListener("change", () => void this.use(id, box.checked).catch(onError));
     const what = architecture
       ? `${architecture}: ${property ?? "property not named"}${unit ? ` in ${unit}` : ""}; `
@@ -239,28 +285,23 @@ class Page {
         this.checkpoint.show(id).catch(onError);
         byId("tab-checkpoints").focus();
       },
-      { class: "small", "aria-label": `Look inside ${name}` },
+      { class: "small", "aria-label": `Look inside ${name}`, ...as("look") },
     );
     const keep = button(
       "Keep",
       () => {
         this.client.call("keep", id).then((keys) => this.say(`Kept in this browser: ${keys.join(", ")}.`), onError);
       },
-      { class: "small", "aria-label": `Keep ${name} in this browser` },
+      { class: "small", "aria-label": `Keep ${name} in this browser`, ...as("keep") },
     );
-    const close = button(
-      "Close",
-      () => {
-        this.client
-          .call("close", id)
-          .then(() => this.restart())
-          .catch(onError);
-      },
-      { class: "small", "aria-label": `Close ${name}` },
-    );
+    const close = button("Close", () => void this.restartAfter(this.client.call("close", id)).catch(onError), {
+      class: "small",
+      "aria-label": `Close ${name}`,
+      ...as("close"),
+    });
     return el(
       "li",
-      {},
+      { "data-item": id },
       el(
         "label",
         {},
@@ -273,39 +314,16 @@ class Page {
         ),
       ),
       el("span", { class: "actions" }, look, keep, close),
+      note ? el("p", { class: "note muted" }, `${used ? "" : "Not used: "}${note}.`) : undefined,
       problem ? problemView(problem) : undefined,
     );
   }
 
-  private addProblem(file: string, { code, message }: Problem): void {
-    const list = byId("problems");
-    if (++this.problems > MOST_PROBLEMS) {
-      byId("more-problems").textContent = `${this.problems - MOST_PROBLEMS} more`;
-      return;
-    }
-    const item = el(
-      "li",
-      { class: "problem" },
-      file ? el("b", {}, file) : undefined,
-      " ",
-      el("code", {}, code),
-      ` ${message} `,
-    );
-    item.append(
-      button(
-        "Dismiss",
-        () => {
-          item.remove();
-          this.problems--;
-        },
-        { class: "small", "aria-label": `Dismiss the error of ${file || "the page"}` },
-      ),
-    );
-    list.append(item);
-  }
-
   private report(what: string, error: unknown): void {
-    this.addProblem(what, error instanceof CallError ? error.problem : { code: "UNEXPECTED", message: String(error) });
+    this.problems.add(
+      what,
+      error instanceof CallError ? error.problem : { code: "UNEXPECTED", message: String(error) },
+    );
   }
 
   private say(text: string): void {

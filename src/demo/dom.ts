@@ -61,6 +61,39 @@ export function oncePerIdle(run: () => void): () => void {
   };
 }
 
+/** Calls `run` at once, and again no sooner than after so many ms, however often it is asked to. */
+export function leastApart(ms: number, run: () => void): () => void {
+  let last = Number.NEGATIVE_INFINITY;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  return () => {
+    if (timer !== undefined) return;
+    const wait = last + ms - performance.now();
+    const now = () => {
+      timer = undefined;
+      last = performance.now();
+      run();
+    };
+    if (wait <= 0) now();
+    else timer = setTimeout(now, wait);
+  };
+}
+
+/**
+ * Builds a list's items anew. The focus stays on what has the same `data-focus`; where that item is gone, it goes to the same
+ * place of the one after it.
+ * @param otherwise takes the focus where no item is left
+ */
+export function replaceItems(list: HTMLElement, items: readonly HTMLElement[], otherwise: HTMLElement): void {
+  const focused = list.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined;
+  const at = [...list.children].findIndex((item) => item.contains(document.activeElement));
+  const former = focused?.closest<HTMLElement>("[data-item]")?.dataset.item;
+  list.replaceChildren(...items);
+  if (!focused) return;
+  const item = items.find(({ dataset }) => dataset.item === former) ?? items[Math.min(at, items.length - 1)];
+  const same = item?.querySelector<HTMLElement>(`[data-focus="${focused.dataset.focus}"]:not([disabled])`);
+  (same ?? item?.querySelector<HTMLElement>("button") ?? otherwise).focus();
+}
+
 /** Hands a file to the browser's downloads. */
 export function saveBlob(blob: Blob, name: string): void {
   const url = URL.createObjectURL(blob);

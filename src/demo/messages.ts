@@ -41,6 +41,8 @@ export interface CheckpointCard {
   readonly noShares: string | undefined;
   /** Whether it takes part in predictions. */
   readonly used: boolean;
+  /** Why it takes no part unless it is asked to. */
+  readonly note: string | undefined;
   /** Why there is no model. */
   readonly problem: Problem | undefined;
 }
@@ -129,11 +131,16 @@ export interface OpenSummary {
   readonly runFiles: number;
   /** Files of no kind that we read. */
   readonly ignored: readonly string[];
+  /** All structures were closed while these were read: none of them is open. */
+  readonly closed: boolean;
 }
 
 export interface PredictSummary {
-  readonly done: number;
+  /** Now, and not before. */
+  readonly computed: number;
+  /** Of those computed now. */
   readonly failed: number;
+  readonly done: number;
   readonly total: number;
   readonly cancelled: boolean;
   readonly elapsedMs: number;
@@ -212,6 +219,8 @@ export type Told =
   | { readonly kind: "opening"; readonly done: number; readonly total: number }
   | { readonly kind: "checkpoints"; readonly cards: readonly CheckpointCard[] }
   | { readonly kind: "structures"; readonly rows: readonly StructureRow[] }
+  /** All structures are closed: rows and results told before are of them, those told from here on are not. */
+  | { readonly kind: "closed" }
   | { readonly kind: "references"; readonly values: readonly (readonly [id: string, value: number])[] }
   | { readonly kind: "results"; readonly rows: readonly ResultRow[]; readonly done: number; readonly total: number }
   | { readonly kind: "problem"; readonly file: string; readonly problem: Problem };

@@ -3,7 +3,7 @@ import { binned } from "./bins.js";
 import { Chart } from "./chart.js";
 import { byId, oncePerFrame, oncePerIdle } from "./dom.js";
 import type { PredictSummary, ResultRow, StructureRow } from "./messages.js";
-import { shownTime, shownValue } from "./shown.js";
+import { finishedText, shownValue } from "./shown.js";
 import { VirtualTable } from "./virtual-table.js";
 
 interface Entry {
@@ -26,7 +26,7 @@ export class Screening {
   private progress = { done: 0, total: 0 };
   private plotted = 0;
   private said = 0;
-  private axis = "predicted value";
+  private unit = "";
   private current: number | undefined;
 
   constructor(onOpen: (index: number) => void) {
@@ -96,15 +96,17 @@ export class Screening {
 
   clear(): void {
     this.entries.length = 0;
+    // Those of other structures may have the same ids.
+    this.references.clear();
     this.progress = { done: 0, total: 0 };
     this.table.setRows(this.entries);
     this.drawProgress();
     this.askPlot();
   }
 
-  /** Records of other models are no longer true. */
-  forget(axis: string): void {
-    this.axis = axis;
+  /** Records of other models, or asked for otherwise, are no longer true. @param unit of those to come, where it is known */
+  forget(unit: string | undefined): void {
+    this.unit = unit ?? "";
     for (const entry of this.entries) entry.result = undefined;
     this.progress = { done: 0, total: this.entries.length };
     this.drawProgress();
@@ -120,7 +122,10 @@ export class Screening {
 
   /** Cheap, since it is called while the worker computes: what is drawn is drawn once a frame, the plot once a second. */
   addResults(rows: readonly ResultRow[], done: number, total: number): void {
-    for (const row of rows) this.entries[row.index].result = row;
+    for (const row of rows) {
+      const entry = this.entries[row.index];
+      if (entry) entry.result = row;
+    }
     this.progress = { done, total };
     this.drawProgress();
     if (rows.length > 0) this.table.refresh();
@@ -135,15 +140,9 @@ export class Screening {
     }
   }
 
-  finish({ done, total, failed, cancelled, elapsedMs, backend }: PredictSummary): void {
+  finish(summary: PredictSummary): void {
     this.askPlot();
-    const errors = failed > 0 ? `, ${failed} of them with errors` : "";
-    const how = backend ? ` by ${backend}` : "";
-    this.say(
-      cancelled
-        ? `Cancelled: ${done} of ${total} structures are done.`
-        : `${done} ${done === 1 ? "structure" : "structures"} in ${shownTime(elapsedMs)}${how}${errors}.`,
-    );
+    this.say(finishedText(summary));
   }
 
   say(text: string): void {
@@ -152,6 +151,10 @@ export class Screening {
 
   private referenceOf({ id }: StructureRow): number | undefined {
     return this.references.get(id);
+  }
+
+  private get axis(): string {
+    return this.unit ? `predicted value, ${this.unit}` : "predicted value";
   }
 
   /** Known against predicted where known values were given, else how the predictions are distributed. */
@@ -177,7 +180,8 @@ export class Screening {
     const [least, most] = [all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b))];
     const margin = (most - least) * 0.05 || 1;
     const error = pairs.reduce((sum, [known, value]) => sum + Math.abs(value - known), 0) / pairs.length;
-    const title = `Predicted against known: ${pairs.length} structures, mean absolute error ${shownValue(error)}`;
+    const unit = this.unit ? ` ${this.unit}` : "";
+    const title = `Predicted against known: ${pairs.length} structures, mean absolute error ${shownValue(error)}${unit}`;
     byId("plot-title").textContent = title;
     const known = pairs.map(([x]) => x);
     // The line of equals needs only its ends, which are no structures' places.
@@ -200,7 +204,7 @@ export class Screening {
 
   private plotDistribution(values: readonly number[]): void {
     const { centers, counts } = binned(values);
-    const title = `Distribution of ${values.length} predictions`;
+    const title = `Distribution of ${values.length} predictions${this.unit ? ` in ${this.unit}` : ""}`;
     byId("plot-title").textContent = title;
     const series = [{ label: "structures", color: "--series-1", as: "bars" } as const];
     this.chart.draw({ label: title, x: this.axis, y: "structures", height: 260, series }, [centers, counts]);

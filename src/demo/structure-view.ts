@@ -27,6 +27,8 @@ export class StructureView {
   private request: PredictRequest | undefined;
   /** Of the last thing asked for: an answer that comes late is no longer shown. */
   private turn = 0;
+  /** Of the last painting, of which there are several in a turn. */
+  private painting = 0;
   private drawn: number | undefined;
   private hasShares = false;
   /** What the user chose to colour by; undefined until then. */
@@ -60,7 +62,7 @@ export class StructureView {
     byId("atoms").append(this.atoms.element);
     this.colorBy.addEventListener("change", () => {
       this.chosen = this.colorBy.value;
-      void this.paint();
+      this.paintAnew();
     });
     const turns = [
       ["Turn left", "←", () => this.canvas.turn("y", -1)],
@@ -74,7 +76,7 @@ export class StructureView {
     byId("turns").append(
       ...turns.map(([label, sign, run]) => button(sign, run, { "aria-label": label, title: label, class: "small" })),
     );
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => void this.paint());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paintAnew());
   }
 
   setCards(cards: readonly CheckpointCard[]): void {
@@ -93,7 +95,14 @@ export class StructureView {
 
   async show(index: number, request: PredictRequest): Promise<void> {
     const turn = ++this.turn;
-    const details = await this.client.call("structure", index);
+    let details: StructureDetails;
+    try {
+      details = await this.client.call("structure", index);
+    } catch (error) {
+      // It may have been closed meanwhile.
+      if (turn !== this.turn) return;
+      throw error;
+    }
     if (turn !== this.turn) return;
     this.details = details;
     this.request = request;
@@ -123,8 +132,14 @@ export class StructureView {
     );
   }
 
+  private paintAnew(): void {
+    this.paint().catch((error) => byId("canvas-message").replaceChildren(cannotDraw(error)));
+  }
+
   private async paint(): Promise<void> {
     const { details, turn } = this;
+    const painting = ++this.painting;
+    const isLate = () => turn !== this.turn || painting !== this.painting;
     const crystal = details?.crystal;
     if (!crystal) return;
     const message = byId("canvas-message");
@@ -134,10 +149,11 @@ export class StructureView {
       try {
         shares = await this.client.call("shares", details.row.index, Number(this.colorBy.value), this.request!);
       } catch (error) {
+        if (isLate()) return;
         if (!(error instanceof CallError)) throw error;
         message.replaceChildren(problemView(error.problem));
       }
-    if (turn !== this.turn) return;
+    if (isLate()) return;
     const { symbols, positions } = crystal;
     this.hasShares = shares !== undefined;
     this.atoms.setRows(
@@ -149,61 +165,64 @@ export class StructureView {
       })),
     );
     byId("canvas").setAttribute("aria-label", `Unit cell of ${details.row.formula} with ${symbols.length} atoms`);
-    await this.drawLegend(symbols, shares);
+    const legend = shares ? legendOfShares(shares) : await legendOfElements(symbols);
+    if (isLate()) return;
+    byId("legend").replaceChildren(...legend);
     if (symbols.length > MOST_ATOMS && this.drawn !== details.row.index)
       message.append(
         el("p", {}, `The cell has ${symbols.length} atoms; drawing them takes a while.`),
         button("Draw it", () => {
           message.replaceChildren();
-          void this.draw(crystal, shares, turn);
+          void this.draw(crystal, shares, isLate);
         }),
       );
-    else await this.draw(crystal, shares, turn);
+    else await this.draw(crystal, shares, isLate);
   }
 
   private async draw(
     crystal: NonNullable<StructureDetails["crystal"]>,
     shares: Shares | undefined,
-    turn: number,
+    isLate: () => boolean,
   ): Promise<void> {
-    const colors = shares ? sharesAsColors(shares) : await Promise.all(crystal.symbols.map(elementColor));
     const index = this.index;
     try {
-      if (turn === this.turn) await this.canvas.draw(crystal, colors, this.drawn === index);
+      const colors = shares ? sharesAsColors(shares) : await Promise.all(crystal.symbols.map(elementColor));
+      if (isLate()) return;
+      await this.canvas.draw(crystal, colors, this.drawn === index);
       this.drawn = index;
     } catch (error) {
-      byId("canvas-message").append(
-        el("p", { class: "problem" }, `The cell cannot be drawn here (${String(error)}). The table has its atoms.`),
-      );
+      if (!isLate()) byId("canvas-message").append(cannotDraw(error));
     }
   }
+}
 
-  private async drawLegend(symbols: readonly string[], shares: Shares | undefined): Promise<void> {
-    const legend = byId("legend");
-    if (shares) {
-      const bar = el("span", { class: "bar" });
-      bar.style.background = SHARE_GRADIENT;
-      const [least, most] = [Math.min(...shares.values), Math.max(...shares.values)];
-      const sum = shares.values.reduce((all, value) => all + value, 0);
-      legend.replaceChildren(
-        el("span", {}, shownValue(least)),
-        bar,
-        el("span", {}, `${shownValue(most)} ${shares.unit ?? ""}`),
-        el(
-          "span",
-          { class: "muted" },
-          `Shares of ${shares.model} add up to ${shownValue(sum)}. They show how the network came to its number; nothing measures an atom's share.`,
-        ),
-      );
-      return;
-    }
-    const chips = [...new Set(symbols)].map(async (symbol) => {
-      const dot = el("span", { class: "dot", "aria-hidden": "true" });
-      dot.style.background = await elementColor(symbol);
-      return el("span", { class: "chip" }, dot, symbol);
-    });
-    legend.replaceChildren(...(await Promise.all(chips)));
-  }
+function cannotDraw(error: unknown): HTMLElement {
+  return el("p", { class: "problem" }, `The cell cannot be drawn here (${String(error)}). The table has its atoms.`);
+}
+
+function legendOfShares({ model, unit, values }: Shares): HTMLElement[] {
+  const bar = el("span", { class: "bar" });
+  bar.style.background = SHARE_GRADIENT;
+  const sum = values.reduce((all, value) => all + value, 0);
+  return [
+    el("span", {}, shownValue(Math.min(...values))),
+    bar,
+    el("span", {}, `${shownValue(Math.max(...values))} ${unit ?? ""}`),
+    el(
+      "span",
+      { class: "muted" },
+      `Shares of ${model} add up to ${shownValue(sum)}. They show how the network came to its number; nothing measures an atom's share.`,
+    ),
+  ];
+}
+
+function legendOfElements(symbols: readonly string[]): Promise<HTMLElement[]> {
+  const chips = [...new Set(symbols)].map(async (symbol) => {
+    const dot = el("span", { class: "dot", "aria-hidden": "true" });
+    dot.style.background = await elementColor(symbol);
+    return el("span", { class: "chip" }, dot, symbol);
+  });
+  return Promise.all(chips);
 }
 
 function sharesAsColors({ values }: Shares): string[] {

@@ -3,13 +3,14 @@
 import { summarizeArchitecture } from "../../architecture-summary.js";
 import type { Input } from "../../bytes.js";
 import { type Bundle, openBundle } from "../../checkpoint/bundle.js";
-import { type Metadata, metadataOptions, parseMetadata } from "../../cli/run-metadata.js";
+import { type Metadata, metadataName, metadataOptions, parseMetadata } from "../../cli/run-metadata.js";
 import { sized } from "../../cli/shown.js";
 import { sizes } from "../../cli/tree.js";
 import { UnitcellError } from "../../errors.js";
 import { loadModel } from "../../load-model.js";
 import { shareRuleOf } from "../../models/atom-shares.js";
 import type { Model } from "../../models/model.js";
+import { sha256 } from "../../sha256.js";
 import { type CheckpointSummary, type NamedTensor, nameTensors, readBeside, summarize } from "../../summary.js";
 import { TORCH_DTYPES } from "../../tensor.js";
 import type {
@@ -32,6 +33,12 @@ export interface OpenCheckpoint {
   readonly name: string;
   /** The state dict's first. */
   readonly files: readonly GivenFile[];
+  /** What describes its run: histories and metadata that were given with it. */
+  readonly beside: readonly GivenFile[];
+  /** SHA-256 of all its files; undefined where there is no model. */
+  readonly hash: string | undefined;
+  /** The same files under whatever name, opened before it. */
+  readonly twin: OpenCheckpoint | undefined;
   readonly bundle: Bundle;
   readonly summary: CheckpointSummary;
   /** What the run's metadata beside it say. */
@@ -50,9 +57,9 @@ export class Checkpoints {
   /** @throws {UnitcellError} when the file is no checkpoint at all; one of which no model is made is open, and says why */
   async open(
     { name, used }: { readonly name: string; readonly used: boolean },
-    files: readonly GivenFile[],
-    metadata: GivenFile | undefined,
+    { files, beside }: Pick<OpenCheckpoint, "files" | "beside">,
   ): Promise<OpenCheckpoint> {
+    const metadata = beside.find(({ file }) => file.name === metadataName(files[0].file.name));
     const input = inputOf(files);
     // Inert: a file that names code can be looked at, since nothing it names is ever run.
     const bundle = await openBundle(input, { unknownClasses: "inert" });
@@ -66,17 +73,25 @@ export class Checkpoints {
     } catch (error) {
       problem = problemOf(error);
     }
+    const noShares = model && (await reasonAgainstShares(model));
+    const hash = model && (await hashOf(model, files));
+    // Without a wait from here on: of two that are opened at once, one must see the other.
+    const twin = this.all.find((other) => hash !== undefined && other.hash === hash);
     const opened = {
       id: this.next++,
       name,
       files,
+      beside,
+      hash,
+      twin,
       bundle,
       summary,
       metadata: said,
       model,
       problem,
-      noShares: model && (await reasonAgainstShares(model)),
-      used: used && model !== undefined,
+      noShares,
+      // Twice the same model is no ensemble: its spread would be zero.
+      used: used && model !== undefined && twin === undefined,
     };
     this.all.push(opened);
     return opened;
@@ -92,6 +107,16 @@ export class Checkpoints {
     return found;
   }
 
+  get cards(): CheckpointCard[] {
+    return this.all.map((checkpoint) => this.card(checkpoint));
+  }
+
+  private card(checkpoint: OpenCheckpoint): CheckpointCard {
+    const { twin } = checkpoint;
+    const isTwinOpen = twin !== undefined && this.all.includes(twin);
+    return cardOf(checkpoint, isTwinOpen ? `the same contents as ${twin.name}, which was opened before it` : undefined);
+  }
+
   /** Those that predictions are made with. */
   get models(): Model[] {
     return this.all.flatMap(({ used, model }) => (used && model ? [model] : []));
@@ -104,7 +129,7 @@ export class Checkpoints {
     const found = model?.found ?? architecture?.found ?? [];
     const assumed = model?.assumed ?? architecture?.assumed ?? [];
     return {
-      card: cardOf(checkpoint),
+      card: this.card(checkpoint),
       facts: factsOf(checkpoint),
       found,
       assumed,
@@ -140,7 +165,17 @@ function inputOf(files: readonly GivenFile[]): Input | ReadonlyMap<string, Input
   return new Map(files.map(({ file }) => [file.name, file]));
 }
 
-export function cardOf({ id, name, files, summary, model, problem, noShares, used }: OpenCheckpoint): CheckpointCard {
+/** As `loadModel` has it of the file with the weights, and of those beside it in any order. */
+async function hashOf({ sha256: first }: Model, [, ...others]: readonly GivenFile[]): Promise<string | undefined> {
+  if (first === undefined) return undefined;
+  const hashes = await Promise.all(others.map(async ({ file }) => sha256(new Uint8Array(await file.arrayBuffer()))));
+  return [first, ...hashes.sort()].join(" ");
+}
+
+function cardOf(
+  { id, name, files, summary, model, problem, noShares, used }: OpenCheckpoint,
+  note: string | undefined,
+): CheckpointCard {
   return {
     id,
     name,
@@ -153,6 +188,7 @@ export function cardOf({ id, name, files, summary, model, problem, noShares, use
     states: model?.config.type === "megnet" ? model.config.stateTypes : 0,
     noShares,
     used,
+    note,
     problem,
   };
 }

@@ -1,8 +1,9 @@
 /** Checkpoints kept in the browser: a store in its private file system, with the commands of the command line. */
+import type { Sink } from "../../bytes.js";
 import { MATGL_ARGS, MATGL_STATE, MATGL_TEXT } from "../../checkpoint/file-names.js";
 import { listDescribed } from "../../cli/described.js";
 import { metadataName } from "../../cli/run-metadata.js";
-import { UnitcellError } from "../../errors.js";
+import { isUnitcellError, UnitcellError } from "../../errors.js";
 import { isUnreadable, readHistory } from "../../runs/history.js";
 import { pinCheckpoint, unpinCheckpoint } from "../../runs/pins.js";
 import { planStorePrune, pruneStore } from "../../runs/prune.js";
@@ -10,8 +11,9 @@ import type { PrunePlan } from "../../runs/prune-plan.js";
 import { storageReport } from "../../runs/report.js";
 import { anyOf, keepBest, keepEvery, keepLatest, type RetentionPolicy } from "../../runs/retention.js";
 import { emptyTrash, listTrash, undoRemoval } from "../../runs/trash.js";
+import { sha256 } from "../../sha256.js";
 import { opfsStore } from "../../stores/opfs.js";
-import { readFile, type Store } from "../../stores/store.js";
+import { readFile, type Store, type StoreSource } from "../../stores/store.js";
 import type { GivenFile, Library, PlanView, Policy, RunCurves } from "../messages.js";
 
 /** The folder of the store; a page of the same site that opens it sees the same files. */
@@ -25,7 +27,11 @@ export class KeptCheckpoints {
   private shown: PrunePlan | undefined;
 
   private store(): Promise<Store> {
-    this.opened ??= opfsStore(FOLDER);
+    this.opened ??= openStore().catch((error) => {
+      // What failed once may do later.
+      this.opened = undefined;
+      throw error;
+    });
     return this.opened;
   }
 
@@ -53,16 +59,23 @@ export class KeptCheckpoints {
     };
   }
 
-  /** Copies files into the store under their own paths. @returns their keys */
+  /**
+   * Copies files of one folder into the store under their own paths; where another file has one of these, all of them into
+   * a folder named by their contents, since they belong together.
+   * @returns their keys
+   */
   async keep(files: readonly GivenFile[]): Promise<string[]> {
     const store = await this.store();
+    const named = files.map(({ path, file }) => ({ key: keyOf(path), file }));
+    const states = await Promise.all(named.map(({ key, file }) => stateOf(store, key, file)));
+    const folder = states.includes("other") ? await contentName(files) : "";
     const keys: string[] = [];
-    for (const { path, file } of files) {
-      const key = keyOf(path);
-      await store.put(key, async (sink) => {
-        for (let at = 0; at < file.size; at += PIECE)
-          await sink(new Uint8Array(await file.slice(at, at + PIECE).arrayBuffer()));
-      });
+    for (const { key: plain, file } of named) {
+      const key = folder ? plain.replace(/[^/]*$/, (name) => `${folder}/${name}`) : plain;
+      const write = async (sink: Sink) => {
+        for (let at = 0; at < file.size; at += PIECE) await sink(await pieceOf(file, at));
+      };
+      await store.put(key, write, { ifAbsent: true });
       keys.push(key);
     }
     return keys;
@@ -112,6 +125,42 @@ export class KeptCheckpoints {
     const batches = await emptyTrash(await this.store());
     return batches.reduce((sum, { files }) => sum + files.length, 0);
   }
+}
+
+/** @throws {UnitcellError} UNSUPPORTED, in words for people, where the browser has no private file system */
+async function openStore(): Promise<Store> {
+  try {
+    return await opfsStore(FOLDER);
+  } catch (cause) {
+    if (!isUnitcellError(cause) || cause.code !== "UNSUPPORTED") throw cause;
+    const message =
+      "this browser has no private storage for the files of a page, so nothing can be kept in it (newer browsers have one, over https and outside private windows); all else works";
+    throw new UnitcellError("UNSUPPORTED", message, {}, { cause });
+  }
+}
+
+async function pieceOf(file: Pick<Blob, "slice"> | StoreSource, at: number): Promise<Uint8Array> {
+  return new Uint8Array(await file.slice(at, at + PIECE).arrayBuffer());
+}
+
+/** What the store has under a key: nothing, the same bytes, or others. */
+async function stateOf(store: Store, key: string, file: File): Promise<"none" | "same" | "other"> {
+  const found = await store.get(key);
+  if (!found) return "none";
+  if (found.size !== file.size) return "other";
+  for (let at = 0; at < file.size; at += PIECE) {
+    const [a, b] = await Promise.all([pieceOf(file, at), pieceOf(found, at)]);
+    if (a.some((byte, i) => byte !== b[i])) return "other";
+  }
+  return "same";
+}
+
+/** The first digits of a file's SHA-256; of several, of the list of theirs. */
+async function contentName(files: readonly GivenFile[]): Promise<string> {
+  const hashes: string[] = [];
+  for (const { file } of files) hashes.push(await sha256(new Uint8Array(await file.arrayBuffer())));
+  const all = hashes.length === 1 ? hashes[0] : await sha256(new TextEncoder().encode(hashes.join("\n")));
+  return all.slice(0, 8);
 }
 
 /** @throws {UnitcellError} ARGUMENT where no rule is given: that would keep nothing */

@@ -10,6 +10,7 @@ import type { Structure, UnreadStructure } from "../../structures/structure.js";
 import type { PredictRequest, PredictSummary, ResultRow, Shares, Told } from "../messages.js";
 import type { OpenCheckpoint } from "./checkpoints.js";
 import { pause } from "./pause.js";
+import { withoutFormulas } from "./spreadsheet.js";
 import type { OpenStructure } from "./structures.js";
 
 type PredictionRecord = Prediction | FailedPrediction;
@@ -21,11 +22,19 @@ const PAUSE_EVERY = 30;
 /** Atoms computed together: fewer than the library's own, so that a cancellation is heard soon. */
 const MAX_ATOMS = 256;
 
+interface Inputs {
+  readonly models: readonly Model[];
+  readonly structures: readonly OpenStructure[];
+}
+
 export class Predictions {
   /** By structure; holes are not predicted yet. */
   private records: (PredictionRecord | undefined)[] = [];
   private model: Model | Ensemble | undefined;
-  private running: { readonly abort: AbortController; readonly ended: Promise<unknown> } | undefined;
+  /** Of the last run that was asked for. */
+  private abort: AbortController | undefined;
+  /** The end of all that was asked for so far, however it ended. */
+  private last: Promise<unknown> = Promise.resolve();
   private readonly tell: (told: Told) => void;
 
   constructor(tell: (told: Told) => void) {
@@ -36,37 +45,45 @@ export class Predictions {
     return this.records[index];
   }
 
-  /** Forgets what was predicted, since models or structures are others now. */
-  async reset(): Promise<void> {
-    await this.cancel();
-    this.records = [];
-    this.model = undefined;
+  /**
+   * Forgets what was predicted, since models or structures are others now.
+   * @param change what makes them others: no prediction runs meanwhile
+   */
+  reset(change: () => void = () => {}): Promise<void> {
+    return this.next(undefined, () => {
+      this.records = [];
+      this.model = undefined;
+      change();
+    });
   }
 
-  async cancel(): Promise<void> {
-    this.running?.abort.abort();
-    await this.running?.ended;
+  cancel(): Promise<void> {
+    return this.next(undefined, () => {});
   }
 
-  /** Predicts what has no record yet. Records are told in batches. @throws {UnitcellError} as ensemble and predictStream */
-  async run(
-    models: readonly Model[],
-    structures: readonly OpenStructure[],
-    request: PredictRequest,
-  ): Promise<PredictSummary> {
-    await this.cancel();
-    if (models.length === 0) throw new UnitcellError("ARGUMENT", "no checkpoint is chosen to predict with");
-    const named = models.map((model) => withNames(model, request));
-    this.model = named.length === 1 ? named[0] : ensemble(named);
+  /**
+   * Predicts what has no record yet. Records are told in batches.
+   * @param inputs asked once its turn has come: what was open before may not be any more
+   * @throws {UnitcellError} as ensemble and predictStream
+   */
+  run(inputs: () => Inputs, request: PredictRequest): Promise<PredictSummary> {
     const abort = new AbortController();
-    const work = this.predict(this.model, structures, request, abort.signal);
-    const running = { abort, ended: work.catch(() => undefined) };
-    this.running = running;
-    try {
-      return await work;
-    } finally {
-      if (this.running === running) this.running = undefined;
-    }
+    return this.next(abort, () => {
+      const { models, structures } = inputs();
+      if (models.length === 0) throw new UnitcellError("ARGUMENT", "no checkpoint is chosen to predict with");
+      const named = models.map((model) => withNames(model, request));
+      this.model = named.length === 1 ? named[0] : ensemble(named);
+      return this.predict(this.model, structures, request, abort.signal);
+    });
+  }
+
+  /** One after the other, and whatever comes ends the run before it: two of them would write the same records. */
+  private next<T>(abort: AbortController | undefined, work: () => T | Promise<T>): Promise<T> {
+    this.abort?.abort();
+    this.abort = abort;
+    const done = this.last.then(work);
+    this.last = done.catch(() => undefined);
+    return done;
   }
 
   private async predict(
@@ -80,6 +97,9 @@ export class Predictions {
     const missing = structures.filter(({ row }) => records[row.index] === undefined);
     const total = structures.length;
     let done = total - missing.length;
+    const before = done;
+    let failed = 0;
+    const backends = new Set<string>();
     let fresh: ResultRow[] = [];
     let told = performance.now();
     const tell = () => {
@@ -96,6 +116,8 @@ export class Predictions {
         records[index] = record;
         fresh.push(resultRow(index, record));
         done++;
+        if ("error" in record) failed++;
+        else backends.add(record.backend);
         if (performance.now() - told > TELL_EVERY) tell();
       }
     } catch (error) {
@@ -103,7 +125,15 @@ export class Predictions {
     } finally {
       tell();
     }
-    return summarize(records, { done, total, cancelled: signal.aborted, elapsedMs: performance.now() - began });
+    return {
+      computed: done - before,
+      failed,
+      done,
+      total,
+      cancelled: signal.aborted,
+      elapsedMs: performance.now() - began,
+      backend: backends.size > 0 ? [...backends].join(", ") : undefined,
+    };
   }
 
   /** @throws {UnitcellError} UNSUPPORTED where the network has no split */
@@ -119,12 +149,13 @@ export class Predictions {
     return { model: name, unit, values: Array.from({ length: sites }, (_, i) => shares[i * outputs]), warnings };
   }
 
-  /** All records as the command line writes them. */
+  /** All records as the command line writes them, but that a CSV goes to a spreadsheet more often than to a program. */
   download(format: "csv" | "json"): Blob {
     if (!this.model) throw new UnitcellError("ARGUMENT", "nothing was predicted yet");
     const writer = recordWriter(format, this.model);
     const parts = [writer.begin()];
-    for (const record of this.records) if (record) parts.push(writer.record(record));
+    for (const record of this.records)
+      if (record) parts.push(writer.record(format === "csv" ? withoutFormulas(record) : record));
     parts.push(writer.end());
     return new Blob(parts, { type: format === "csv" ? "text/csv" : "application/json" });
   }
@@ -150,16 +181,4 @@ function resultRow(index: number, record: PredictionRecord): ResultRow {
   if ("error" in record) return { index, value: undefined, std: undefined, warnings: 0, problem: record.error };
   const { value, std, warnings } = record;
   return { index, value, std, warnings: warnings.length, problem: undefined };
-}
-
-function summarize(
-  records: readonly (PredictionRecord | undefined)[],
-  rest: Pick<PredictSummary, "done" | "total" | "cancelled" | "elapsedMs">,
-): PredictSummary {
-  const backends = new Set<string>();
-  let failed = 0;
-  for (const record of records)
-    if (record && "error" in record) failed++;
-    else if (record) backends.add(record.backend);
-  return { ...rest, failed, backend: backends.size > 0 ? [...backends].join(", ") : undefined };
 }

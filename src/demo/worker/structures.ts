@@ -17,15 +17,21 @@ const MOST_BYTES = 2 ** 28;
 export class Structures {
   readonly all: OpenStructure[] = [];
 
-  /** Every structure of a file, or the error of the file in its place. */
-  async open({ path, file }: GivenFile): Promise<StructureRow[]> {
+  /** Every structure of a file, or the error of the file in its place; one by one, since a file may have thousands. */
+  async *open({ path, file }: GivenFile): AsyncGenerator<StructureRow> {
     if (file.size > MOST_BYTES) {
       const message = `the file has ${file.size} bytes, the limit is ${MOST_BYTES}`;
-      return [this.add(path, { id: path, error: new UnitcellError("LIMIT", message) })];
+      yield this.add(path, { id: path, error: new UnitcellError("LIMIT", message) });
+      return;
     }
-    const rows: StructureRow[] = [];
-    for (const structure of parseEach(await file.text(), { filename: file.name })) rows.push(this.add(path, structure));
-    return rows;
+    for (const structure of parseEach(await file.text(), { filename: file.name })) yield this.add(path, structure);
+  }
+
+  /** @throws {UnitcellError} NOT_FOUND: it was closed meanwhile */
+  get(index: number): OpenStructure {
+    const found = this.all[index];
+    if (!found) throw new UnitcellError("NOT_FOUND", `there is no open structure ${index}`);
+    return found;
   }
 
   private add(file: string, structure: Structure | UnreadStructure): StructureRow {

@@ -1,17 +1,17 @@
 /** The worker of the page: files are opened, crystals predicted and checkpoints kept here, so that the page never waits. */
-import { metadataName } from "../../cli/run-metadata.js";
 import { sortFiles } from "../file-kinds.js";
 import type { Answer, Calls, GivenFile, OpenSummary, Request, StructureRow, Told } from "../messages.js";
 import { parseReferences } from "../references.js";
-import { Checkpoints, cardOf } from "./checkpoints.js";
+import { Checkpoints } from "./checkpoints.js";
 import { KeptCheckpoints } from "./library.js";
 import { pause } from "./pause.js";
 import { Predictions } from "./predictions.js";
 import { problemOf } from "./problem.js";
 import { crystalOf, Structures } from "./structures.js";
 
-/** ms of reading files between messages. */
+/** ms of reading files between messages, and between looks at messages from the page. */
 const TELL_EVERY = 250;
+const PAUSE_EVERY = 30;
 
 /** A worker's global scope, as far as it is used: TypeScript's own is a library that excludes the page's. */
 interface WorkerScope {
@@ -25,8 +25,8 @@ const checkpoints = new Checkpoints();
 const kept = new KeptCheckpoints();
 const predictions = new Predictions(tell);
 let structures = new Structures();
-/** Histories and metadata that were given, to be kept with their runs. */
-const runFiles = new Map<string, GivenFile>();
+/** Of open structures, those that the page has not been told of. */
+let untold: StructureRow[] = [];
 
 type Async<T> = {
   [K in keyof T]: T[K] extends (...values: infer V) => infer R ? (...values: V) => R | Promise<R> : never;
@@ -43,28 +43,35 @@ const calls: Async<Calls> = {
     given = [];
     return open(files);
   },
-  async use(id, used) {
-    checkpoints.get(id).used = used;
-    await predictions.reset();
-    tellCheckpoints();
-  },
-  async close(id) {
-    checkpoints.close(id);
-    await predictions.reset();
-    tellCheckpoints();
-  },
-  async clearStructures() {
-    await predictions.reset();
-    structures = new Structures();
-  },
+  use: (id, used) =>
+    predictions.reset(() => {
+      checkpoints.get(id).used = used;
+      tellCheckpoints();
+    }),
+  close: (id) =>
+    predictions.reset(() => {
+      checkpoints.close(id);
+      tellCheckpoints();
+    }),
+  clearStructures: () =>
+    predictions.reset(() => {
+      structures = new Structures();
+      untold = [];
+      tell({ kind: "closed" });
+    }),
   describe: (id) => checkpoints.describe(id),
   tree: (id, path, most) => checkpoints.tree(id, path, { most }),
   histogram: (id, tensor) => checkpoints.histogram(id, tensor),
-  predict: (request) => predictions.run(checkpoints.models, structures.all, request),
+  predict: (request) =>
+    predictions.run(() => {
+      // Results of structures that the page does not know would have no row.
+      tellStructures();
+      return { models: checkpoints.models, structures: structures.all };
+    }, request),
   cancel: () => predictions.cancel(),
   forget: () => predictions.reset(),
   structure(index) {
-    const { row, structure } = structures.all[index];
+    const { row, structure } = structures.get(index);
     const record = predictions.record(index);
     return {
       row,
@@ -74,16 +81,14 @@ const calls: Async<Calls> = {
     };
   },
   async shares(index, id, request) {
-    const { structure } = structures.all[index];
+    const { structure } = structures.get(index);
     if ("error" in structure) throw structure.error;
     return predictions.shares(checkpoints.get(id), structure, request);
   },
   download: (format) => predictions.download(format),
   library: () => kept.view(),
   keep(id) {
-    const { files } = checkpoints.get(id);
-    const folder = folderOf(files[0].path);
-    const beside = [...runFiles.values()].filter(({ path }) => folderOf(path) === folder);
+    const { files, beside } = checkpoints.get(id);
     return kept.keep([...files, ...beside]);
   },
   openKept: async (key) => open(await kept.read(key)),
@@ -97,23 +102,22 @@ const calls: Async<Calls> = {
 const folderOf = (path: string) => path.slice(0, path.lastIndexOf("/") + 1);
 
 function tellCheckpoints(): void {
-  tell({ kind: "checkpoints", cards: checkpoints.all.map(cardOf) });
+  tell({ kind: "checkpoints", cards: checkpoints.cards });
 }
 
 async function open(files: readonly GivenFile[]): Promise<OpenSummary> {
   const byPath = new Map(files.map((given) => [given.path, given]));
   const kinds = sortFiles([...byPath.keys()]);
-  const found = { checkpoints: 0, structures: 0, references: 0, runFiles: kinds.runFiles.length };
-  for (const path of kinds.runFiles) runFiles.set(path, byPath.get(path)!);
+  const found = { checkpoints: 0, references: 0, runFiles: kinds.runFiles.length };
   for (const group of kinds.checkpoints) {
     const files = group.paths.map((path) => byPath.get(path)!);
-    const [{ path, file }] = files;
-    const metadata = runFiles.get(folderOf(path) + metadataName(file.name));
-    const done = await attempt(group.name, () => checkpoints.open(group, files, metadata));
+    // Only what came together: a file of that path from elsewhere may be another run's.
+    const beside = kinds.runFiles.filter((path) => folderOf(path) === folderOf(files[0].path));
+    const given = { files, beside: beside.map((path) => byPath.get(path)!) };
+    const done = await attempt(group.name, () => checkpoints.open(group, given));
     if (!done) continue;
     found.checkpoints++;
-    await predictions.reset();
-    tellCheckpoints();
+    await predictions.reset(tellCheckpoints);
   }
   for (const path of kinds.references) {
     const values = await attempt(path, async () => parseReferences(await byPath.get(path)!.file.text()));
@@ -121,26 +125,46 @@ async function open(files: readonly GivenFile[]): Promise<OpenSummary> {
     found.references += values.length;
     tell({ kind: "references", values });
   }
-  found.structures = await openStructures(kinds.structures.map((path) => byPath.get(path)!));
-  return { ...found, ignored: kinds.ignored };
+  const opened = await openStructures(kinds.structures.map((path) => byPath.get(path)!));
+  return { ...found, structures: opened ?? 0, closed: opened === undefined, ignored: kinds.ignored };
 }
 
-async function openStructures(files: readonly GivenFile[]): Promise<number> {
-  let rows: StructureRow[] = [];
+/** @returns how many; undefined where all structures were closed meanwhile: the rest is then not read */
+async function openStructures(files: readonly GivenFile[]): Promise<number | undefined> {
+  const mine = structures;
   let count = 0;
   let told = performance.now();
-  for (const [i, given] of files.entries()) {
-    const read = await attempt(given.path, () => structures.open(given));
-    rows.push(...(read ?? []));
-    count += read?.length ?? 0;
-    if (performance.now() - told < TELL_EVERY && i + 1 < files.length) continue;
-    tell({ kind: "structures", rows });
-    tell({ kind: "opening", done: i + 1, total: files.length });
-    rows = [];
+  let paused = told;
+  const breathe = async (done: number) => {
+    const now = performance.now();
+    if (now - paused < PAUSE_EVERY) return;
+    if (now - told > TELL_EVERY) {
+      tellStructures();
+      tell({ kind: "opening", done, total: files.length });
+      told = now;
+    }
     await pause();
-    told = performance.now();
+    paused = performance.now();
+  };
+  for (const [i, given] of files.entries()) {
+    await attempt(given.path, async () => {
+      for await (const row of mine.open(given)) {
+        if (structures !== mine) return;
+        untold.push(row);
+        count++;
+        await breathe(i);
+        if (structures !== mine) return;
+      }
+    });
+    if (structures !== mine) return undefined;
   }
+  tellStructures();
   return count;
+}
+
+function tellStructures(): void {
+  if (untold.length > 0) tell({ kind: "structures", rows: untold });
+  untold = [];
 }
 
 /** A file that cannot be opened is told by its name, and the others go on. */
