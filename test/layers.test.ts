@@ -56,7 +56,7 @@ const ALLOWED: Record<string, string[]> = {
   // The page writes trees, sizes and tables as the command does; nothing imports the page.
   demo: "errors bytes tensor tensor-stats element-blocks formats checkpoint summary architecture-summary load-model"
     .split(" ")
-    .concat("models structures predict prediction embed ensemble runs stores cli".split(" ")),
+    .concat("models structures predict prediction embed ensemble runs stores sha256 cli".split(" ")),
 };
 
 /** Packages by layer. fflate is the one that users install; the others are bundled. */
