@@ -22,7 +22,6 @@ const LONG = [
   "manager-stores",
   "runtimes",
   "demo",
-  "examples-run",
   "slim-networks",
 ];
 
