@@ -18,7 +18,7 @@ const BUNDLES: readonly { name: string; code: string; budgetKB?: number }[] = [
   {
     name: "reader: loadTorch, loadCheckpoint",
     code: 'export { loadTorch, loadCheckpoint } from "unitcell/reader"',
-    budgetKB: 22.5,
+    budgetKB: 20,
   },
   { name: "core with Wasm: loadModel, predict", code: 'export { loadModel, predict } from "unitcell"', budgetKB: 70 },
   { name: "... and parseStructures", code: 'export { loadModel, parseStructures, predict } from "unitcell"' },

@@ -4,10 +4,10 @@ import type { Input } from "./bytes.js";
 import { type Bundle, type CheckpointFiles, openBundle } from "./checkpoint/bundle.js";
 import { readLayout } from "./checkpoint/layouts.js";
 import { TRAINING_CLASSES } from "./checkpoint/training-classes.js";
-import { loaded } from "./errors.js";
 import type { ReadOptions } from "./formats/torch.js";
 import type { TorchValue } from "./formats/values.js";
 import type { StateDict } from "./tensor.js";
+import { rare } from "./when-needed.js";
 
 export type { CheckpointFiles } from "./checkpoint/bundle.js";
 export { saveCheckpoint } from "./checkpoint/save.js";
@@ -63,12 +63,9 @@ export function openTrained(input: Input | CheckpointFiles, options: ReadOptions
 /** Reads what is open. @throws {UnitcellError} as loadCheckpoint */
 export async function readCheckpoint({ torch, name, settings }: Bundle): Promise<Checkpoint> {
   await torch.load();
+  const found = readLayout(torch.root);
   const metadata = torch.info.get("metadata");
-  const beside =
-    metadata instanceof Map
-      ? (await loaded(import("./checkpoint/several-files.js"))).metadataValues(metadata)
-      : undefined;
-  const checkpoint = readLayout(torch.root, beside);
+  const checkpoint = metadata instanceof Map ? (await rare()).withMetadata(found, metadata) : found;
   return { ...(await settings(checkpoint.args)), ...checkpoint, ...(name !== undefined && { file: name }) };
 }
 

@@ -1,8 +1,8 @@
 /** What a checkpoint holds, told without reading its tensors, and also of files that loading would refuse. */
 import type { Input } from "./bytes.js";
 import { type Bundle, type CheckpointFiles, type Companion, openBundle } from "./checkpoint/bundle.js";
-import { findStateDict, METADATA_LAYOUT } from "./checkpoint/layouts.js";
-import { metadataValues } from "./checkpoint/metadata.js";
+import { findStateDict } from "./checkpoint/layouts.js";
+import { METADATA_LAYOUT, metadataValues } from "./checkpoint/metadata.js";
 import { findArgs, numberOf, readMetrics } from "./checkpoint/parts.js";
 import { isUnitcellError } from "./errors.js";
 import { findShared } from "./formats/shared-memory.js";

@@ -160,7 +160,7 @@ function testPage(path: string): void {
     await page.waitForSelector("#histogram canvas");
     assert.match((await page.textContent("#histogram"))!, /1,472 numbers from/);
     await page.click('#tree .node:has-text("state_dict")');
-    assert.ok((await page.locator("#tree .tree li").count()) > 20);
+    await page.waitForFunction(() => document.querySelectorAll("#tree .tree li").length > 20);
     await screenshots(page, "checkpoint");
     assert.equal(faults, []);
   });

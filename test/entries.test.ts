@@ -60,7 +60,7 @@ test("a part that is gone is an error of ours, and the names found before it are
   cpSync("dist/modules", join(copy, "dist/modules"), { recursive: true });
   for (const file of ["package.json", "dist/kernels.js"]) cpSync(file, join(copy, file));
   symlinkSync(resolve("node_modules"), join(copy, "node_modules"));
-  rmSync(join(copy, "dist/modules/formats/rare.js"));
+  rmSync(join(copy, "dist/modules/rare.js"));
   const { loadTorch } = await import(`file://${copy}/dist/modules/reader.js`);
   // The copy has a class of errors of its own.
   const failure = async (input: Uint8Array) => loadTorch(input).then(assert.unreachable, String);

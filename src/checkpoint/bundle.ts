@@ -1,7 +1,8 @@
 /** A checkpoint and the files that belong to it, opened without reading tensors: one file, a set of files, or a plain zip. */
 import type { Input } from "../bytes.js";
-import { isUnitcellError, loaded } from "../errors.js";
+import { isUnitcellError } from "../errors.js";
 import { openTorch, type ReadOptions, type TorchFile } from "../formats/torch.js";
+import { rare } from "../when-needed.js";
 import type { Settings } from "./settings.js";
 
 /** Files that belong together, by name without folders: a folder's, or those inside a plain zip. */
@@ -33,9 +34,7 @@ export interface Bundle {
  * @throws {UnitcellError} as openTorch, stateDictFile and openZipFiles; errors of a file in a bundle begin with its name
  */
 export async function openBundle(input: Input | CheckpointFiles, options: ReadOptions): Promise<Bundle> {
-  // One file needs nothing of this.
-  const severalFiles = () => loaded(import("./several-files.js"));
-  if (isFiles(input)) return (await severalFiles()).openFiles(input, options);
+  if (isFiles(input)) return (await rare()).openFiles(input, options);
   let zipped: unknown;
   try {
     return alone(await openTorch(input, options), input);
@@ -43,7 +42,7 @@ export async function openBundle(input: Input | CheckpointFiles, options: ReadOp
     if (!isOtherZip(error)) throw error;
     zipped = error;
   }
-  const { openFiles, openZipFiles } = await severalFiles();
+  const { openFiles, openZipFiles } = await rare();
   const files = await openZipFiles(input, options);
   // What openTorch says of a zip without a checkpoint names what it is.
   if (!files) throw zipped;

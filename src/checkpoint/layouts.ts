@@ -82,9 +82,6 @@ const LAYOUTS: readonly Layout[] = [
   },
 ];
 
-/** Checkpoint.layout of a state dict with values in its file's metadata. */
-export const METADATA_LAYOUT = "metadata";
-
 /** The state dict of a value that need not be loaded; undefined where none is recognised. */
 export function findStateDict(root: TorchValue): FoundStateDict | undefined {
   for (const { name, find } of LAYOUTS) {
@@ -96,21 +93,16 @@ export function findStateDict(root: TorchValue): FoundStateDict | undefined {
 
 /**
  * The checkpoint that a loaded value is.
- * @param beside values from a safetensors file's metadata, which read as the other keys of a training checkpoint do
  * @throws {UnitcellError} UNSUPPORTED for no known layout, with the keys there are; MISMATCH when a part is there and is not
  *   what the layout says
  */
-export function readLayout(root: TorchValue, beside: Dict = new Map()): Checkpoint {
+export function readLayout(root: TorchValue): Checkpoint {
   for (const { name, find, read } of LAYOUTS) {
     const found = find(root);
     if (!found) continue;
     const extra = new Map(found.key === undefined ? [] : (root as Dict));
     if (found.key !== undefined) extra.delete(found.key);
     const stateDict = found.dict ? readStateDict(found.dict) : found.tensors;
-    if (name === "plain" && beside.size > 0) {
-      const rest = new Map(beside);
-      return { stateDict, ...readTraining(rest), layout: METADATA_LAYOUT, extra: rest };
-    }
     return { stateDict, ...read(extra), layout: name, extra };
   }
   if (!(root instanceof Map))
@@ -138,7 +130,7 @@ function has(root: TorchValue, key: string): boolean {
  * optimizer, normalizer {mean, std}, args; the published files hold floats, main.py today saves tensors and numpy scalars.
  * Lightning: epoch, state_dict, hyper_parameters and much that only resuming needs.
  */
-function readTraining(rest: Map<TorchValue, TorchValue>): Omit<Parts, "extra"> {
+export function readTraining(rest: Map<TorchValue, TorchValue>): Omit<Parts, "extra"> {
   const take = (key: string): TorchValue => {
     const value = rest.get(key) ?? null;
     rest.delete(key);

@@ -11,10 +11,15 @@
  * the training layout are, hyper_parameters and the like too. A file without that key is someone else's: what its metadata
  * may mean is not known, and it is let alone.
  */
+import type { Checkpoint } from "../checkpoint.js";
 import { UnitcellError } from "../errors.js";
 import { quoted } from "../formats/json-scanner.js";
 import { jsonOf, parseJson } from "../formats/json-values.js";
 import type { TorchValue } from "../formats/values.js";
+import { readTraining } from "./layouts.js";
+
+/** Checkpoint.layout of a state dict with values in its file's metadata. */
+export const METADATA_LAYOUT = "metadata";
 
 export const CHECKPOINT_KEY = "unitcell.checkpoint";
 
@@ -44,4 +49,11 @@ export function metadataValues(metadata: TorchValue | undefined): Map<string, To
     values.set(key, parseJson(text, `metadata ${quoted(key)}`));
   }
   return values;
+}
+
+/** What the tensors of a safetensors file are together with the values in its metadata. @throws {UnitcellError} as metadataValues */
+export function withMetadata(tensors: Checkpoint, metadata: TorchValue): Checkpoint {
+  const extra = metadataValues(metadata);
+  if (extra.size === 0) return tensors;
+  return { stateDict: tensors.stateDict, ...readTraining(extra), layout: METADATA_LAYOUT, extra };
 }

@@ -1,7 +1,7 @@
 /** The parts of checkpoints, each read or refused: a part that is there is never left out in silence. */
 import { UnitcellError } from "../errors.js";
 import { kindOf } from "../formats/kind-of.js";
-import { numpyNumber } from "../formats/numpy-scalars.js";
+import { numpyNumber } from "../formats/numpy-number.js";
 import { Float, NumpyArray, NumpyScalar, OrderedDict, PythonObject, type TorchValue } from "../formats/values.js";
 import { isTensor } from "../formats/walk.js";
 import { numElements, type StateDict, toScalar } from "../tensor.js";
@@ -101,9 +101,7 @@ export function namedValues(value: TorchValue | undefined): ReadonlyMap<string, 
 
 /** A Python or numpy number, or a tensor or array with one element, in full precision. */
 export function readNumber(value: TorchValue, what: string): number {
-  if (typeof value === "number") return value;
-  if (isTensor(value) && numElements(value.shape) === 1) return toScalar(value);
-  const scalar = value instanceof NumpyScalar || value instanceof NumpyArray ? numpyNumber(value) : undefined;
-  if (scalar !== undefined) return scalar;
+  const number = isTensor(value) && numElements(value.shape) === 1 ? toScalar(value) : numberOf(value);
+  if (number !== undefined) return number;
   throw new UnitcellError("MISMATCH", `${what} should be a number, found ${kindOf(value)}`);
 }

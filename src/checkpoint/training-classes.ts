@@ -9,25 +9,13 @@ const SCHEDULER_METHODS: Readonly<Record<string, readonly string[]>> = {
   CyclicLR: ["_triangular_scale_fn", "_triangular2_scale_fn", "_exp_range_scale_fn"],
 };
 
-const OPTIMIZERS = [
-  "adadelta.Adadelta",
-  "adagrad.Adagrad",
-  "adam.Adam",
-  "adamax.Adamax",
-  "adamw.AdamW",
-  "asgd.ASGD",
-  "lbfgs.LBFGS",
-  "nadam.NAdam",
-  "radam.RAdam",
-  "rmsprop.RMSprop",
-  "rprop.Rprop",
-  "sgd.SGD",
-  "sparse_adam.SparseAdam",
-];
+/** Each in a module of its name in small letters, but for SparseAdam. */
+const OPTIMIZERS = "Adadelta Adagrad Adam Adamax AdamW ASGD LBFGS NAdam RAdam RMSprop Rprop SGD".split(" ");
 
 /** For ReadOptions.unknownClasses. */
 export const TRAINING_CLASSES: readonly string[] = [
-  ...OPTIMIZERS.map((name) => `torch.optim.${name}`),
+  ...OPTIMIZERS.map((name) => `torch.optim.${name.toLowerCase()}.${name}`),
+  "torch.optim.sparse_adam.SparseAdam",
   ...Object.entries(SCHEDULER_METHODS).flatMap(([name, methods]) => {
     const scheduler = `torch.optim.lr_scheduler.${name}`;
     return [scheduler, ...methods.map((method) => `${scheduler}.${method}`)];

@@ -1,5 +1,5 @@
 /** Where two values differ, whatever is in them: walked side by side, without recursion, through cycles too. */
-import { numpyNumber } from "../formats/numpy-scalars.js";
+import { numpyNumber } from "../formats/numpy-number.js";
 import { Storage, TorchTensor } from "../formats/torch-tensors.js";
 import { NumpyArray, NumpyScalar, type TorchValue } from "../formats/values.js";
 import { isTensor, partsOf } from "../formats/walk.js";

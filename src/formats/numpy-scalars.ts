@@ -1,7 +1,6 @@
 /** The numbers and texts in numpy's bytes. */
 import { narrowInteger } from "./pickle-scalars.js";
-import { elementCount } from "./torch-tensors.js";
-import { Complex, NumpyArray, type NumpyDtype, NumpyScalar } from "./values.js";
+import { Complex, type NumpyDtype, type NumpyScalar } from "./values.js";
 
 /** What a scalar of this code reads as, from little-endian bytes. */
 const SCALARS: ReadonlyMap<string, (view: DataView) => NumpyScalar["value"]> = new Map([
@@ -31,13 +30,6 @@ export function scalarValue(dtype: NumpyDtype, bytes: Uint8Array): NumpyScalar["
   const view = new DataView(little.buffer);
   if (kind === "U") return utf32(view);
   return SCALARS.get(dtype.code)?.(view);
-}
-
-/** The number a scalar, or an array of one element, holds; undefined for more elements and for other kinds. */
-export function numpyNumber(value: NumpyScalar | NumpyArray): number | undefined {
-  const single = value instanceof NumpyArray && value.items === undefined && elementCount(value.shape) === 1;
-  const found = value instanceof NumpyScalar ? value.value : single ? scalarValue(value.dtype, value.bytes) : undefined;
-  return typeof found === "number" || typeof found === "bigint" ? Number(found) : undefined;
 }
 
 /** Fixed-length text: characters of four bytes, padded with zeros. */

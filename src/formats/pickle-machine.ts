@@ -50,7 +50,7 @@ export type OpcodeRow = readonly [code: number, name: string, run: Opcode];
 /** By byte. */
 export type OpcodeTable = readonly (Opcode | undefined)[];
 
-/** Thrown where a pickle asks for what few pickles do and the context lacks: read it again with `rare.ts`. */
+/** Thrown where a pickle asks for what few pickles do and the context lacks: read it again with `rare()`. */
 export class RareNeeded extends Error {}
 
 export interface PickleContext {

@@ -1,8 +1,9 @@
 /** A pickle without torch's container: what pickle.dump writes, and old tools. */
 import { ByteReader, type FileBytes } from "../bytes.js";
 import { isUnitcellError, UnitcellError } from "../errors.js";
-import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
+import type { Container, ReadSettings } from "./container.js";
 import { type NamesFound, readPickle } from "./pickle.js";
+import { PlacedStorages } from "./placed-storages.js";
 import { RARE } from "./rare-parts.js";
 import { torchContext } from "./torch-globals.js";
 import { readGrowing } from "./torch-legacy.js";

@@ -66,7 +66,7 @@ const TORCHSCRIPT = /^__torch__(\.[A-Za-z0-9_]+)+$/;
 /** The classes of a closed list by name. */
 type Classes = readonly [name: string, row: PickleClass][];
 
-/** What few pickles need, with its code: rare.ts. */
+/** What few pickles need, with its code: rare-parts.ts. */
 export interface Rare {
   readonly opcodes: OpcodeTable;
   readonly classes: (table: StorageTable, limits: Limits, keys: KeyCount) => Classes;

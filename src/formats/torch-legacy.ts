@@ -4,9 +4,10 @@
  */
 import { ByteReader, type FileBytes } from "../bytes.js";
 import { CUT_SHORT, isUnitcellError, UnitcellError } from "../errors.js";
-import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
+import type { Container, ReadSettings } from "./container.js";
 import { type NamesFound, type PickleContext, readPickle } from "./pickle.js";
 import { describe } from "./pickle-machine.js";
+import { PlacedStorages } from "./placed-storages.js";
 import { RARE } from "./rare-parts.js";
 import { torchContext } from "./torch-globals.js";
 import { StorageTable } from "./torch-storages.js";

@@ -1,7 +1,8 @@
 /** safetensors as a container beside torch's own: a dict of tensors, read by range. */
 import type { FileBytes } from "../bytes.js";
-import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
+import type { Container, ReadSettings } from "./container.js";
 import type { NamesFound } from "./pickle.js";
+import { PlacedStorages } from "./placed-storages.js";
 import { LENGTH_BYTES, readSafetensorsHeader, safetensorsHeaderEnd } from "./safetensors.js";
 import type { TorchValue } from "./values.js";
 

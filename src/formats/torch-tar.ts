@@ -4,10 +4,11 @@
  */
 import { ByteReader, type FileBytes, type Range } from "../bytes.js";
 import { CUT_SHORT, UnitcellError } from "../errors.js";
-import { type Container, PlacedStorages, type ReadSettings } from "./container.js";
+import type { Container, ReadSettings } from "./container.js";
 import { TAR_BLOCK as BLOCK, isTar, octal } from "./magic.js";
 import { type NamesFound, type PickleContext, readPickle } from "./pickle.js";
 import { describe } from "./pickle-machine.js";
+import { PlacedStorages } from "./placed-storages.js";
 import { RARE } from "./rare-parts.js";
 import { torchContext } from "./torch-globals.js";
 import { StorageTable, sizeAt, storageDtype } from "./torch-storages.js";

@@ -3,7 +3,8 @@
  * with constants.pkl and code beside it. Source: torch/serialization.py, caffe2/serialize/inline_container.cc.
  */
 import { ByteReader, type FileBytes } from "../bytes.js";
-import { loaded, UnitcellError } from "../errors.js";
+import { UnitcellError } from "../errors.js";
+import { rare } from "../when-needed.js";
 import { type Container, type ReadSettings, type StorageLoader, swapStorage } from "./container.js";
 import { type NamesFound, readPickle, scanPickles } from "./pickle.js";
 import { RareNeeded } from "./pickle-machine.js";
@@ -94,8 +95,7 @@ async function readSmallRecords(records: Records, { limits }: ReadSettings): Pro
  */
 export async function openTorchZip(file: FileBytes, settings: ReadSettings, names: NamesFound): Promise<Container> {
   const archive = await openZip(file, settings);
-  if (!archive.entries.has(`${rootOf(archive)}data.pkl`))
-    throw (await loaded(import("./rare.js"))).notTorchZip([...archive.entries.keys()]);
+  if (!archive.entries.has(`${rootOf(archive)}data.pkl`)) throw (await rare()).notTorchZip([...archive.entries.keys()]);
   const records = new Records(archive);
   const small = await readSmallRecords(records, settings);
   const { words } = small;
@@ -125,7 +125,7 @@ async function withRare<T>(read: (rare?: Rare) => T): Promise<T> {
     return read();
   } catch (error) {
     if (!(error instanceof RareNeeded)) throw error;
-    return read((await loaded(import("./rare.js"))).RARE);
+    return read((await rare()).RARE);
   }
 }
 

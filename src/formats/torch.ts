@@ -1,7 +1,8 @@
 /** torch.save files, and their relatives, as plain values: opened lazily, or loaded whole. */
 import { FileBytes, type Input, type Limits, limitsOf } from "../bytes.js";
-import { loaded, UnitcellError } from "../errors.js";
+import { UnitcellError } from "../errors.js";
 import type { Tensor } from "../tensor.js";
+import { rare } from "../when-needed.js";
 import type { Container, ReadSettings, StorageLoader, TorchFormat } from "./container.js";
 import { isSafetensors, isTar, isTorchLegacy, isZip } from "./magic.js";
 import { NamesFound } from "./pickle.js";
@@ -166,12 +167,12 @@ const HEAD_BYTES = 512;
 async function openContainer(file: FileBytes, settings: ReadSettings, names: NamesFound): Promise<Container> {
   const head = await file.read(0, Math.min(file.size, HEAD_BYTES));
   if (isZip(head)) return openTorchZip(file, settings, names);
-  if (isTorchLegacy(head)) return (await loaded(import("./rare.js"))).openTorchLegacy(file, settings, names);
-  if (isSafetensors(head)) return (await loaded(import("./rare.js"))).openSafetensors(file, settings, names);
-  if (isTar(head)) return (await loaded(import("./rare.js"))).openTorchTar(file, settings, names);
-  const bare = await (await loaded(import("./rare.js"))).openBarePickle(file, head, settings, names);
+  if (isTorchLegacy(head)) return (await rare()).openTorchLegacy(file, settings, names);
+  if (isSafetensors(head)) return (await rare()).openSafetensors(file, settings, names);
+  if (isTar(head)) return (await rare()).openTorchTar(file, settings, names);
+  const bare = await (await rare()).openBarePickle(file, head, settings, names);
   if (bare) return bare;
   // A program or text may stand before an archive; torch refuses that, unpackers do not.
   if (await endsAsZip(file)) return openTorchZip(file, settings, names);
-  throw (await loaded(import("./rare.js"))).notTorch(head, file.size);
+  throw (await rare()).notTorch(head, file.size);
 }

@@ -4,7 +4,8 @@
  * in torch's caffe2/serialize/inline_container.cc.
  */
 import type { FileBytes, Limits, Range } from "../bytes.js";
-import { loaded, UnitcellError } from "../errors.js";
+import { UnitcellError } from "../errors.js";
+import { rare } from "../when-needed.js";
 import { crc32 } from "./crc32.js";
 import type { Inflater } from "./inflate.js";
 import {
@@ -69,7 +70,7 @@ export class ZipArchive {
     const whole = [...entries.keys()].filter((i) => !this.isStreamed(entries[i]));
     // torch.save never deflates, so what inflates is loaded only for a file that needs it.
     const deflated = entries.some((entry) => entry.method === 8);
-    const Inflater = deflated ? (await loaded(import("./rare.js"))).Inflater : undefined;
+    const Inflater = deflated ? (await rare()).Inflater : undefined;
     const keep = (i: number, data: Uint8Array) => {
       found[i] = data;
       if (this.options.checkCrc) checkCrc(data, entries[i]);

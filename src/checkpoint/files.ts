@@ -7,9 +7,6 @@ import { CONFIG, companionsOf, stateDictFile } from "./file-names.js";
 import { readSettings } from "./settings.js";
 import { ZipFiles, ZippedFile } from "./zip-files.js";
 
-export { metadataValues } from "./metadata.js";
-export { openZipFiles } from "./zip-files.js";
-
 /** @throws {UnitcellError} as openBundle */
 export async function openFiles(files: CheckpointFiles, options: ReadOptions): Promise<Bundle> {
   const name = stateDictFile([...files.keys()]);
