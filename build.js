@@ -14,6 +14,7 @@
  *   dist/demo/                    the web page: static files, the examples among them; --demo builds it alone
  */
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
   chmodSync,
   copyFileSync,
@@ -23,6 +24,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { createRequire } from "node:module";
@@ -110,7 +112,7 @@ async function buildDist() {
     entryPoints: ENTRIES,
     external: ["node:*", "fflate"],
     plugins: [kernelsByCondition],
-    chunkNames: "chunk-[hash]",
+    chunkNames: "[name]-[hash]",
   });
   await esbuild.build({ ...minified, entryPoints: { kernels: "src/kernel-modules.ts" }, external: ["fflate"] });
   copyFileSync("src/kernel-modules.workerd.js", "dist/kernels.workerd.js");
@@ -164,10 +166,10 @@ const modulesApart = {
  */
 async function buildDemo() {
   rmSync("dist/demo", { recursive: true, force: true });
-  const options = { ...shared, metafile: true, minify: true, outdir: "dist/demo", chunkNames: "chunk-[hash]" };
+  const options = { ...shared, metafile: true, minify: true, outdir: "dist/demo", chunkNames: "[name]-[hash]" };
   const page = await esbuild.build({
     ...options,
-    entryPoints: { demo: "src/demo/demo.ts", style: "src/demo/demo.css" },
+    entryPoints: { start: "src/demo/start.ts", style: "src/demo/demo.css" },
     // The package's main file is a bundle for scripts without modules, ten times as long.
     alias: { "3dmol": "3dmol/build/3Dmol.es6-min.js" },
   });
@@ -187,6 +189,30 @@ async function buildDemo() {
   const paths = [...models.map((name) => `saved_models/${name}`), ...structures.map((name) => `structures/${name}`)];
   for (const path of paths) cpSync(`examples/${path}`, `dist/demo/examples/${path}`);
   writeFileSync("dist/demo/examples/index.json", JSON.stringify(paths, undefined, 1));
+  await buildServiceWorker();
+}
+
+/** Last, since it has the list and the hash of all other files. */
+async function buildServiceWorker() {
+  const files = readdirSync("dist/demo", { recursive: true })
+    .map((name) => name.replaceAll("\\", "/"))
+    .filter((name) => statSync(`dist/demo/${name}`).isFile())
+    .sort();
+  const hash = createHash("sha256");
+  for (const name of files) hash.update(`${name}\n`).update(readFileSync(`dist/demo/${name}`));
+  const build = {
+    hash: hash.digest("hex").slice(0, 16),
+    // The page goes by its folder's address.
+    files: files.map((name) => (name === "index.html" ? "./" : name)),
+  };
+  await esbuild.build({
+    ...shared,
+    splitting: false,
+    minify: true,
+    entryPoints: ["src/demo/service-worker.ts"],
+    outdir: "dist/demo",
+    define: { BUILD: JSON.stringify(build) },
+  });
 }
 
 /** Folders of the packages that a package has bundled into itself before it was published: those it depends on. */

@@ -88,10 +88,11 @@ export function webkit(name: string, builds: readonly Build[], env: Readonly<Rec
     fuses: false,
     tooLarge: [],
     async start({ folder }, base) {
+      // Of C.UTF-8 it makes the language "C", which no formatter of numbers takes.
       const home = join(folder, name.replace(/\W+/g, "-"));
       mkdirSync(home, { recursive: true });
       return startProcess([display, "-a", browser, base], folder, {
-        env: { ...env, HOME: home, XDG_RUNTIME_DIR: home, NO_AT_BRIDGE: "1", LIBGL_ALWAYS_SOFTWARE: "1" },
+        env: { ...env, LC_ALL: "C", HOME: home, XDG_RUNTIME_DIR: home, NO_AT_BRIDGE: "1", LIBGL_ALWAYS_SOFTWARE: "1" },
       });
     },
   };

@@ -1,6 +1,7 @@
 /** The built page in a browser, and what a person does to it. */
 import { readFileSync, statSync } from "node:fs";
 import { extname, join, normalize, resolve } from "node:path";
+import { json } from "node:stream/consumers";
 import type { BrowserContext, Page } from "playwright-core";
 import { startServer, type WebServer } from "./web-server.js";
 
@@ -12,18 +13,33 @@ const TYPES: Readonly<Record<string, string>> = {
   ".txt": "text/plain; charset=utf-8",
 };
 
-/** Serves dist/demo as any web server of static files does. */
-export function servePage(): Promise<WebServer> {
+/**
+ * Serves dist/demo as any web server of static files does.
+ * @param changed texts by path, in place of the files or beside them; undefined: not there
+ * @param onPost what is posted, as JSON
+ */
+export function servePage(
+  changed: ReadonlyMap<string, string | undefined> = new Map(),
+  onPost?: (told: unknown) => void,
+): Promise<WebServer> {
   return startServer((request, response) => {
-    const path = normalize(decodeURIComponent(new URL(request.url!, "http://localhost").pathname));
-    const file = join("dist/demo", path.endsWith("/") ? `${path}index.html` : path);
-    if (!statSync(file, { throwIfNoEntry: false })?.isFile()) {
-      response.writeHead(404).end();
+    if (onPost && request.method === "POST") {
+      json(request).then((told) => {
+        response.end();
+        onPost(told);
+      });
       return;
     }
-    response.writeHead(200, { "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" });
-    response.end(readFileSync(file));
+    const path = normalize(decodeURIComponent(new URL(request.url!, "http://localhost").pathname)).slice(1);
+    const name = path === "" || path.endsWith("/") ? `${path}index.html` : path;
+    const content = changed.has(name) ? changed.get(name) : contentOf(join("dist/demo", name));
+    if (content === undefined) response.writeHead(404).end();
+    else response.writeHead(200, { "Content-Type": TYPES[extname(name)] ?? "application/octet-stream" }).end(content);
   });
+}
+
+function contentOf(file: string): Uint8Array | undefined {
+  return statSync(file, { throwIfNoEntry: false })?.isFile() ? readFileSync(file) : undefined;
 }
 
 /** ms that the machine may take for anything: it is shared, and draws in software. */
@@ -48,7 +64,7 @@ export async function openPage(context: BrowserContext, origin: string): Promise
       for (const { duration } of list.getEntries()) scope.longTasks.push(duration);
     }).observe({ type: "longtask", buffered: true });
   });
-  const chunk = page.waitForResponse((response) => response.url().includes("/chunk-"));
+  const chunk = page.waitForResponse((response) => response.url().includes("/3Dmol"));
   await page.goto(`${origin}/`);
   await page.waitForSelector("html[data-ready]");
   await chunk;

@@ -24,14 +24,26 @@ const NEARER = 1.2;
 /** Names of renderers that are programs. */
 const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
-/** Smooth edges are drawn at four times the pixels: without a GPU every picture would take half a second. */
+/**
+ * Smooth edges are drawn at four times the pixels: without a GPU every picture would take half a second.
+ * @throws {Error} where the browser has no WebGL
+ */
 function hasGpu(): boolean {
   const gl = document.createElement("canvas").getContext("webgl2");
-  const info = gl?.getExtension("WEBGL_debug_renderer_info");
-  const name = info ? String(gl!.getParameter(info.UNMASKED_RENDERER_WEBGL)) : "";
-  gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  if (!gl) throw new Error("this browser has no WebGL 2");
+  const info = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = info ? String(gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : "";
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
   return !SOFTWARE.test(name);
 }
+
+/** 3Dmol draws to an OffscreenCanvas where there is one; that of WebKitGTK has no WebGL. */
+function drawsOffscreen(): boolean {
+  return "OffscreenCanvas" in globalThis && new OffscreenCanvas(1, 1).getContext("webgl2") !== null;
+}
+
+/** As one of a grid of viewers, it draws to the page's own canvas. */
+const ONE_OF_ONE = { row: 0, col: 0, rows: 1, cols: 1 };
 
 let library: Promise<Library> | undefined;
 
@@ -76,8 +88,8 @@ export class CrystalCanvas {
    */
   async draw(crystal: Crystal, colors: readonly string[], keepView: boolean): Promise<void> {
     const { createViewer } = await load3dmol();
-    this.viewer ??=
-      createViewer(this.element, { backgroundAlpha: 0, disableFog: true, antialias: hasGpu() }) ?? undefined;
+    const options = { backgroundAlpha: 0, disableFog: true, antialias: hasGpu(), ...(!drawsOffscreen() && ONE_OF_ONE) };
+    this.viewer ??= createViewer(this.element, options) ?? undefined;
     const { viewer } = this;
     if (!viewer) throw new Error("3Dmol made no viewer");
     const view = keepView ? viewer.getView() : undefined;

@@ -4,6 +4,7 @@ import { prepareCharts } from "./chart.js";
 import { CheckpointView } from "./checkpoint-view.js";
 import { preload3dmol } from "./crystal-canvas.js";
 import { button, byId, el, leastApart, replaceItems, saveBlob, whenIdle } from "./dom.js";
+import { keepPage } from "./keep-page.js";
 import { LibraryView } from "./library-view.js";
 import type { CheckpointCard, GivenFile, OpenSummary, PredictRequest, Told } from "./messages.js";
 import { listenForFiles } from "./opening.js";
@@ -349,3 +350,4 @@ whenIdle(prepareCharts);
 preload3dmol((error) => {
   byId("canvas-message").textContent = `3Dmol could not be loaded: ${String(error)}`;
 });
+whenIdle(() => void keepPage().then((text) => byId("kept-page").append(text)));

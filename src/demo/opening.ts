@@ -17,13 +17,18 @@ export function listenForFiles(
   const zone = byId("drop");
   for (const id of ["pick-files", "pick-folder"]) {
     const input = byId<HTMLInputElement>(id);
-    byId(`${id}-button`).addEventListener("click", () => input.click());
     input.addEventListener("change", () => {
       onFiles([...(input.files ?? [])].map((file) => ({ path: file.webkitRelativePath || file.name, file })));
       // The same file may be chosen again, after it was changed.
       input.value = "";
     });
   }
+  byId("pick-files-button").addEventListener("click", () => byId("pick-files").click());
+  byId("pick-folder-button").addEventListener("click", () => {
+    const { showDirectoryPicker: pick } = globalThis as { showDirectoryPicker?: DirectoryPicker };
+    if (pick) chosenFolder(pick).then(onFiles, (error) => onProblem("the folder", error));
+    else byId("pick-folder").click();
+  });
   byId("open-examples").addEventListener("click", () => {
     fetchExamples().then(onFiles, (error) => onProblem("the examples", error));
   });
@@ -40,6 +45,29 @@ export function listenForFiles(
     zone.classList.remove("over");
     if (event.dataTransfer) filesOf(event.dataTransfer).then(onFiles, (error) => onProblem("what was dropped", error));
   });
+}
+
+type DirectoryPicker = () => Promise<FileSystemDirectoryHandle>;
+
+/**
+ * Files of a folder that is chosen; none where the choice is given up. Browsers that have no such picker have an input for
+ * folders, which holds the page up for some 0.1 s to list hundreds of files, and calls it an upload.
+ */
+async function chosenFolder(pick: DirectoryPicker): Promise<GivenFile[]> {
+  const given: GivenFile[] = [];
+  try {
+    const folder = await pick();
+    await list(folder, folder.name, given);
+  } catch (error) {
+    if (!(error instanceof DOMException && error.name === "AbortError")) throw error;
+  }
+  return given;
+}
+
+async function list(folder: FileSystemDirectoryHandle, path: string, given: GivenFile[]): Promise<void> {
+  for await (const [name, handle] of folder.entries())
+    if (handle.kind === "directory") await list(handle as FileSystemDirectoryHandle, `${path}/${name}`, given);
+    else given.push({ path: `${path}/${name}`, file: await (handle as FileSystemFileHandle).getFile() });
 }
 
 async function filesOf(transfer: DataTransfer): Promise<GivenFile[]> {

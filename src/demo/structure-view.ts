@@ -197,7 +197,11 @@ export class StructureView {
 }
 
 function cannotDraw(error: unknown): HTMLElement {
-  return el("p", { class: "problem" }, `The cell cannot be drawn here (${String(error)}). The table has its atoms.`);
+  return el(
+    "p",
+    { class: "problem" },
+    `The cell cannot be drawn: ${error instanceof Error ? error.message : error}. The table has its atoms.`,
+  );
 }
 
 function legendOfShares({ model, unit, values }: Shares): HTMLElement[] {

@@ -95,14 +95,14 @@ export class VirtualTable<Row extends object> {
   private sortBy(column: number): void {
     const again = this.sort?.column === column;
     this.sort = { column, descending: again && !this.sort!.descending };
-    for (const [i, head] of this.heads.entries()) {
-      head.removeAttribute("aria-sort");
-      if (i === column) head.setAttribute("aria-sort", this.sort.descending ? "descending" : "ascending");
-    }
     this.refresh();
   }
 
+  /** The rows' order and what the heads say of it change together. */
   private reorder(): void {
+    for (const [i, head] of this.heads.entries())
+      if (i !== this.sort?.column) head.removeAttribute("aria-sort");
+      else head.setAttribute("aria-sort", this.sort.descending ? "descending" : "ascending");
     if (!this.sort) {
       this.order = this.rows;
       return;
