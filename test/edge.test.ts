@@ -56,7 +56,8 @@ test("an ensemble, from a function that loads it", async () => {
 const loneAtom = '1\nLattice="20 0 0 0 20 0 0 0 20" Properties=species:S:1:pos:R:3\nHe 0 0 0\n';
 const disordered = text.replace(/_atom_site_occupancy[\s\S]*$/, (tail) => tail.replace(/ 1(\.0)?\s*$/gm, " 0.5"));
 
-const squeezed = "x\n0.05\n1 0 0\n0 1 0\n0 0 1\nFe\n1\nDirect\n0 0 0\n";
+/** An atom and its own image. */
+const squeezed = "x\n1\n0.05 0 0\n0 20 0\n0 0 20\nFe\n1\nDirect\n0 0 0\n";
 
 const rows: [what: string, request: () => Request, status: number, code: string, message: RegExp][] = [
   ["a GET", () => new Request(URL), 405, "ARGUMENT", /POST/],
@@ -112,6 +113,16 @@ test("too many atoms: 413, before anything is computed", async () => {
   const response = await small(post(text));
   assert.is(response.status, 413);
   assert.match((await response.json()).error.message, /2 atoms, the limit is 1/);
+});
+
+test("atoms closer than in any crystal: 413, unless that is allowed", async () => {
+  const dense = text.replace(/(_cell_length_\w +)\S+/g, "$11.5");
+  assert.not.equal(dense, text);
+  const response = await predictionHandler(() => assert.unreachable() as never)(post(dense));
+  assert.is(response.status, 413);
+  assert.match((await response.json()).error.message, /0\.593 atoms per Å³, the limit is 0\.5/);
+  assert.is((await predictionHandler(model, { maxDensity: 1 })(post(dense))).status, 200);
+  await throwsCode(() => predictionHandler(model, { maxDensity: Number.NaN }), "ARGUMENT", /maxDensity/);
 });
 
 test("pages of other origins, where that is allowed", async () => {
