@@ -16,6 +16,9 @@ const TYPES: Readonly<Record<string, string>> = {
   bin: "application/octet-stream",
 };
 
+/** ms that a start may take, of which the slowest seen took 3,000. */
+const PATIENCE = 60_000;
+
 /** @param folder a project with the packages, the sides' scripts and their files */
 export async function chromiumPages(folder: string, sides: readonly Side[]) {
   const path = findChromium();
@@ -51,12 +54,17 @@ export async function chromiumPages(folder: string, sides: readonly Side[]) {
           else resolve({ value, importMs: ms, processMs: performance.now() - start });
         };
       });
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`no answer from the page in ${PATIENCE / 1000} s`)), PATIENCE);
+      });
       const start = performance.now();
       const flags = [...CHROMIUM_FLAGS, "--headless", `--user-data-dir=${profile}`];
       const running = startProcess([path, ...flags, `${server.origin}/${side.name}/`], profile);
       try {
-        return await Promise.race([found, running.ended]);
+        return await Promise.race([found, running.ended, late]);
       } finally {
+        clearTimeout(timer);
         await running.stop();
         rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
       }
