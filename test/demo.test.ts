@@ -105,6 +105,29 @@ function testPage(path: string): void {
     assert.equal(faults, []);
   });
 
+  test("a network of several states is asked for the one that is chosen: PyTorch's values", async () => {
+    const { page, faults } = await open();
+    const values: Record<string, number[]> = JSON.parse(readFileSync("test/fixtures/megnet/states.json", "utf8"));
+    const [name, ofState] = Object.entries(values)[0];
+    await page.setInputFiles("#pick-files", ["test/fixtures/megnet/states.pt", `examples/structures/${name}`]);
+    await page.waitForSelector("#state-box:not([hidden])");
+    for (const [state, value] of ofState.entries()) {
+      if (state > 0) {
+        await page.fill("#state", String(state));
+        await page.keyboard.press("Tab");
+      }
+      await page.waitForFunction(
+        (shown) => Math.abs(Number(document.querySelector("#value")?.textContent || Number.NaN) - shown) < 6e-6,
+        value,
+      );
+    }
+    assert.is(await page.getAttribute("#state", "max"), "3");
+    await page.fill("#state", "4");
+    await page.keyboard.press("Tab");
+    await page.waitForFunction(() => /give state 0 to 3, found 4/.test(document.body.textContent!));
+    assert.equal(faults, []);
+  });
+
   test("the examples: an ensemble with its spread, its members and shares of the atoms", async () => {
     const { page, faults } = await open();
     await page.click("#open-examples");
