@@ -17,6 +17,7 @@ import type { FailedPrediction, Prediction } from "../src/prediction.js";
 import { findChromium, launchChromium } from "./chromium.js";
 import { DENO, isThere, SERVERS } from "./example-servers.js";
 import { type InstalledPackage, installPackage } from "./installed-package.js";
+import { INSTALLS, PROGRAMS } from "./runtime-host.js";
 import { RELAXED_FLAG } from "./runtime-hosts.js";
 import { inFull } from "./scope.js";
 import { startServer, type WebServer } from "./web-server.js";
@@ -298,7 +299,7 @@ function assertAlike(found: string, expected: string): void {
   for (const [i, number] of some.entries()) assert.ok(Math.abs(number - others[i]) < 2e-3, `${number}, ${others[i]}`);
 }
 
-test("notebook: the script in Node, its cells in Deno's REPL, which its kernel is", () => {
+test("notebook: the script in Node, its cells in Jupyter with Deno's kernel", () => {
   const cwd = join(folder, "examples/notebook");
   const { out, err, code } = run([process.execPath, "ensemble.mjs"], cwd);
   assert.equal([err, code], ["", 0]);
@@ -309,18 +310,34 @@ test("notebook: the script in Node, its cells in Deno's REPL, which its kernel i
   assert.match(out, /^TiO2-anatase-P1 +TiO2-rutile 0\.9\d+, /m);
 
   assert.equal(run([process.execPath, "make-ipynb.mjs", "--check"], cwd), { out: "", err: "", code: 0 });
-  if (!isThere("Deno", DENO)) return;
-  const { cells } = JSON.parse(readFileSync(join(cwd, "ensemble.ipynb"), "utf8"));
-  const files = cells
-    .filter(({ cell_type }: { cell_type: string }) => cell_type === "code")
-    .map(({ source }: { source: string[] }, i: number) => {
-      writeFileSync(join(cwd, `cell${i}.js`), source.join(""));
-      return `cell${i}.js`;
-    });
-  assert.is(files.length, 4);
-  const repl = run([process.execPath, DENO, "repl", "--quiet", "--allow-read", `--eval-file=${files}`], cwd);
-  assertAlike(repl.out.replace(/undefined\n$/, ""), out);
+  if (!isThere("Deno", PROGRAMS.deno) || !hasJupyter()) return;
+  // What `deno jupyter --install` writes, in a folder of its own.
+  const kernel = join(folder, "jupyter/kernels/deno");
+  mkdirSync(kernel, { recursive: true });
+  const argv = [PROGRAMS.deno, "jupyter", "--kernel", "--conn", "{connection_file}"];
+  writeFileSync(join(kernel, "kernel.json"), JSON.stringify({ argv, display_name: "Deno", language: "typescript" }));
+  const cells = run(
+    [
+      "env",
+      `JUPYTER_PATH=${join(folder, "jupyter")}`,
+      PYTHON,
+      resolve("test/run_notebook.py"),
+      "ensemble.ipynb",
+      "deno",
+    ],
+    cwd,
+  );
+  assert.is(cells.code, 0, cells.err);
+  assertAlike(cells.out, out);
 });
+
+const PYTHON = "/usr/bin/python3";
+
+function hasJupyter(): boolean {
+  const there = spawnSync(PYTHON, ["-c", "import nbclient"]).status === 0;
+  if (!there) console.log(`skipped: the notebook in Jupyter: no nbclient for ${PYTHON} (${INSTALLS})`);
+  return there;
+}
 
 const chromium = findChromium();
 if (chromium) {
