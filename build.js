@@ -192,19 +192,15 @@ async function buildDemo() {
   await buildServiceWorker();
 }
 
-/** Last, since it has the list and the hash of all other files. */
+/** Last, since it has the hashes of all other files. */
 async function buildServiceWorker() {
   const files = readdirSync("dist/demo", { recursive: true })
     .map((name) => name.replaceAll("\\", "/"))
     .filter((name) => statSync(`dist/demo/${name}`).isFile())
     .sort();
-  const hash = createHash("sha256");
-  for (const name of files) hash.update(`${name}\n`).update(readFileSync(`dist/demo/${name}`));
-  const build = {
-    hash: hash.digest("hex").slice(0, 16),
-    // The page goes by its folder's address.
-    files: files.map((name) => (name === "index.html" ? "./" : name)),
-  };
+  const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+  const hashes = Object.fromEntries(files.map((name) => [name, sha256(readFileSync(`dist/demo/${name}`))]));
+  const build = { hash: sha256(JSON.stringify(hashes)).slice(0, 16), files: hashes };
   await esbuild.build({
     ...shared,
     splitting: false,

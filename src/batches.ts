@@ -20,6 +20,12 @@ export interface BatchOptions {
    */
   maxAtoms?: number;
   /**
+   * Edges that a crystal's graph may have: one with more is refused (LIMIT). By default 2^24, which is what a graph can have.
+   * What a run takes grows with them, and only a rule without a limit of neighbours (MEGNet's) gives them by the hundred an
+   * atom.
+   */
+  maxEdges?: number;
+  /**
    * Row of the model's table of states: of MEGNet's band gaps 0 PBE, 1 GLLB-SC, 2 HSE, 3 SCAN. Must be given where the
    * model has one, and cannot be where none has.
    */
@@ -39,12 +45,14 @@ const DEFAULT_MAX_ATOMS = 512;
 
 /**
  * The atoms a batch may have.
- * @throws {UnitcellError} ARGUMENT: maxAtoms is not positive; a state is asked for where there is none, or not where
+ * @throws {UnitcellError} ARGUMENT: maxAtoms or maxEdges is not positive; a state is asked for where there is none, or not where
  *   there are several
  */
-export function checkOptions(models: readonly Model[], { maxAtoms, state }: BatchOptions): number {
+export function checkOptions(models: readonly Model[], { maxAtoms, maxEdges, state }: BatchOptions): number {
   const atoms = maxAtoms ?? DEFAULT_MAX_ATOMS;
   if (!(atoms > 0)) throw new UnitcellError("ARGUMENT", `maxAtoms must be positive, found ${atoms}`);
+  if (maxEdges !== undefined && !(maxEdges > 0))
+    throw new UnitcellError("ARGUMENT", `maxEdges must be positive, found ${maxEdges}`);
   const types = models.map(stateTypes).filter((count) => count > 0);
   if (state === undefined && types.length === 0) return atoms;
   const least = Math.min(...types);
@@ -108,7 +116,10 @@ export interface Runner {
 
 export async function openRunner(model: Model, options: BatchOptions): Promise<Runner> {
   const backend = backendOf(options);
-  const [session, graphOf] = await Promise.all([sessionFor(model, backend), graphRule(model.config.graph)]);
+  const [session, graphOf] = await Promise.all([
+    sessionFor(model, backend),
+    graphRule(model.config.graph, options.maxEdges),
+  ]);
   return { model, graphOf, session, backend: backend.name, state: options.state, lift: options.lift ?? true };
 }
 

@@ -3,8 +3,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Checkpoint, loadCheckpoint } from "../src/checkpoint.js";
 import { loadTorch } from "../src/formats/torch.js";
+import { saveTorch } from "../src/formats/torch-save.js";
 import type { TorchTensor } from "../src/formats/torch-tensors.js";
-import { PythonObject } from "../src/formats/values.js";
+import { NumpyArray, NumpyDtype, NumpyScalar, PythonObject, type TorchValue } from "../src/formats/values.js";
 import { call, global, int, ops, storage, str, tensor, torchZip, tuple } from "./build-files.js";
 import { fixtureBytes, haveFixtures } from "./fixtures.js";
 import { sha256 } from "./tagged.js";
@@ -25,6 +26,63 @@ function dictFile(entries: readonly (readonly [key: string, value: readonly numb
 function dict(...entries: (readonly [key: string, value: readonly number[]])[]): number[] {
   return ops("EMPTY_DICT", "MARK", ...entries.flatMap(([key, value]) => [str(key), value]), "SETITEMS");
 }
+
+/** What numpy's tobytes gives, in hex: IEEE 754 and two's complement. */
+const NUMPY_NUMBERS: [code: string, order: string, bytes: string, number: number][] = [
+  ["f2", "<", "0041", 2.5],
+  ["f2", ">", "4100", 2.5],
+  ["f4", "<", "00002040", 2.5],
+  ["f4", ">", "40200000", 2.5],
+  ["f8", "<", "0000000000000440", 2.5],
+  ["f8", ">", "4004000000000000", 2.5],
+  ["i1", "|", "fd", -3],
+  ["i2", ">", "fffd", -3],
+  ["i4", "<", "fdffffff", -3],
+  ["i8", "<", "fdffffffffffffff", -3],
+  ["i8", ">", "0020000000000001", 2 ** 53],
+  ["u1", "|", "fd", 253],
+  ["u2", "<", "fdff", 65533],
+  ["u4", ">", "fffffffd", 2 ** 32 - 3],
+  ["u8", "<", "ffffffffffffffff", 2 ** 64],
+];
+for (const [code, order, hex, number] of NUMPY_NUMBERS)
+  test(`epochs of numpy's ${order}${code}: arrays of one element and scalars`, async () => {
+    const dtype = new NumpyDtype(code, order);
+    const bytes = Uint8Array.from(Buffer.from(hex, "hex"));
+    const state = new Map([["w", { dtype: "f32", shape: [1], data: new Uint8Array(4) } as const]]);
+    for (const epoch of [
+      new NumpyScalar(dtype, bytes, undefined),
+      ...[[], [1], [1, 1]].map((shape) => new NumpyArray(dtype, shape, false, bytes)),
+    ]) {
+      const file = saveTorch(
+        new Map<string, TorchValue>([
+          ["state_dict", state],
+          ["epoch", epoch],
+        ]),
+      );
+      assert.is((await loadCheckpoint(file)).epoch, number);
+    }
+  });
+
+test("epochs of numpy that are no number", async () => {
+  const state = new Map([["w", { dtype: "f32", shape: [1], data: new Uint8Array(4) } as const]]);
+  for (const [code, size] of [
+    ["b1", 1],
+    ["c8", 8],
+    ["U1", 4],
+    ["S2", 2],
+    ["M8", 8],
+  ] as const) {
+    const epoch = new NumpyArray(new NumpyDtype(code, "|"), [], false, new Uint8Array(size));
+    const file = saveTorch(
+      new Map<string, TorchValue>([
+        ["state_dict", state],
+        ["epoch", epoch],
+      ]),
+    );
+    await throwsCode(() => loadCheckpoint(file), "MISMATCH", /epoch should be a number/);
+  }
+});
 
 for (const container of ["zip", "legacy", "deflated"])
   test(`loadCheckpoint: cgcnn.${container}.pt, with tensors where upstream has tensors`, async () => {

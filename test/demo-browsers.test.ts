@@ -2,13 +2,13 @@
  * The page in the browsers that Playwright does not drive: a script that comes with it does what a person would, and tells
  * what is to be seen.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { firefox, webkit } from "./browser-hosts.js";
-import { servePage } from "./demo-page.js";
+import { anotherBuild, servePage } from "./demo-page.js";
 import type { InstalledPackage } from "./installed-package.js";
 
 interface Seen {
@@ -89,18 +89,15 @@ for (const found of [firefox(), webkit("WebKitGTK", ["baseline"], {})]) {
   }
   test(`the page in ${found.name}: examples predicted and drawn, a checkpoint looked into and kept`, async () => {
     const folder = mkdtempSync(join(tmpdir(), "unitcell-demo-browsers-"));
-    const changed = new Map([
-      [
-        "index.html",
-        readFileSync("dist/demo/index.html", "utf8").replace("<script ", '<script src="use.js"></script><script '),
-      ],
-      ["use.js", `(${use})();`],
-    ]);
+    const changed = new Map<string, string>(
+      anotherBuild((index) => index.replace("<script ", '<script src="use.js"></script><script ')),
+    );
+    changed.set("use.js", `(${use})();`);
     let tell: (seen: Seen) => void;
     const told = new Promise<Seen>((resolve) => {
       tell = resolve;
     });
-    const server = await servePage(changed, (seen) => tell(seen as Seen));
+    const server = await servePage(changed, { onPost: (seen) => tell(seen as Seen) });
     const running = await found.start({ folder } as InstalledPackage, `${server.origin}/`);
     try {
       const { faults, stuck, texts, hasCanvas } = await Promise.race([told, running.ended]);

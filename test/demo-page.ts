@@ -1,5 +1,7 @@
 /** The built page in a browser, and what a person does to it. */
+import { createHash } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
+import type { ServerResponse } from "node:http";
 import { extname, join, normalize, resolve } from "node:path";
 import { json } from "node:stream/consumers";
 import type { BrowserContext, Page } from "playwright-core";
@@ -16,11 +18,12 @@ const TYPES: Readonly<Record<string, string>> = {
 /**
  * Serves dist/demo as any web server of static files does.
  * @param changed texts by path, in place of the files or beside them; undefined: not there
- * @param onPost what is posted, as JSON
+ * @param onPost takes what is posted, as JSON
+ * @param root answers for the folder's own address
  */
 export function servePage(
   changed: ReadonlyMap<string, string | undefined> = new Map(),
-  onPost?: (told: unknown) => void,
+  { onPost, root }: { onPost?: (told: unknown) => void; root?: (response: ServerResponse) => void } = {},
 ): Promise<WebServer> {
   return startServer((request, response) => {
     if (onPost && request.method === "POST") {
@@ -31,11 +34,27 @@ export function servePage(
       return;
     }
     const path = normalize(decodeURIComponent(new URL(request.url!, "http://localhost").pathname)).slice(1);
+    if (root && path === "") {
+      root(response);
+      return;
+    }
     const name = path === "" || path.endsWith("/") ? `${path}index.html` : path;
     const content = changed.has(name) ? changed.get(name) : contentOf(join("dist/demo", name));
     if (content === undefined) response.writeHead(404).end();
     else response.writeHead(200, { "Content-Type": TYPES[extname(name)] ?? "application/octet-stream" }).end(content);
   });
+}
+
+const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+
+/** Another build, of which only index.html is other: that, and the service worker that knows it. */
+export function anotherBuild(change: (index: string) => string): Map<"index.html" | "service-worker.js", string> {
+  const [index, script] = ["index.html", "service-worker.js"].map((name) => readFileSync(`dist/demo/${name}`, "utf8"));
+  const changed = change(index);
+  return new Map([
+    ["index.html", changed],
+    ["service-worker.js", script.replace(/hash:"\w+"/, 'hash:"another"').replace(sha256(index), sha256(changed))],
+  ]);
 }
 
 function contentOf(file: string): Uint8Array | undefined {

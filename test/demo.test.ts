@@ -82,6 +82,34 @@ function testPage(path: string): void {
       });
   }
 
+  test("cells are drawn with few contexts of WebGL, of which browsers take the oldest away", async () => {
+    await context.addInitScript(() => {
+      const scope = globalThis as unknown as { contexts: number };
+      scope.contexts = 0;
+      for (const { prototype } of [HTMLCanvasElement, OffscreenCanvas] as { prototype: OffscreenCanvas }[]) {
+        const { getContext } = prototype;
+        prototype.getContext = function (this: OffscreenCanvas, ...kind: [never]) {
+          if (String(kind[0]).startsWith("webgl")) scope.contexts++;
+          return getContext.apply(this, kind);
+        } as never;
+      }
+    });
+    const { page, faults } = await open();
+    await page.click("#open-examples");
+    await waitForStatus(page, /^13 structures in/);
+    for (const name of ["CsCl", "NaCl-rocksalt", "TiO2-rutile", "CaF2-fluorite", "ZnO-wurtzite"]) {
+      await page.click(`#results button:text-is("${name}")`);
+      await page.waitForFunction(
+        ([shown]) => document.querySelector("#structure-title")!.textContent!.startsWith(shown),
+        [name],
+      );
+      await page.waitForSelector("#canvas canvas");
+    }
+    const contexts = await page.evaluate(() => (globalThis as unknown as { contexts: number }).contexts);
+    assert.ok(contexts >= 1 && contexts <= 3, `${contexts} contexts`);
+    assert.equal(faults, []);
+  });
+
   test("a unit that is typed is the plot's, and what was predicted before is predicted again", async () => {
     const { page, faults } = await open();
     page.setDefaultTimeout(20_000);
@@ -341,6 +369,41 @@ function testPage(path: string): void {
     assert.equal(faults, []);
   });
 
+  test("a chosen folder: a file that is gone is told, the others are opened; a choice given up is nothing", async () => {
+    const { page, faults } = await open();
+    await page.evaluate(
+      async (text) => {
+        const chosen = await (await navigator.storage.getDirectory()).getDirectoryHandle("gone", { create: true });
+        for (const name of ["a.cif", "b.cif"]) {
+          const stream = await (await chosen.getFileHandle(name, { create: true })).createWritable();
+          await stream.write(text);
+          await stream.close();
+        }
+        // Goes between the list and its own turn.
+        const entries = chosen.entries.bind(chosen);
+        chosen.entries = async function* () {
+          for await (const entry of entries()) {
+            if (entry[0] === "b.cif") await chosen.removeEntry("b.cif");
+            yield entry;
+          }
+        } as typeof chosen.entries;
+        let asked = 0;
+        const showDirectoryPicker = async () => {
+          if (++asked === 1) throw new DOMException("The user aborted a request.", "AbortError");
+          return chosen;
+        };
+        Object.assign(globalThis, { showDirectoryPicker });
+      },
+      readFileSync("examples/structures/CsCl.cif", "utf8"),
+    );
+    await page.click("#pick-folder-button");
+    await page.click("#pick-folder-button");
+    await waitForStatus(page, /^Opened 1 structure/);
+    assert.is(await page.locator("#problems li").count(), 1);
+    assert.match((await page.textContent("#problems"))!, /gone\/b\.cif.*NotFoundError/);
+    assert.equal(faults, []);
+  });
+
   test("a screening is cancelled, and goes on where it was", async () => {
     const { page, faults } = await open();
     const structures = makeStructures(join(folder, "cancel"), 400);
@@ -521,7 +584,7 @@ function testPage(path: string): void {
     assert.equal(faults, []);
   });
 
-  test("a browser that cannot run the page is told so", async () => {
+  test("a browser that cannot run the page says why", async () => {
     await context.addInitScript(() => {
       Intl.NumberFormat = class {
         constructor() {
@@ -531,7 +594,7 @@ function testPage(path: string): void {
     });
     const page = await context.newPage();
     await page.goto(`${server.origin}/`);
-    await waitForStatus(page, /^This browser cannot run the page: RangeError: invalid language tag: C/);
+    await waitForStatus(page, /^The page could not be started: RangeError: invalid language tag: C/);
   });
 
   test("no file and no address leaves the page; it works when the network is gone", async () => {

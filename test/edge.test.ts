@@ -115,14 +115,18 @@ test("too many atoms: 413, before anything is computed", async () => {
   assert.match((await response.json()).error.message, /2 atoms, the limit is 1/);
 });
 
-test("atoms closer than in any crystal: 413, unless that is allowed", async () => {
-  const dense = text.replace(/(_cell_length_\w +)\S+/g, "$11.5");
-  assert.not.equal(dense, text);
-  const response = await predictionHandler(() => assert.unreachable() as never)(post(dense));
+test("atoms as close as allowed, in a column without end: 413 before it takes seconds", async () => {
+  const megnet = await exampleModel("megnet_ionic_best.pt");
+  const atoms = Array.from({ length: 400 }, (_, i) => `${((i * 3) % 8) * 0.126} ${((i * 5) % 8) * 0.126} ${i * 0.125}`);
+  const column = `x\n1\n1.01 0 0\n0 1.01 0\n0 0 800\nNa\n400\nCartesian\n${atoms.join("\n")}\n`;
+  const response = await predictionHandler(megnet)(post(column));
   assert.is(response.status, 413);
-  assert.match((await response.json()).error.message, /0\.593 atoms per Å³, the limit is 0\.5/);
-  assert.is((await predictionHandler(model, { maxDensity: 1 })(post(dense))).status, 200);
-  await throwsCode(() => predictionHandler(model, { maxDensity: Number.NaN }), "ARGUMENT", /maxDensity/);
+  assert.match((await response.json()).error.message, /at most 262144 edges/);
+  assert.is((await predictionHandler(megnet)(post(text))).status, 200);
+  const few = predictionHandler(model, { maxEdges: 20 });
+  const { error } = await (await few(post(text))).json();
+  assert.equal(error, { code: "LIMIT", message: "expected at most 20 edges, the graph has 24" });
+  await throwsCode(() => predictionHandler(model, { maxEdges: 0 }), "ARGUMENT", /maxEdges/);
 });
 
 test("pages of other origins, where that is allowed", async () => {

@@ -162,6 +162,7 @@ const ENSEMBLE: Changes<Ensemble> = {
 const OPTIONS: Changes<PredictOptions> = {
   backend: { backend: { ...wasmBackend(), name: "another" } },
   maxAtoms: "same",
+  maxEdges: "same",
   tieRange: { tieRange: true },
   state: "not in a record", // below
   lift: { lift: false },

@@ -25,7 +25,7 @@ function cubic(a: number, atoms: [number, number, number, number][]): Structure 
 
 /** [source, receiver, image] of every edge. */
 function imagedRows(structure: Structure, cutoff: number): [source: number, receiver: number, ...image: number[]][] {
-  const { start, source, image } = sphereEdges(structure, cutoff, true);
+  const { start, source, image } = sphereEdges(structure, cutoff, { images: true });
   return Array.from(structure.numbers.keys()).flatMap((i) =>
     Array.from(source.subarray(start[i], start[i + 1]), (from, at): [number, number, ...number[]] => [
       from,

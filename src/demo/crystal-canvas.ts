@@ -25,21 +25,24 @@ const NEARER = 1.2;
 const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
 /**
- * Smooth edges are drawn at four times the pixels: without a GPU every picture would take half a second.
+ * What suits the browser. Smooth edges are drawn at four times the pixels: without a GPU every picture would take half a
+ * second. And 3Dmol draws to an OffscreenCanvas where there is one; that of WebKitGTK has no WebGL.
  * @throws {Error} where the browser has no WebGL
  */
-function hasGpu(): boolean {
+function viewerOptions() {
   const gl = document.createElement("canvas").getContext("webgl2");
   if (!gl) throw new Error("this browser has no WebGL 2");
   const info = gl.getExtension("WEBGL_debug_renderer_info");
-  const name = info ? String(gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : "";
-  gl.getExtension("WEBGL_lose_context")?.loseContext();
-  return !SOFTWARE.test(name);
-}
-
-/** 3Dmol draws to an OffscreenCanvas where there is one; that of WebKitGTK has no WebGL. */
-function drawsOffscreen(): boolean {
-  return "OffscreenCanvas" in globalThis && new OffscreenCanvas(1, 1).getContext("webgl2") !== null;
+  const renderer = info ? String(gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : "";
+  const offscreen = "OffscreenCanvas" in globalThis ? new OffscreenCanvas(1, 1).getContext("webgl2") : null;
+  // Browsers have few contexts, and take the oldest away.
+  for (const context of [gl, offscreen]) context?.getExtension("WEBGL_lose_context")?.loseContext();
+  return {
+    backgroundAlpha: 0,
+    disableFog: true,
+    antialias: !SOFTWARE.test(renderer),
+    ...(!offscreen && ONE_OF_ONE),
+  };
 }
 
 /** As one of a grid of viewers, it draws to the page's own canvas. */
@@ -88,8 +91,7 @@ export class CrystalCanvas {
    */
   async draw(crystal: Crystal, colors: readonly string[], keepView: boolean): Promise<void> {
     const { createViewer } = await load3dmol();
-    const options = { backgroundAlpha: 0, disableFog: true, antialias: hasGpu(), ...(!drawsOffscreen() && ONE_OF_ONE) };
-    this.viewer ??= createViewer(this.element, options) ?? undefined;
+    this.viewer ??= createViewer(this.element, viewerOptions()) ?? undefined;
     const { viewer } = this;
     if (!viewer) throw new Error("3Dmol made no viewer");
     const view = keepView ? viewer.getView() : undefined;

@@ -1,4 +1,4 @@
-/** Starts the page; a browser that cannot run it is told so, in place of a page on which nothing happens. */
+/** Starts the page, or says why it does not: a browser that cannot run it, or a host that has not all its files. */
 import("./demo.js").catch((error) => {
-  document.querySelector("#status")!.textContent = `This browser cannot run the page: ${error}`;
+  document.querySelector("#status")!.textContent = `The page could not be started: ${error}`;
 });

@@ -1,4 +1,5 @@
 /** The numbers and texts in numpy's bytes. */
+import { elementReader } from "../tensor.js";
 import { narrowInteger } from "./pickle-scalars.js";
 import { Complex, type NumpyDtype, type NumpyScalar } from "./values.js";
 
@@ -6,6 +7,7 @@ import { Complex, type NumpyDtype, type NumpyScalar } from "./values.js";
 const SCALARS: ReadonlyMap<string, (view: DataView) => NumpyScalar["value"]> = new Map([
   ["f8", (v: DataView): NumpyScalar["value"] => v.getFloat64(0, true)],
   ["f4", (v) => v.getFloat32(0, true)],
+  ["f2", (v) => elementReader("f16")(v, 0)],
   ["i8", (v) => narrowInteger(v.getBigInt64(0, true))],
   ["i4", (v) => v.getInt32(0, true)],
   ["i2", (v) => v.getInt16(0, true)],

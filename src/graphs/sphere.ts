@@ -36,14 +36,18 @@ interface SphereEdges {
  * An atom without edges beside atoms that have some is fine (its mean is 0) and named in a warning. A crystal without
  * any edge is refused: upstream divides 0 by 0 and gives NaN for it alone, but a finite number in a batch with others.
  * @throws {UnitcellError} ARGUMENT when the cutoff is not positive, and what checkStructure finds; CORRUPT when atoms
- *   or their images overlap; UNSUPPORTED when no two atoms are within the cutoff; LIMIT beyond MAX_NEIGHBORS edges
+ *   or their images overlap; UNSUPPORTED when no two atoms are within the cutoff; LIMIT beyond `maxEdges`, of which there can be MAX_NEIGHBORS
  */
-export function buildSphereGraph(structure: Structure, config: SphereGraphConfig): CrystalGraph {
+export function buildSphereGraph(
+  structure: Structure,
+  config: SphereGraphConfig,
+  maxEdges = MAX_NEIGHBORS,
+): CrystalGraph {
   const { cutoff } = config;
   if (!(cutoff > 0 && Number.isFinite(cutoff)))
     throw new UnitcellError("ARGUMENT", `graph needs a positive cutoff, found ${cutoff} Å`);
   checkStructure(structure);
-  const { start, source, lengths } = sphereEdges(structure, cutoff);
+  const { start, source, lengths } = sphereEdges(structure, cutoff, { maxEdges });
   if (source.length === 0)
     throw new UnitcellError(
       "UNSUPPORTED",
@@ -63,7 +67,12 @@ export function buildSphereGraph(structure: Structure, config: SphereGraphConfig
 }
 
 /** The edges of buildSphereGraph, with their images when `images`. */
-export function sphereEdges(structure: Structure, cutoff: number, images = false): SphereEdges {
+export function sphereEdges(
+  structure: Structure,
+  cutoff: number,
+  { images = false, maxEdges = MAX_NEIGHBORS } = {},
+): SphereEdges {
+  const limit = Math.min(maxEdges, MAX_NEIGHBORS);
   const square = cutoff * cutoff + SQUARE_TOLERANCE;
   const radius = Math.sqrt(square);
   const cell = searchCell(structure, radius);
@@ -79,12 +88,12 @@ export function sphereEdges(structure: Structure, cutoff: number, images = false
     const mark = memory.mark();
     // Half as many again as an even density has; where atoms cluster there are more.
     for (let capacity = 1.5 * even + 64; ; capacity *= 4) {
-      const most = Math.floor(Math.min(capacity, MAX_NEIGHBORS));
+      const most = Math.floor(Math.min(capacity, limit));
       const found = search(memory, { place, scratch, bins, most, images }, structure.numbers.length);
       if (found) return found;
-      if (most === MAX_NEIGHBORS)
-        throw new UnitcellError("LIMIT", `expected at most ${MAX_NEIGHBORS} edges, found more within ${cutoff} Å`, {
-          limit: MAX_NEIGHBORS,
+      if (most === Math.floor(limit))
+        throw new UnitcellError("LIMIT", `expected at most ${limit} edges, found more within ${cutoff} Å`, {
+          limit,
           cutoff,
         });
       memory.release(mark);

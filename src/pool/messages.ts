@@ -19,6 +19,7 @@ export interface Request {
     readonly tieRange?: boolean;
     readonly state?: number;
     readonly maxAtoms?: number;
+    readonly maxEdges?: number;
     readonly lift?: boolean;
   };
 }
