@@ -334,8 +334,8 @@ test("notebook: the script in Node, its cells in Jupyter with Deno's kernel", ()
 const PYTHON = "/usr/bin/python3";
 
 function hasJupyter(): boolean {
-  const there = spawnSync(PYTHON, ["-c", "import nbclient"]).status === 0;
-  if (!there) console.log(`skipped: the notebook in Jupyter: no nbclient for ${PYTHON} (${INSTALLS})`);
+  const there = spawnSync(PYTHON, ["-c", "import jupyter_client"]).status === 0;
+  if (!there) console.log(`skipped: the notebook in Jupyter: no jupyter_client for ${PYTHON} (${INSTALLS})`);
   return there;
 }
 
