@@ -112,7 +112,6 @@ async function buildDist() {
     entryPoints: ENTRIES,
     external: ["node:*", "fflate"],
     plugins: [kernelsByCondition],
-    chunkNames: "[name]-[hash]",
   });
   await esbuild.build({ ...minified, entryPoints: { kernels: "src/kernel-modules.ts" }, external: ["fflate"] });
   copyFileSync("src/kernel-modules.workerd.js", "dist/kernels.workerd.js");
@@ -166,7 +165,7 @@ const modulesApart = {
  */
 async function buildDemo() {
   rmSync("dist/demo", { recursive: true, force: true });
-  const options = { ...shared, metafile: true, minify: true, outdir: "dist/demo", chunkNames: "[name]-[hash]" };
+  const options = { ...shared, metafile: true, minify: true, outdir: "dist/demo" };
   const page = await esbuild.build({
     ...options,
     entryPoints: { start: "src/demo/start.ts", style: "src/demo/demo.css" },

@@ -45,8 +45,8 @@ const DEFAULT_MAX_ATOMS = 512;
 
 /**
  * The atoms a batch may have.
- * @throws {UnitcellError} ARGUMENT: maxAtoms or maxEdges is not positive; a state is asked for where there is none, or not where
- *   there are several
+ * @throws {UnitcellError} ARGUMENT: maxAtoms or maxEdges is not positive; a state is asked for where there is none, or not
+ *   where there are several
  */
 export function checkOptions(models: readonly Model[], { maxAtoms, maxEdges, state }: BatchOptions): number {
   const atoms = maxAtoms ?? DEFAULT_MAX_ATOMS;

@@ -144,6 +144,7 @@ function testPage(path: string): void {
         await page.fill("#state", String(state));
         await page.keyboard.press("Tab");
       }
+      // What is shown is rounded to five decimals; the network is within 1e-6 (megnet.test.ts).
       await page.waitForFunction(
         (shown) => Math.abs(Number(document.querySelector("#value")?.textContent || Number.NaN) - shown) < 6e-6,
         value,
@@ -273,20 +274,18 @@ function testPage(path: string): void {
     assert.equal(faults, []);
   });
 
-  test("500 structures: screened with progress, and no task of the page is long", async () => {
-    const { page, faults } = await open();
-    const structures = makeStructures(join(folder, "many"), 500);
-    await page.setInputFiles("#pick-files", MODELS);
-    await waitForStatus(page, /^Opened 3 checkpoints/);
-    await page.waitForTimeout(1000);
-    // A task that waits for a processor counts as long, and the machine is shared: the page is to blame for what recurs.
+  /**
+   * 500 structures, given up to three times: a task that waits for a processor counts as long, and the machine is shared, so
+   * that the page is to blame for what recurs.
+   */
+  async function screen500(page: Page, give: () => Promise<void>): Promise<void> {
     let longest = Number.POSITIVE_INFINITY;
     for (let round = 0; round < 3 && longest > LONGEST_TASK; round++) {
       if (round > 0) await page.click("#clear");
       await waitForStatus(page, round > 0 ? /^No structures/ : /./);
       await longTasks(page);
       const began = performance.now();
-      await drop(page, [structures]);
+      await give();
       const status = await waitForStatus(page, PREDICTED);
       const tasks = await longTasks(page);
       longest = Math.min(longest, tasks[0] ?? 0);
@@ -295,6 +294,15 @@ function testPage(path: string): void {
       assert.match(status, /^500 structures/);
     }
     assert.ok(longest <= LONGEST_TASK, `${longest} ms`);
+  }
+
+  test("500 structures: screened with progress, and no task of the page is long", async () => {
+    const { page, faults } = await open();
+    const structures = makeStructures(join(folder, "many"), 500);
+    await page.setInputFiles("#pick-files", MODELS);
+    await waitForStatus(page, /^Opened 3 checkpoints/);
+    await page.waitForTimeout(1000);
+    await screen500(page, () => drop(page, [structures]));
     assert.ok((await page.locator("#results tbody tr").count()) < 60, "only rows in sight are in the page");
     // Sorted by value, both ways.
     await page.click('#results th button:text-is("Value")');
@@ -353,19 +361,8 @@ function testPage(path: string): void {
       }
       Object.assign(globalThis, { showDirectoryPicker: async () => chosen });
     }, texts);
-    await page.waitForTimeout(500);
-    let longest = Number.POSITIVE_INFINITY;
-    for (let round = 0; round < 3 && longest > LONGEST_TASK; round++) {
-      if (round > 0) await page.click("#clear");
-      await waitForStatus(page, round > 0 ? /^No structures/ : /./);
-      await longTasks(page);
-      await page.click("#pick-folder-button");
-      await waitForStatus(page, /^500 structures/);
-      const tasks = await longTasks(page);
-      longest = Math.min(longest, tasks[0] ?? 0);
-      console.log(`  chosen: tasks over 50 ms: ${tasks.map((ms) => ms.toFixed(0)).join(", ") || "none"}`);
-    }
-    assert.ok(longest <= LONGEST_TASK, `${longest} ms`);
+    await page.waitForTimeout(1000);
+    await screen500(page, () => page.click("#pick-folder-button"));
     assert.equal(faults, []);
   });
 

@@ -36,7 +36,8 @@ interface SphereEdges {
  * An atom without edges beside atoms that have some is fine (its mean is 0) and named in a warning. A crystal without
  * any edge is refused: upstream divides 0 by 0 and gives NaN for it alone, but a finite number in a batch with others.
  * @throws {UnitcellError} ARGUMENT when the cutoff is not positive, and what checkStructure finds; CORRUPT when atoms
- *   or their images overlap; UNSUPPORTED when no two atoms are within the cutoff; LIMIT beyond `maxEdges`, of which there can be MAX_NEIGHBORS
+ *   or their images overlap; UNSUPPORTED when no two atoms are within the cutoff; LIMIT beyond `maxEdges`, and
+ *   MAX_NEIGHBORS
  */
 export function buildSphereGraph(
   structure: Structure,
